@@ -1,0 +1,1 @@
+"""Governance for LLM calls, inside the calling process."""
