@@ -1,0 +1,164 @@
+"""Records of what happened: intents, facts and settlements, as the ring and the stream carry them.
+
+Every record is an array on the wire: fields are only ever appended, readers accept fewer (defaults)
+and ignore more. A *fact* is one billing record of one attempt. An *intent* stands for a call whose
+process may die: it holds the fact and the settlement that will be true if nothing else is heard.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from mesh_store.model.limits import Charge, Reservation
+
+#: Version of the field list of `Fact`; raised only when a meaning changes, never for an appended field.
+FACT_VERSION = 1
+
+FactOutcome = Literal[
+    "ok",  # the provider answered completely
+    "error",  # the provider failed; `error_type` and `status` say how
+    "denied",  # refused before any provider was asked; attempt is 0
+    "cancelled",  # the caller's task was cancelled or timed out
+    "abandoned",  # the caller stopped reading the stream
+    "incomplete",  # the stream ended without a finish reason
+    "lost",  # the process died between reserve and settle; usage is the estimate
+]
+
+
+class Fact(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+    """One billing record of one attempt.
+
+    Attributes:
+        version: `FACT_VERSION` of the writer.
+        id: UUIDv7, minted once; Postgres drops a second fact of the same id.
+        call_id: UUIDv7 of the call; shared by its attempts.
+        attempt: from 1; 0 for a call that was refused.
+        started_at_us: wall clock of the attempt's start, microseconds since the epoch.
+        duration_us: until the last byte, or until it was given up.
+        ttft_us: until the first token of a stream, or None.
+        outcome: how the attempt ended.
+        operation: ``chat``, ``embeddings``, ``responses`` or ``text_completion`` (OTel GenAI names).
+        host: which door the call came through: ``direct``, ``litellm``, ``langchain``, ….
+        stream: True when the caller asked for a stream.
+        team_id: the team that pays.
+        user_id: the user the key belongs to, or None.
+        key_id: the caller's key.
+        alias: the name the caller used.
+        alias_id: its id.
+        revision: the configuration the call was planned under.
+        provider_id: the provider account, or None when refused before one was chosen.
+        provider: its name.
+        request_model: the model that was asked for.
+        response_model: the model the provider says it used, or None.
+        input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens,
+        audio_input_tokens, audio_output_tokens: see `mesh_store.model.usage.Usage`.
+        estimated: True when the tokens are ours, not the provider's.
+        cost_pico_usd: the cost, or None when the model has no price.
+        rate_card: version of the prices used, or None.
+        estimate_tokens: tokens that were reserved.
+        estimate_pico_usd: money that was reserved, or None.
+        finish_reason: the provider's, or None.
+        error_type: class of the error, or None.
+        status: HTTP status of the error, or None.
+        response_id: the provider's id of the reply; never a key of ours.
+        session: the caller's session, or None.
+        end_user: the caller's own user, or None; bounded.
+        tags: the caller's tags; bounded.
+        trace_id, span_id: W3C hex ids of the caller's span, or None.
+        reservation_id: what the call had reserved, or None.
+        flags: oddities worth a look: ``usage_suspect``, ``unenforced``, ….
+    """
+
+    version: int = FACT_VERSION
+    id: str
+    call_id: str
+    attempt: int
+    started_at_us: int
+    duration_us: int = 0
+    ttft_us: int | None = None
+    outcome: FactOutcome
+    operation: str
+    host: str
+    stream: bool = False
+    team_id: str
+    user_id: str | None = None
+    key_id: str
+    alias: str
+    alias_id: str | None = None
+    revision: int
+    provider_id: str | None = None
+    provider: str | None = None
+    request_model: str | None = None
+    response_model: str | None = None
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
+    estimated: bool = False
+    cost_pico_usd: int | None = None
+    rate_card: str | None = None
+    estimate_tokens: int = 0
+    estimate_pico_usd: int | None = None
+    finish_reason: str | None = None
+    error_type: str | None = None
+    status: int | None = None
+    response_id: str | None = None
+    session: str | None = None
+    end_user: str | None = None
+    tags: dict[str, str] = {}
+    trace_id: str | None = None
+    span_id: str | None = None
+    reservation_id: str | None = None
+    flags: tuple[str, ...] = ()
+
+
+class Settlement(msgspec.Struct, frozen=True, array_like=True):
+    """What a reservation really took, one amount per charge, in the order of the charges."""
+
+    reservation: Reservation
+    actual: tuple[int, ...]
+
+    @property
+    def deltas(self) -> tuple[int, ...]:
+        """Signed corrections, ``actual - reserved``; what `Limiter.settle` takes."""
+        return tuple(a - c.amount for a, c in zip(self.actual, self.reservation.charges, strict=True))
+
+
+class Intent(msgspec.Struct, frozen=True, array_like=True, tag="i"):
+    """Written after the grant and before the provider is asked.
+
+    If the process dies before a `Done` with the same reservation, the drain writes ``lost`` and
+    settles at the estimate (``actual`` = what was reserved). ``reservation`` is None when no limit
+    applied to the call.
+    """
+
+    lost: Fact
+    reservation: Reservation | None
+    deadline_us: int
+
+
+class Done(msgspec.Struct, frozen=True, array_like=True, tag="d"):
+    """An attempt ended: its fact, and with the last attempt of a call its settlement.
+
+    ``closes`` is the id of the intent's ``lost`` fact when this record ends the call; the drain then
+    forgets that intent.
+    """
+
+    fact: Fact
+    settlement: Settlement | None = None
+    closes: str | None = None
+
+
+class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="c"):
+    """A reserve whose answer was never read: give it back if it was granted."""
+
+    reservation_id: str
+    charges: tuple[Charge, ...]
+
+
+Record = Intent | Done | Cancel

@@ -1,0 +1,289 @@
+"""The configuration a caller holds: one immutable value per revision.
+
+The publisher compiles a `SnapshotDocument` (everything but keys) and encodes it; a caller decodes
+it into a `Snapshot`, which adds the look-up tables. A call reads the snapshot once, at its
+start, and never sees two configurations. Keys are not in it: a caller fetches its own `KeyEntry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import msgspec
+
+from mesh_store.model.errors import ConfigError
+from mesh_store.model.limits import Limit
+from mesh_store.model.usage import Rates
+
+#: A reader refuses a document of another format; a field that may be absent does not change it.
+FORMAT = 1
+
+Dimension = Literal["requests", "input_tokens", "output_tokens", "tokens", "usd", "concurrency"]
+ProviderKind = Literal["openai", "anthropic", "litellm"]
+Operation = Literal["chat", "embeddings", "responses", "text_completion"]
+
+
+class Team(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A team, which pays for the calls of its keys."""
+
+    id: str
+    name: str
+
+
+class Provider(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A vendor account.
+
+    Attributes:
+        id: opaque.
+        name: what people call it.
+        kind: the wire format it speaks.
+        base_url: where it lives; None means the vendor's own address.
+        secret: a reference (``env:NAME``, ``file:PATH``), never the secret itself; or None.
+        headers: extra headers of every request.
+        query: extra query parameters of every request.
+        options: what else the kind understands (``azure: true``, ``api_version``, …).
+    """
+
+    id: str
+    name: str
+    kind: ProviderKind
+    base_url: str | None = None
+    secret: str | dict[str, str] | None = None
+    headers: dict[str, str] = {}
+    query: dict[str, str] = {}
+    options: dict[str, Any] = {}
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A provider's model that an alias may resolve to.
+
+    Attributes:
+        id: opaque.
+        provider: id of the provider.
+        model: the vendor's name of the model.
+        tier: 1 is tried first; a higher tier only when every lower one failed.
+        weight: share of the calls within its tier.
+        params: request parameters set for this target, over the caller's.
+        max_output_tokens: the most this model ever generates, or None when unknown.
+        context_window: the most tokens it takes in, or None when unknown.
+    """
+
+    id: str
+    provider: str
+    model: str
+    tier: int = 1
+    weight: int = 1
+    params: dict[str, Any] = {}
+    max_output_tokens: int | None = None
+    context_window: int | None = None
+
+
+class Alias(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The model name callers use.
+
+    Attributes:
+        id: opaque.
+        name: what callers write.
+        operations: what it may be used for.
+        team: id of the team whose own alias this is; it hides a global one of the same name.
+        grants: ids of the teams that may use it; None means every team.
+        targets: what it may resolve to.
+        defaults: request parameters used where the caller gives none.
+        forced: request parameters that overrule the caller's.
+        max_output_tokens: sent along where the caller gives no ``max_tokens``.
+        timeout_us: total deadline of a call, retries and fallbacks included.
+        deprecated: a notice for the reply's metadata, or None.
+    """
+
+    id: str
+    name: str
+    operations: tuple[Operation, ...] = ("chat", "responses", "text_completion")
+    team: str | None = None
+    grants: tuple[str, ...] | None = None
+    targets: tuple[Target, ...] = ()
+    defaults: dict[str, Any] = {}
+    forced: dict[str, Any] = {}
+    max_output_tokens: int | None = None
+    timeout_us: int = 600_000_000
+    deprecated: str | None = None
+
+
+class Subject(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whom a limit binds: a call is bound when every id given here is the call's own.
+
+    All None binds every call (a global limit). Ids, never names.
+    """
+
+    team: str | None = None
+    user: str | None = None
+    key: str | None = None
+    alias: str | None = None
+    provider: str | None = None
+    target: str | None = None
+
+
+class LimitRule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A limit on a subject.
+
+    Attributes:
+        id: opaque; the state in Redis hangs on it, so changing the amount keeps what was spent.
+        subject: whom it binds.
+        dimension: what it counts.
+        limit: how much of it; pico-USD for ``usd``.
+        text: the limit as people write it, for messages.
+        label: the subject as people call it, for messages.
+        enforce: False decides, counts and reports, but never refuses.
+        on_exhausted: ``allow`` lets a running stream finish, ``cut`` ends it.
+    """
+
+    id: str
+    subject: Subject
+    dimension: Dimension
+    limit: Limit
+    text: str
+    label: str
+    enforce: bool = True
+    on_exhausted: Literal["allow", "cut"] = "allow"
+
+
+class KeyEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a caller may know about its own key; kept in Redis under the digest.
+
+    Attributes:
+        id: the key's id.
+        team: id of the team that pays.
+        user: id of the user it belongs to, or None.
+        aliases: names it may use; None means all its team may use.
+        expires_at_us: wall clock after which it is refused, or None.
+        revoked: True once it was revoked.
+        revision: the keys revision that wrote this entry.
+    """
+
+    id: str
+    team: str
+    user: str | None = None
+    aliases: tuple[str, ...] | None = None
+    expires_at_us: int | None = None
+    revoked: bool = False
+    revision: int = 0
+
+
+class SnapshotDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the publisher writes: everything but keys, at one revision.
+
+    ``rates`` maps a target's id to its prices; a target that is missing has no price.
+    """
+
+    format: int = FORMAT
+    epoch: str
+    revision: int
+    compiled_at_us: int
+    teams: tuple[Team, ...] = ()
+    providers: tuple[Provider, ...] = ()
+    aliases: tuple[Alias, ...] = ()
+    limits: tuple[LimitRule, ...] = ()
+    rates: dict[str, Rates] = {}
+    rate_card: str | None = None
+
+
+_encoder = msgspec.msgpack.Encoder(order="deterministic")
+_decoder = msgspec.msgpack.Decoder(SnapshotDocument)
+
+
+def encode(document: SnapshotDocument) -> bytes:
+    """Encode a document to msgpack; the same document always gives the same bytes."""
+    return _encoder.encode(document)
+
+
+def decode(body: bytes) -> SnapshotDocument:
+    """Decode a document.
+
+    Raises:
+        ConfigError: when it is damaged or of another format.
+    """
+    try:
+        document = _decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"the published configuration cannot be read: {error}") from error
+    if document.format != FORMAT:
+        raise ConfigError(
+            f"the published configuration has format {document.format}, this version reads {FORMAT}: "
+            "upgrade mesh-plugins here or the publisher"
+        )
+    return document
+
+
+class Snapshot:
+    """One revision of the configuration with its look-up tables; never changed after it is made.
+
+    Attributes:
+        document: what was published.
+        epoch, revision: its place in the order of configurations.
+    """
+
+    __slots__ = ("_aliases", "_limits", "_providers", "_shapes", "_teams", "document", "epoch", "revision")
+
+    def __init__(self, document: SnapshotDocument) -> None:
+        self.document = document
+        self.epoch = document.epoch
+        self.revision = document.revision
+        self._teams = {team.id: team for team in document.teams}
+        self._providers = {provider.id: provider for provider in document.providers}
+        self._aliases = {(alias.team, alias.name): alias for alias in document.aliases}
+        self._limits: dict[Subject, list[LimitRule]] = {}
+        for rule in document.limits:
+            self._limits.setdefault(rule.subject, []).append(rule)
+        # Which combinations of ids occur at all: a call builds only these subjects (a few, not 64).
+        self._shapes = sorted({_shape(subject) for subject in self._limits})
+
+    def __repr__(self) -> str:
+        return f"Snapshot(epoch={self.epoch!r}, revision={self.revision})"
+
+    def alias(self, name: str, team: str) -> Alias | None:
+        """Return the alias a team means by ``name``: its own, else the global one."""
+        return self._aliases.get((team, name)) or self._aliases.get((None, name))
+
+    def alias_names(self, team: str) -> list[str]:
+        """Names of the aliases a team may use, sorted; for error messages."""
+        return sorted(
+            {
+                alias.name
+                for alias in self.document.aliases
+                if alias.team in (None, team) and (alias.grants is None or team in alias.grants)
+            }
+        )
+
+    def provider(self, provider_id: str) -> Provider:
+        """Return a provider.
+
+        Raises:
+            ConfigError: when a target names one that is not in the snapshot.
+        """
+        try:
+            return self._providers[provider_id]
+        except KeyError:
+            raise ConfigError(f"revision {self.revision} names an unknown provider {provider_id!r}") from None
+
+    def team(self, team_id: str) -> Team | None:
+        """Return a team, or None when it is unknown or archived."""
+        return self._teams.get(team_id)
+
+    def rates(self, target_id: str) -> Rates | None:
+        """Return the prices of a target, or None when it has none."""
+        return self.document.rates.get(target_id)
+
+    def limits_on(self, call: Subject) -> Iterator[LimitRule]:
+        """Yield every limit that binds a call whose ids are ``call``, most general shape first."""
+        for shape in self._shapes:
+            subject = Subject(
+                *[getattr(call, name) if used else None for name, used in zip(_FIELDS, shape, strict=True)]
+            )
+            yield from self._limits.get(subject, ())
+
+
+_FIELDS = Subject.__struct_fields__
+
+
+def _shape(subject: Subject) -> tuple[bool, ...]:
+    return tuple(getattr(subject, name) is not None for name in _FIELDS)
