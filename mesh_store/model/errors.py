@@ -139,6 +139,7 @@ class ProviderError(MeshError):
         kind: ``"status"``, ``"connect"``, ``"timeout"``, ``"incomplete"`` or ``"protocol"``.
         retry_after: seconds the provider asked us to wait, or None.
         attempts: every failed attempt before this one, oldest first.
+        native: the host's or transport's own exception, or None; a host raises it instead of this.
     """
 
     def __init__(
@@ -153,8 +154,10 @@ class ProviderError(MeshError):
         kind: str = "status",
         retry_after: float | None = None,
         attempts: Sequence[ProviderError] = (),
+        native: BaseException | None = None,
     ) -> None:
         super().__init__(message)
+        self.native = native
         self.provider = provider
         self.model = model
         self.attempt = attempt
