@@ -4,7 +4,10 @@
 
     MeshError
     ├── ConfigError                  wrong settings or stored configuration; say what to change
-    │   └── PluginError              a plugin that cannot be loaded or broke its contract
+    │   ├── PluginError              a plugin that cannot be loaded or broke its contract
+    │   └── Rejected           422   an operator's change that would break a rule; nothing was changed
+    │       ├── NotFound       404
+    │       └── Conflict       409   the name is taken, or somebody changed it in the meantime
     ├── Denied                       the mesh said no, and knows why
     │   ├── InvalidKey         401   unknown, wrong, revoked and expired answer alike
     │   ├── AccessDenied       403
@@ -13,7 +16,8 @@
     │       └── BudgetExceeded 429
     ├── Unavailable                  the mesh could not decide, and the policy is closed
     │   ├── ConfigUnavailable  503
-    │   └── QuotaUnavailable   503
+    │   ├── QuotaUnavailable   503
+    │   └── DatabaseUnavailable 503  operators and collectors only; callers never ask Postgres
     └── ProviderError                the provider failed; status, provider and attempt are kept
 
 A message says what happened, to which team, key, alias or limit, and what to do now. It never
@@ -41,6 +45,32 @@ class ConfigError(MeshError):
 
 class PluginError(ConfigError):
     """A plugin could not be loaded, or broke the contract of a hook; the message names both."""
+
+
+class Rejected(ConfigError):
+    """An operator's change would break a rule; nothing was changed.
+
+    Attributes:
+        field: the field at fault (``"targets.0.weight"``), or None when it is not one field.
+    """
+
+    status = 422
+
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class NotFound(Rejected):
+    """There is no live thing of that kind and name."""
+
+    status = 404
+
+
+class Conflict(Rejected):
+    """The name is taken, or somebody else changed the thing since it was read."""
+
+    status = 409
 
 
 class Denied(MeshError):
@@ -125,6 +155,10 @@ class QuotaUnavailable(Unavailable):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class DatabaseUnavailable(Unavailable):
+    """Postgres cannot be reached or did not answer in time; callers go on without it."""
 
 
 class ProviderError(MeshError):
