@@ -1,0 +1,46 @@
+"""``mesh up`` and ``mesh down``: run without a user, and stop in spite of users."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from mesh_store.embedded.ground import prepare
+from mesh_store.embedded.layout import Layout
+from mesh_store.embedded.leases import is_held
+
+_POLL = 0.01
+
+
+def keep(home: Path | str | None = None) -> None:
+    """Let the engines of `home` run without any user, until :func:`release` or :func:`stop`.
+
+    Starts nothing: attach, keep, close is how ``mesh up`` leaves a pair running.
+    """
+    layout = Layout.of(home)
+    prepare(layout)
+    layout.keep.touch(mode=0o600)
+
+
+def release(home: Path | str | None = None) -> None:
+    """Undo :func:`keep`: the engines end with their last user, as ever."""
+    Layout.of(home).keep.unlink(missing_ok=True)
+
+
+def stop(home: Path | str | None = None, timeout: float = 30.0) -> bool:
+    """Stop the engines of `home` at once, whoever uses them; the next attach starts them anew.
+
+    Returns:
+        True when nothing runs any more, False when the supervisor did not finish in `timeout` seconds.
+    """
+    layout = Layout.of(home)
+    release(layout.home)
+    deadline = time.monotonic() + timeout
+    if is_held(layout.watch):
+        layout.stop.touch(mode=0o600)
+    while is_held(layout.watch):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL)
+    layout.stop.unlink(missing_ok=True)
+    return True
