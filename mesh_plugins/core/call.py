@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from mesh_plugins.core.measure import PayloadSize
 from mesh_store.model.errors import ProviderError
 from mesh_store.model.facts import Fact, FactOutcome, Settlement
 from mesh_store.model.limits import Charge, Decision
@@ -35,6 +36,7 @@ class CallRequest:
         max_wait_us: how long the caller is willing to wait for a limit to have room.
         tags, session, end_user: the caller's own labels, for facts; never identity.
         trace_id, span_id: W3C hex ids of the caller's span.
+        size: how much is sent, for estimates.
     """
 
     id: str
@@ -42,6 +44,7 @@ class CallRequest:
     alias: str
     payload: Mapping[str, Any]
     principal: KeyEntry
+    size: PayloadSize = field(default_factory=PayloadSize)
     host: str = "direct"
     stream: bool = False
     max_tokens: int | None = None

@@ -1,0 +1,177 @@
+"""The course of one granted call, from its first attempt to its settlement, without colour.
+
+A driver asks for the next attempt, sends it, and says how it went; the course decides what follows
+and writes exactly one settlement whatever happens: an answer, a failure, a cancelled task, an
+abandoned stream, a collected object. Thread-safe, because a stream may be closed by another thread
+or by the garbage collector.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from mesh_plugins.core.call import Attempt, Outcome, ProviderCall, ProviderReply, Receipt, Reservation
+from mesh_plugins.core.hooks import Hooks
+from mesh_plugins.core.parameters import merged
+from mesh_plugins.core.ports import RecorderPort
+from mesh_plugins.core.retries import Health, RetryBudget, Step, next_step, transient
+from mesh_plugins.core.secrets import read_secret
+from mesh_plugins.core.settle import estimated_usage, failed_attempt, settled
+from mesh_store.model.errors import ProviderError
+from mesh_store.model.facts import FactOutcome
+from mesh_store.model.ids import now_us
+from mesh_store.model.usage import Usage
+
+
+class Course:
+    """One reservation on its way to one outcome.
+
+    Attributes:
+        reservation: what was granted.
+        receipt: what the call took, once it ended; else None.
+    """
+
+    __slots__ = (
+        "_attempts",
+        "_budget",
+        "_call",
+        "_first_chunk_ns",
+        "_health",
+        "_hooks",
+        "_lock",
+        "_recorder",
+        "_repeats",
+        "_started_ns",
+        "_started_us",
+        "_target",
+        "receipt",
+        "reservation",
+    )
+
+    def __init__(
+        self,
+        reservation: Reservation,
+        *,
+        hooks: Hooks,
+        recorder: RecorderPort,
+        health: Health,
+        budget: RetryBudget,
+    ) -> None:
+        self.reservation = reservation
+        self.receipt: Receipt | None = None
+        self._hooks, self._recorder, self._health, self._budget = hooks, recorder, health, budget
+        self._attempts: list[Attempt] = []
+        self._target = self._repeats = 0
+        self._lock = threading.Lock()
+        self._call: ProviderCall | None = None
+        self._started_ns = self._started_us = 0
+        self._first_chunk_ns: int | None = None
+        budget.earn()
+
+    def begin(self) -> ProviderCall:
+        """Start the next attempt and return what to send.
+
+        Raises:
+            ConfigError: the provider's secret cannot be read.
+        """
+        plan = self.reservation.plan
+        target = plan.targets[self._target]
+        provider = plan.snapshot.provider(target.provider)
+        self._started_us, self._started_ns, self._first_chunk_ns = now_us(), time.monotonic_ns(), None
+        self._call = ProviderCall(
+            request=plan.request,
+            provider=provider,
+            target=target,
+            secret=read_secret(provider),
+            payload=merged(plan.request, plan.alias, target),
+            stream=plan.request.stream,
+            timeout_s=max(0.001, self._left_s()),
+            attempt=len(self._attempts) + 1,
+        )
+        return self._call
+
+    def first_chunk(self) -> None:
+        """Note the first chunk of a stream; only the first counts."""
+        if self._first_chunk_ns is None:
+            self._first_chunk_ns = time.monotonic_ns()
+
+    def succeeded(self, reply: ProviderReply) -> Receipt:
+        """End the call with a complete answer."""
+        if self._call is not None:
+            self._health.succeeded(self._call.target.id)
+        return self._finish("ok", reply, None)
+
+    def failed(self, error: ProviderError) -> Step | None:
+        """Note a failed attempt; return the next one, or None when the call ended with it."""
+        step = next_step(
+            error,
+            target=self._target,
+            targets=len(self.reservation.plan.targets),
+            repeats=self._repeats,
+            left_s=self._left_s(),
+            budget=self._budget,
+        )
+        if transient(error):
+            self._health.failed(self.reservation.plan.targets[self._target].id, error.retry_after)
+        error.attempts = tuple(a.error for a in self._attempts if a.error is not None)
+        if step is None:
+            self._finish("error", None, error)
+            return None
+        with self._lock:
+            attempt = self._attempt("error", None, error)
+            self._attempts.append(attempt)
+            self._recorder.done(failed_attempt(self.reservation, attempt, len(self._attempts), self._hooks))
+        self._repeats = self._repeats + 1 if step.target == self._target else 0
+        self._target = step.target
+        return step
+
+    def ended(
+        self, outcome: FactOutcome, reply: ProviderReply | None, error: ProviderError | None = None
+    ) -> None:
+        """End the call early: cancelled, abandoned, incomplete, or failed in the middle of a stream."""
+        self._finish(outcome, reply, error)
+
+    def _finish(
+        self, outcome: FactOutcome, reply: ProviderReply | None, error: ProviderError | None
+    ) -> Receipt:
+        with self._lock:
+            if self.receipt is not None:
+                return self.receipt
+            self._attempts.append(self._attempt(outcome, reply, error))
+            ended = Outcome(self.reservation, tuple(self._attempts))
+            self.receipt, done = settled(ended, self._hooks)
+            self._recorder.done(done)
+            return self.receipt
+
+    def _attempt(
+        self, outcome: FactOutcome, reply: ProviderReply | None, error: ProviderError | None
+    ) -> Attempt:
+        call, usage = self._call, reply.usage if reply else None
+        if call is None:  # ended before anything was sent: nothing can have been billed
+            self._started_us, self._started_ns = now_us(), time.monotonic_ns()
+            call, usage = self._unsent(), Usage()
+        elif usage is None:
+            usage = estimated_usage(self.reservation, reply.output_chars if reply else 0, outcome)
+        first = self._first_chunk_ns
+        return Attempt(
+            call=call,
+            started_at_us=self._started_us,
+            duration_us=(time.monotonic_ns() - self._started_ns) // 1_000,
+            ttft_us=None if first is None else (first - self._started_ns) // 1_000,
+            outcome=outcome,
+            usage=usage,
+            reply=reply,
+            error=error,
+        )
+
+    def _unsent(self) -> ProviderCall:
+        plan = self.reservation.plan
+        target = plan.targets[self._target]
+        return ProviderCall(
+            plan.request, plan.snapshot.provider(target.provider), target, None, {}, False, 0.0, 1
+        )
+
+    def _left_s(self) -> float:
+        spent_ns = time.monotonic_ns() - self.reservation.started_ns
+        return self.reservation.plan.timeout_us / 1e6 - spent_ns / 1e9

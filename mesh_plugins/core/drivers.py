@@ -1,0 +1,194 @@
+"""The whole life of a call, in two colours side by side; they differ only in ``await``.
+
+::
+
+    plan ──► reserve ──► [ send ]* ──► settle
+    pure     one wait    per attempt   one record into the ring
+
+Everything that decides is elsewhere and plain (`plan`, `reserve`, `course`); here is only the order
+of things, the waiting, and the promise that every granted call ends in exactly one settlement.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from mesh_plugins.core.call import CallRequest, Plan, ProviderCall, Receipt, Reservation
+from mesh_plugins.core.context import governed
+from mesh_plugins.core.course import Course
+from mesh_plugins.core.hooks import Hooks
+from mesh_plugins.core.plan import plan_call
+from mesh_plugins.core.ports import AsyncLimiterPort, ConfigPort, LimiterPort, RecorderPort, Sender
+from mesh_plugins.core.reserve import Asking, granted, intent_of
+from mesh_plugins.core.retries import Health, RetryBudget
+from mesh_plugins.core.settle import denied_fact
+from mesh_plugins.core.streams import AsyncGovernedStream, GovernedStream
+from mesh_store.model.errors import Denied, MeshError, ProviderError
+from mesh_store.model.facts import Done
+
+
+@dataclass(slots=True)
+class Governed:
+    """An answer and what it took.
+
+    Attributes:
+        body: the reply in the host's own type.
+        receipt: usage, cost, target and attempts.
+    """
+
+    body: Any
+    receipt: Receipt
+
+
+@dataclass(slots=True)
+class Engine:
+    """What the drivers need besides the request; one per `Mesh`."""
+
+    hooks: Hooks
+    config: ConfigPort
+    recorder: RecorderPort
+    health: Health
+    budget: RetryBudget
+
+    def plan(self, request: CallRequest) -> Plan:
+        """Plan a call against the newest snapshot; a refusal is written down before it is raised."""
+        snapshot = self.config.snapshot()
+        try:
+            return plan_call(request, snapshot, self.hooks, self.health.cooling)
+        except Denied as error:
+            self.refused(request, snapshot.revision, error)
+            raise
+
+    def refused(
+        self, request: CallRequest, revision: int, error: MeshError, plan: Plan | None = None
+    ) -> None:
+        """Write the fact of a refused call."""
+        fact = denied_fact(request, revision, error, plan)
+        self.recorder.done(Done(self.hooks.fact.fold("fact", fact, receipt=None)))
+
+    def start(self, reservation: Reservation) -> Course:
+        """Put the intent into the ring and start the course of a granted call."""
+        self.recorder.intent(intent_of(reservation))
+        return Course(
+            reservation, hooks=self.hooks, recorder=self.recorder, health=self.health, budget=self.budget
+        )
+
+
+def reserve(engine: Engine, limiter: LimiterPort, plan: Plan) -> Reservation:
+    """Take all charges of a plan, or raise what refused it."""
+    if not plan.charges:
+        return granted(plan, None)
+    asking = Asking(engine.recorder, plan, engine.refused)
+    with asking:
+        decision = limiter.reserve(**asking.arguments)
+        if decision.wait_us:
+            time.sleep(decision.wait_us / 1e6)
+        return asking.answered(decision)
+
+
+async def areserve(engine: Engine, limiter: AsyncLimiterPort, plan: Plan) -> Reservation:
+    """Like `reserve`, on the caller's event loop."""
+    if not plan.charges:
+        return granted(plan, None)
+    asking = Asking(engine.recorder, plan, engine.refused)
+    with asking:
+        decision = await limiter.reserve(**asking.arguments)
+        if decision.wait_us:
+            await asyncio.sleep(decision.wait_us / 1e6)
+        return asking.answered(decision)
+
+
+def call(engine: Engine, limiter: LimiterPort, request: CallRequest, sender: Sender) -> Governed:
+    """Make one governed call and wait for its whole answer."""
+    course = engine.start(reserve(engine, limiter, engine.plan(request)))
+    with _settling(course), governed():
+        while True:
+            attempt = course.begin()
+            try:
+                reply = sender.send(attempt)
+            except Exception as error:
+                time.sleep(_pause(course, sender, attempt, error))
+            else:
+                return Governed(reply.body, course.succeeded(reply))
+
+
+async def acall(engine: Engine, limiter: AsyncLimiterPort, request: CallRequest, sender: Sender) -> Governed:
+    """Like `call`, on the caller's event loop."""
+    course = engine.start(await areserve(engine, limiter, engine.plan(request)))
+    with _settling(course), governed():
+        while True:
+            attempt = course.begin()
+            try:
+                reply = await sender.asend(attempt)
+            except Exception as error:
+                await asyncio.sleep(_pause(course, sender, attempt, error))
+            else:
+                return Governed(reply.body, course.succeeded(reply))
+
+
+def stream(engine: Engine, limiter: LimiterPort, request: CallRequest, sender: Sender) -> GovernedStream:
+    """Start one governed stream; it may fall back only before its first chunk."""
+    course = engine.start(reserve(engine, limiter, engine.plan(request)))
+    with _settling(course), governed():
+        while True:
+            attempt = course.begin()
+            try:
+                chunks = sender.stream(attempt)
+            except Exception as error:
+                time.sleep(_pause(course, sender, attempt, error))
+            else:
+                return GovernedStream(course, chunks, sender, attempt)
+
+
+async def astream(
+    engine: Engine, limiter: AsyncLimiterPort, request: CallRequest, sender: Sender
+) -> AsyncGovernedStream:
+    """Like `stream`, on the caller's event loop."""
+    course = engine.start(await areserve(engine, limiter, engine.plan(request)))
+    with _settling(course), governed():
+        while True:
+            attempt = course.begin()
+            try:
+                chunks = await sender.astream(attempt)
+            except Exception as error:
+                await asyncio.sleep(_pause(course, sender, attempt, error))
+            else:
+                return AsyncGovernedStream(course, chunks, sender, attempt)
+
+
+class _settling:  # noqa: N801 - reads as the word it is in a with statement
+    """Whatever leaves the block, the reservation is settled: cancelled, interrupted, or our own bug."""
+
+    __slots__ = ("_course",)
+
+    def __init__(self, course: Course) -> None:
+        self._course = course
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            self._course.ended("error" if isinstance(error, Exception) else "cancelled", None)
+
+
+def _pause(course: Course, sender: Sender, attempt: ProviderCall, error: Exception) -> float:
+    """Return the seconds to wait before the next attempt, or raise when the call is over."""
+    failure = error if isinstance(error, ProviderError) else sender.failure(attempt, error)
+    if failure is None:
+        raise error
+    step = course.failed(failure)
+    if step is None:
+        raise_failure(failure, error)
+    return step.delay_s
+
+
+def raise_failure(failure: ProviderError, cause: BaseException) -> NoReturn:
+    """Raise a provider's failure as the host knows it, with the original behind it."""
+    surfaced = failure.native or failure
+    if surfaced is cause:
+        raise surfaced
+    raise surfaced from cause

@@ -1,0 +1,120 @@
+"""Hooks as the core calls them: frozen tuples of functions, in four disciplines.
+
+``first`` takes the first answer, ``every`` collects all, ``fold`` hands a value through, ``notify``
+tells everybody. An implementation that decides (``first``, ``every``) and raises anything but a
+`MeshError` ends the call as a `PluginError` that names it; one that observes (``fold``, ``notify``) is
+counted, named in the log once, and skipped.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from mesh_store.model.errors import MeshError, PluginError
+
+log = logging.getLogger("mesh.plugins")
+
+#: A plugin's name, its function, and the names of the arguments it asks for.
+Implementation = tuple[str, Callable[..., Any], tuple[str, ...]]
+
+
+class Hook:
+    """The frozen implementations of one hook, first to be asked first.
+
+    Attributes:
+        name: the hook's name.
+        failures: how often an implementation raised what it should not.
+    """
+
+    __slots__ = ("_callers", "failures", "name")
+
+    def __init__(self, name: str, implementations: Iterable[Implementation] = ()) -> None:
+        self.name = name
+        self.failures = 0
+        self._callers = tuple(implementations)
+
+    def first(self, **arguments: Any) -> Any:
+        """Return the first answer that is not None, or None."""
+        for plugin, function, names in self._callers:
+            result = self._call(plugin, function, names, arguments)
+            if result is not None:
+                return result
+        return None
+
+    def every(self, **arguments: Any) -> list[Any]:
+        """Return every answer that is not None; an exception ends the call."""
+        results = (
+            self._call(plugin, function, names, arguments) for plugin, function, names in self._callers
+        )
+        return [result for result in results if result is not None]
+
+    def fold(self, argument: str, value: Any, **arguments: Any) -> Any:
+        """Hand ``value`` from one implementation to the next; one that fails is counted and skipped."""
+        for plugin, function, names in self._callers:
+            try:
+                result = self._call(plugin, function, names, {**arguments, argument: value})
+            except Exception as error:
+                self._observer_failed(plugin, error)
+            else:
+                value = value if result is None else result
+        return value
+
+    def notify(self, **arguments: Any) -> None:
+        """Tell everybody; one that fails is counted and does not stop the others."""
+        for plugin, function, names in self._callers:
+            try:
+                self._call(plugin, function, names, arguments)
+            except Exception as error:
+                self._observer_failed(plugin, error)
+
+    def _call(
+        self, plugin: str, function: Callable[..., Any], names: tuple[str, ...], arguments: dict[str, Any]
+    ) -> Any:
+        try:
+            return function(*[arguments[name] for name in names])
+        except MeshError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"plugin {plugin!r} failed in {self.name}: {type(error).__name__}: {error}; "
+                "fix the plugin or take it out of MESH_PLUGINS"
+            ) from error
+
+    def _observer_failed(self, plugin: str, error: Exception) -> None:
+        self.failures += 1
+        if self.failures == 1:
+            log.warning("plugin %r failed in %s and was skipped: %s", plugin, self.name, error)
+
+
+class Hooks:
+    """Every hook, frozen; `resolve`, `authorize`, … are the hooks without their ``mesh_``."""
+
+    __slots__ = (
+        "authorize",
+        "charges",
+        "cli",
+        "estimate",
+        "fact",
+        "order_targets",
+        "price",
+        "resolve",
+        "sinks",
+        "snapshot_changed",
+    )
+
+    def __init__(self, frozen: Mapping[str, Hook]) -> None:
+        for name in self.__slots__:
+            setattr(self, name, frozen[name])
+
+    authorize: Hook
+    charges: Hook
+    cli: Hook
+    estimate: Hook
+    fact: Hook
+    order_targets: Hook
+    price: Hook
+    resolve: Hook
+    sinks: Hook
+    snapshot_changed: Hook

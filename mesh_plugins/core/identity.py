@@ -1,0 +1,44 @@
+"""Who is calling: from a key's text to its entry, with one answer for every way to be wrong.
+
+Unknown, wrong, revoked and expired keys answer alike, so that nobody can probe which it was; the
+reason is in the audit log.
+"""
+
+from __future__ import annotations
+
+from mesh_plugins.core.ports import ConfigPort
+from mesh_store.model import keys
+from mesh_store.model.errors import InvalidKey
+from mesh_store.model.ids import now_us
+from mesh_store.model.snapshot import KeyEntry
+
+
+def principal(config: ConfigPort, key: str | None) -> KeyEntry:
+    """Return the entry of a caller's key.
+
+    Raises:
+        InvalidKey: there is no key, or it is not accepted.
+        ConfigUnavailable: it could not be looked up.
+    """
+    return _checked(config.lookup(_digest(key)))
+
+
+async def aprincipal(config: ConfigPort, key: str | None) -> KeyEntry:
+    """Like `principal`, on the caller's event loop."""
+    return _checked(await config.alookup(_digest(key)))
+
+
+def _digest(key: str | None) -> bytes:
+    if not key:
+        raise InvalidKey("no key: set MESH_KEY, or pass key=; an operator makes one with 'mesh key create'")
+    keys.parse(key)
+    return keys.digest(key)
+
+
+def _checked(entry: KeyEntry | None) -> KeyEntry:
+    expired = entry is not None and entry.expires_at_us is not None and entry.expires_at_us <= now_us()
+    if entry is None or entry.revoked or expired:
+        raise InvalidKey(
+            "this key is not accepted: it is unknown, revoked or expired; ask an operator for a new one"
+        )
+    return entry

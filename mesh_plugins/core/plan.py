@@ -1,0 +1,95 @@
+"""Deciding what a call may do, purely: one snapshot in, one plan out.
+
+No I/O and no tokenizer here; hooks answer from the snapshot. A call asks
+
+1. what its alias means            ``mesh_resolve``
+2. whether it may use it           ``mesh_authorize``
+3. which targets, in what order    ``mesh_order_targets``
+4. how much each would take        ``mesh_estimate``, ``mesh_price``
+5. from which limits               ``mesh_charges``
+
+and reserves, per limit, the most that any of the targets it may try would take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mesh_plugins.core.call import CallRequest, Plan
+from mesh_plugins.core.hooks import Hooks
+from mesh_store.model.errors import ConfigError, UnknownAlias
+from mesh_store.model.limits import Charge
+from mesh_store.model.snapshot import Alias, LimitRule, Snapshot, Target
+from mesh_store.model.usage import Usage
+
+
+def plan_call(
+    request: CallRequest,
+    snapshot: Snapshot,
+    hooks: Hooks,
+    cooling: Callable[[str], bool] = lambda target_id: False,
+) -> Plan:
+    """Decide everything about a call that can be decided without asking anybody.
+
+    Args:
+        request: what was asked.
+        snapshot: the configuration that holds.
+        hooks: who decides.
+        cooling: tells of a target's id whether it failed so recently that it is tried last.
+
+    Raises:
+        UnknownAlias: no plugin knows the alias.
+        AccessDenied: a plugin refuses the caller.
+        ConfigError: the alias has no target, or a ``hard`` limit needs a bound the call does not give.
+    """
+    alias = hooks.resolve.first(request=request, snapshot=snapshot)
+    if alias is None:
+        raise _unknown(request, snapshot)
+    hooks.authorize.every(request=request, alias=alias, snapshot=snapshot)
+    targets = _ordered(request, alias, snapshot, hooks)
+    if len(targets) > 1:
+        targets = tuple(sorted(targets, key=lambda target: cooling(target.id)))
+    rules: dict[str, tuple[LimitRule, Charge]] = {}
+    largest, money = Usage(), None
+    for target in targets:
+        estimate = hooks.estimate.first(request=request, target=target) or Usage()
+        cost = hooks.price.first(target=target, usage=estimate, snapshot=snapshot)
+        if estimate.total_tokens > largest.total_tokens:
+            largest = estimate
+        if cost is not None:
+            money = max(money or 0, cost)
+        for charges in hooks.charges.every(
+            request=request, target=target, estimate=estimate, snapshot=snapshot
+        ):
+            for rule, charge in charges:
+                held = rules.get(rule.id)
+                if held is None or charge.amount > held[1].amount:
+                    rules[rule.id] = (rule, charge)
+    return Plan(
+        request=request,
+        snapshot=snapshot,
+        alias=alias,
+        targets=targets,
+        estimate=largest,
+        estimate_pico_usd=money,
+        rules=tuple(rule for rule, _ in rules.values()),
+        charges=tuple(charge for _, charge in rules.values()),
+        timeout_us=min(request.timeout_us or alias.timeout_us, alias.timeout_us),
+    )
+
+
+def _ordered(request: CallRequest, alias: Alias, snapshot: Snapshot, hooks: Hooks) -> tuple[Target, ...]:
+    targets = hooks.order_targets.first(request=request, targets=alias.targets, snapshot=snapshot)
+    ordered = tuple(alias.targets if targets is None else targets)
+    if not ordered:
+        raise ConfigError(f"alias {alias.name!r} has no target to call; add one with 'mesh alias'")
+    return ordered
+
+
+def _unknown(request: CallRequest, snapshot: Snapshot) -> UnknownAlias:
+    names = snapshot.alias_names(request.principal.team)
+    shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+    return UnknownAlias(
+        f"no alias {request.alias!r} at revision {snapshot.revision}; "
+        + (f"this key's team can use: {shown}" if names else "this key's team can use none yet")
+    )

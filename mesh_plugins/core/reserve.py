@@ -1,0 +1,120 @@
+"""Around the one wait before a provider is asked: what to say when a limit refuses, what to remember.
+
+The waiting itself is two lines in the drivers; everything here is plain.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mesh_plugins.core.call import CallRequest, Plan, Reservation
+from mesh_plugins.core.ports import RecorderPort
+from mesh_plugins.core.settle import lost_fact
+from mesh_store.model.errors import BudgetExceeded, MeshError, QuotaExceeded
+from mesh_store.model.facts import Cancel, Intent
+from mesh_store.model.ids import new_id, now_us
+from mesh_store.model.limits import Decision
+from mesh_store.model.money import format_usd
+from mesh_store.model.snapshot import LimitRule
+
+#: A reservation's record outlives the deadline by this: time for a dead process's ring to be drained.
+DRAIN_US = 3_600_000_000
+
+
+def granted(plan: Plan, decision: Decision | None) -> Reservation:
+    """Make the reservation of an admitted plan; from here on every way out ends in a settlement."""
+    return Reservation(
+        plan, decision, decision.reservation if decision else None, new_id(), time.monotonic_ns()
+    )
+
+
+def intent_of(reservation: Reservation) -> Intent:
+    """Return what is true if this process dies before the call ends."""
+    plan = reservation.plan
+    return Intent(lost_fact(reservation), reservation.record, now_us() + plan.timeout_us)
+
+
+def refusal(plan: Plan, decision: Decision) -> QuotaExceeded:
+    """Return the error of a refused plan: which limit, whose, how much is left, when to come back."""
+    index = decision.binding if decision.binding is not None else 0
+    rule, charge = plan.rules[index], plan.charges[index]
+    remaining = decision.remaining[index]
+    retry_after = None if decision.retry_after_us is None else decision.retry_after_us / 1e6
+    if retry_after is None:
+        most = _units(rule, rule.limit.burst)
+        advice = f"one call may take at most {most} of it: ask for less or raise its burst"
+    else:
+        advice = f"retry after {retry_after:.3g} s"
+    message = (
+        f"{rule.label}: the limit {rule.text!r} has {_units(rule, remaining)} left, "
+        f"this call needs {_units(rule, charge.amount)}; {advice}"
+    )
+    kind = BudgetExceeded if rule.dimension == "usd" else QuotaExceeded
+    return kind(
+        message,
+        limit=rule.text,
+        subject=rule.label,
+        requested=charge.amount,
+        remaining=remaining,
+        retry_after=retry_after,
+        headroom={
+            f"{rule.label}: {rule.text}": left
+            for rule, left in zip(plan.rules, decision.remaining, strict=False)
+        },
+    )
+
+
+def _units(rule: LimitRule, amount: int) -> str:
+    if rule.dimension == "usd":
+        return format_usd(amount)
+    noun = "slots" if rule.dimension == "concurrency" else rule.dimension.replace("_", " ")
+    return f"{amount:,} {noun.removesuffix('s') if amount == 1 else noun}"
+
+
+class Asking:
+    """One question to the limiter; whatever keeps its answer from being read gives the charges back.
+
+    A context manager around the wait: cancelled, timed out or failed, the reservation id goes into the
+    ring as a `Cancel`, because the server may have granted what nobody heard. A refusal, and a limit that
+    could not be checked, are written down as facts.
+
+    Attributes:
+        arguments: what the limiter is asked.
+    """
+
+    __slots__ = ("_answered", "_plan", "_recorder", "_refused", "arguments")
+
+    def __init__(
+        self, recorder: RecorderPort, plan: Plan, refused: Callable[[CallRequest, int, MeshError, Plan], None]
+    ) -> None:
+        self._recorder, self._plan, self._refused, self._answered = recorder, plan, refused, False
+        self.arguments: dict[str, Any] = {
+            "charges": plan.charges,
+            "reservation_id": new_id(),
+            "max_wait_us": plan.request.max_wait_us,
+            "ttl_us": plan.timeout_us + DRAIN_US,
+        }
+
+    def answered(self, decision: Decision) -> Reservation:
+        """Return the reservation of a granted plan.
+
+        Raises:
+            QuotaExceeded: the plan was refused.
+        """
+        self._answered = True
+        if decision.admitted:
+            return granted(self._plan, decision)
+        raise refusal(self._plan, decision)
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            return
+        if not self._answered:
+            self._recorder.cancel(Cancel(self.arguments["reservation_id"], self._plan.charges))
+        if isinstance(error, MeshError):
+            self._refused(self._plan.request, self._plan.snapshot.revision, error, self._plan)

@@ -1,0 +1,159 @@
+"""`Runtime`: one process's way to make governed calls, whatever speaks to the provider.
+
+Holds the ports and hands each request to the drivers. Hosts bring their own `Sender`; the direct
+caller is `mesh_plugins.mesh.Mesh`, which adds ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import weakref
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mesh_plugins.core import drivers
+from mesh_plugins.core.call import CallRequest
+from mesh_plugins.core.drivers import Engine, Governed
+from mesh_plugins.core.hooks import Hooks
+from mesh_plugins.core.identity import aprincipal, principal
+from mesh_plugins.core.measure import measure
+from mesh_plugins.core.parameters import asked_cap
+from mesh_plugins.core.ports import AsyncLimiterPort, ConfigPort, LimiterPort, RecorderPort, Sender
+from mesh_plugins.core.retries import Health, RetryBudget
+from mesh_plugins.core.streams import AsyncGovernedStream, GovernedStream
+from mesh_store.model.errors import ConfigError
+from mesh_store.model.ids import new_id
+from mesh_store.model.snapshot import KeyEntry, Operation
+
+#: Bounds on the caller's own labels: they end up in every fact.
+_MOST_TAGS, _LONGEST_LABEL = 16, 128
+
+
+class Runtime:
+    """Makes governed calls with the ports it is given.
+
+    Attributes:
+        config: what this process sees of the configuration.
+        limiter: decides charges for sync callers.
+        recorder: remembers what happened.
+        hooks: who decides.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: ConfigPort,
+        limiter: LimiterPort,
+        recorder: RecorderPort,
+        hooks: Hooks,
+        async_limiter: Callable[[], AsyncLimiterPort],
+        key: str | None = None,
+    ) -> None:
+        self.config, self.limiter, self.recorder, self.hooks = config, limiter, recorder, hooks
+        self._engine = Engine(hooks, config, recorder, Health(), RetryBudget())
+        self._key = key
+        self._make_async_limiter = async_limiter
+        self._async_limiters: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLimiterPort] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    def request(
+        self, operation: Operation, alias: str, payload: Mapping[str, Any], **options: Any
+    ) -> CallRequest:
+        """Say who asks for what.
+
+        Args:
+            operation: ``chat``, ``embeddings``, ``responses`` or ``text_completion``.
+            alias: the model name the caller wrote, without a host's prefix.
+            payload: the request in OpenAI's shape, without ``model`` and ``stream``.
+            options: ``key``, ``host``, ``stream``, ``max_tokens``, ``timeout_s``, ``max_wait_s``, ``tags``,
+                ``session``, ``end_user``, ``trace_id``, ``span_id``.
+
+        Raises:
+            InvalidKey: there is no key, or it is not accepted.
+            ConfigUnavailable: the key could not be looked up.
+        """
+        return _request(operation, alias, payload, principal(self.config, self._named(options)), **options)
+
+    async def arequest(
+        self, operation: Operation, alias: str, payload: Mapping[str, Any], **options: Any
+    ) -> CallRequest:
+        """Like `request`, on the caller's event loop."""
+        return _request(
+            operation, alias, payload, await aprincipal(self.config, self._named(options)), **options
+        )
+
+    def call(self, request: CallRequest, sender: Sender) -> Governed:
+        """Make one governed call and wait for its whole answer.
+
+        Raises:
+            Denied: refused before any provider was asked.
+            Unavailable: it could not be decided.
+            ProviderError: every attempt failed; a host's sender may raise its own error instead.
+        """
+        return drivers.call(self._engine, self.limiter, request, sender)
+
+    async def acall(self, request: CallRequest, sender: Sender) -> Governed:
+        """Like `call`, on the caller's event loop."""
+        return await drivers.acall(self._engine, self.async_limiter(), request, sender)
+
+    def stream_call(self, request: CallRequest, sender: Sender) -> GovernedStream:
+        """Start one governed stream; raises like `call`, before anything is returned."""
+        return drivers.stream(self._engine, self.limiter, request, sender)
+
+    async def astream_call(self, request: CallRequest, sender: Sender) -> AsyncGovernedStream:
+        """Like `stream_call`, on the caller's event loop."""
+        return await drivers.astream(self._engine, self.async_limiter(), request, sender)
+
+    def async_limiter(self) -> AsyncLimiterPort:
+        """Return the limiter of the running event loop; connections never cross loops."""
+        loop = asyncio.get_running_loop()
+        limiter = self._async_limiters.get(loop)
+        if limiter is None:
+            limiter = self._async_limiters[loop] = self._make_async_limiter()
+        return limiter
+
+    def _named(self, options: dict[str, Any]) -> str | None:
+        return options.pop("key", None) or self._key
+
+
+def _request(
+    operation: Operation, alias: str, payload: Mapping[str, Any], caller: KeyEntry, **options: Any
+) -> CallRequest:
+    timeout_s = options.pop("timeout_s", None)
+    max_wait_s = options.pop("max_wait_s", None)
+    max_tokens = options.pop("max_tokens", None)
+    return CallRequest(
+        id=new_id(),
+        operation=operation,
+        alias=alias,
+        payload=payload,
+        principal=caller,
+        size=measure(payload),
+        max_tokens=asked_cap(payload) if max_tokens is None else max_tokens,
+        timeout_us=None if timeout_s is None else _micros("timeout", timeout_s),
+        max_wait_us=0 if max_wait_s is None else _micros("max_wait", max_wait_s),
+        tags=_tags(options.pop("tags", None)),
+        session=_label(options.pop("session", None)),
+        end_user=_label(options.pop("end_user", None)),
+        **options,
+    )
+
+
+def _micros(name: str, seconds: float) -> int:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 1e9:
+        raise ConfigError(f"{name} must be a number of seconds above 0, not {seconds!r}")
+    return max(1, int(seconds * 1_000_000))
+
+
+def _tags(tags: Any) -> dict[str, str]:
+    if not tags:
+        return {}
+    pairs = tags.items() if isinstance(tags, Mapping) else ((tag, "") for tag in tags)
+    return {
+        str(name)[:_LONGEST_LABEL]: str(value)[:_LONGEST_LABEL] for name, value in list(pairs)[:_MOST_TAGS]
+    }
+
+
+def _label(value: Any) -> str | None:
+    return None if value is None else str(value)[:_LONGEST_LABEL]

@@ -1,0 +1,187 @@
+"""What a call really took, and the facts that say so. Pure: values in, values out.
+
+A call's reservation is settled once, at the sum of its attempts: limits on the caller (team, user,
+key, alias) take every attempt, limits on a provider or target take the attempts made there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mesh_plugins.core.call import Attempt, CallRequest, Outcome, Plan, Receipt, Reservation
+from mesh_plugins.core.hooks import Hooks
+from mesh_store.model.errors import MeshError
+from mesh_store.model.facts import Done, Fact, FactOutcome, Settlement
+from mesh_store.model.ids import new_id, now_us
+from mesh_store.model.snapshot import LimitRule
+from mesh_store.model.usage import Usage
+
+
+def settled(outcome: Outcome, hooks: Hooks) -> tuple[Receipt, Done]:
+    """Return the receipt of a call that ended, and the one record that remembers it."""
+    reservation, last = outcome.reservation, outcome.last
+    plan = reservation.plan
+    costs = [
+        hooks.price.first(target=a.call.target, usage=a.usage, snapshot=plan.snapshot)
+        for a in outcome.attempts
+    ]
+    settlement = None
+    if reservation.record is not None:
+        actual = tuple(_taken(rule, outcome.attempts, costs) for rule in plan.rules)
+        settlement = Settlement(reservation.record, actual)
+    usage = sum((attempt.usage for attempt in outcome.attempts), Usage())
+    cost = None if None in costs else sum(costs)
+    fact = attempt_fact(reservation, last, len(outcome.attempts), costs[-1])
+    receipt = Receipt(outcome, usage, cost, fact, settlement)
+    receipt.fact = hooks.fact.fold("fact", fact, receipt=receipt)
+    return receipt, Done(receipt.fact, settlement, reservation.lost_id)
+
+
+def failed_attempt(reservation: Reservation, attempt: Attempt, number: int, hooks: Hooks) -> Done:
+    """Return the record of an attempt that failed while the call goes on elsewhere."""
+    plan = reservation.plan
+    cost = hooks.price.first(target=attempt.call.target, usage=attempt.usage, snapshot=plan.snapshot)
+    fact = attempt_fact(reservation, attempt, number, cost)
+    return Done(hooks.fact.fold("fact", fact, receipt=None))
+
+
+def attempt_fact(reservation: Reservation, attempt: Attempt, number: int, cost: int | None) -> Fact:
+    """Return the fact of one attempt."""
+    plan, usage, reply, error = reservation.plan, attempt.usage, attempt.reply, attempt.error
+    provider, target = attempt.call.provider, attempt.call.target
+    flags = reply.flags if reply else ()
+    if reservation.decision is not None and not reservation.decision.enforced:
+        flags = (*flags, "unenforced")
+    return _fact(
+        plan.request,
+        id=new_id(),
+        attempt=number,
+        started_at_us=attempt.started_at_us,
+        duration_us=attempt.duration_us,
+        ttft_us=attempt.ttft_us,
+        outcome=attempt.outcome,
+        alias_id=plan.alias.id,
+        revision=plan.snapshot.revision,
+        provider_id=provider.id,
+        provider=provider.name,
+        request_model=target.model,
+        response_model=reply.response_model if reply else None,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+        reasoning_tokens=usage.reasoning_tokens,
+        audio_input_tokens=usage.audio_input_tokens,
+        audio_output_tokens=usage.audio_output_tokens,
+        estimated=usage.estimated,
+        cost_pico_usd=cost,
+        rate_card=plan.snapshot.document.rate_card,
+        estimate_tokens=plan.estimate.total_tokens,
+        estimate_pico_usd=plan.estimate_pico_usd,
+        finish_reason=reply.finish_reason if reply else None,
+        error_type=error.kind if error else None,
+        status=error.status if error else None,
+        response_id=reply.response_id if reply else None,
+        reservation_id=reservation.record.id if reservation.record else None,
+        flags=flags,
+    )
+
+
+def lost_fact(reservation: Reservation) -> Fact:
+    """Return the fact that holds if this process dies before the call ends: the estimate, as lost."""
+    plan = reservation.plan
+    target = plan.targets[0]
+    provider = plan.snapshot.provider(target.provider)
+    return _fact(
+        plan.request,
+        id=reservation.lost_id,
+        attempt=1,
+        started_at_us=now_us(),
+        outcome="lost",
+        alias_id=plan.alias.id,
+        revision=plan.snapshot.revision,
+        provider_id=provider.id,
+        provider=provider.name,
+        request_model=target.model,
+        input_tokens=plan.estimate.input_tokens,
+        output_tokens=plan.estimate.output_tokens,
+        estimated=True,
+        cost_pico_usd=plan.estimate_pico_usd,
+        rate_card=plan.snapshot.document.rate_card,
+        estimate_tokens=plan.estimate.total_tokens,
+        estimate_pico_usd=plan.estimate_pico_usd,
+        reservation_id=reservation.record.id if reservation.record else None,
+    )
+
+
+def denied_fact(request: CallRequest, revision: int, error: MeshError, plan: Plan | None = None) -> Fact:
+    """Return the fact of a call that was refused before any provider was asked."""
+    return _fact(
+        request,
+        id=new_id(),
+        attempt=0,
+        started_at_us=now_us(),
+        outcome="denied",
+        alias_id=plan.alias.id if plan else None,
+        revision=revision,
+        rate_card=None,
+        estimate_tokens=plan.estimate.total_tokens if plan else 0,
+        estimate_pico_usd=plan.estimate_pico_usd if plan else None,
+        error_type=type(error).__name__,
+        status=error.status,
+    )
+
+
+def estimated_usage(reservation: Reservation, output_chars: int, outcome: FactOutcome) -> Usage:
+    """Return what an attempt took when the provider did not say.
+
+    An answer is counted by its characters, four to a token. A call that was cut off before anything
+    arrived may still have been billed: its input is counted. A refused connection or an error status
+    is not billed.
+    """
+    if outcome == "error" and output_chars == 0:
+        return Usage()
+    estimate = reservation.plan.estimate
+    return Usage(estimate.input_tokens, (output_chars + 3) // 4, estimated=True)
+
+
+def _fact(request: CallRequest, **fields: Any) -> Fact:
+    principal = request.principal
+    return Fact(
+        call_id=request.id,
+        operation=request.operation,
+        host=request.host,
+        stream=request.stream,
+        team_id=principal.team,
+        user_id=principal.user,
+        key_id=principal.id,
+        alias=request.alias,
+        session=request.session,
+        end_user=request.end_user,
+        tags=request.tags,
+        trace_id=request.trace_id,
+        span_id=request.span_id,
+        **fields,
+    )
+
+
+def _taken(rule: LimitRule, attempts: Sequence[Attempt], costs: Sequence[int | None]) -> int:
+    mine = [
+        (attempt.usage, cost)
+        for attempt, cost in zip(attempts, costs, strict=True)
+        if rule.subject.provider in (None, attempt.call.provider.id)
+        and rule.subject.target in (None, attempt.call.target.id)
+    ]
+    match rule.dimension:
+        case "requests":
+            return 1 if rule.subject.provider is None and rule.subject.target is None else len(mine)
+        case "concurrency":
+            return 0
+        case "usd":
+            return sum(cost or 0 for _, cost in mine)
+        case "input_tokens":
+            return sum(usage.input_tokens for usage, _ in mine)
+        case "output_tokens":
+            return sum(usage.output_tokens for usage, _ in mine)
+    return sum(usage.total_tokens for usage, _ in mine)

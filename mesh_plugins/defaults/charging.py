@@ -1,0 +1,86 @@
+"""Which limits a call takes from, and how much.
+
+A soft limit is charged the estimate and trued up by the settlement. A ``hard`` one is charged an
+upper bound, so that it never overshoots: all input bytes as tokens, and the cap on the output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mesh_plugins.core.call import CallRequest
+from mesh_plugins.core.parameters import output_cap
+from mesh_plugins.markers import hookimpl
+from mesh_store.model.errors import ConfigError
+from mesh_store.model.limits import Charge
+from mesh_store.model.snapshot import Alias, LimitRule, Snapshot, Subject, Target
+from mesh_store.model.usage import Usage
+
+
+class Charging:
+    """Charges every limit whose subject the call matches."""
+
+    @hookimpl(trylast=True)
+    def mesh_charges(
+        self, request: CallRequest, target: Target, estimate: Usage, snapshot: Snapshot
+    ) -> Sequence[tuple[LimitRule, Charge]]:
+        """Return one charge per limit that binds this call on this target."""
+        principal = request.principal
+        alias = snapshot.alias(request.alias, principal.team)
+        call = Subject(
+            team=principal.team,
+            user=principal.user,
+            key=principal.id,
+            alias=alias.id if alias else None,
+            provider=target.provider,
+            target=target.id,
+        )
+        return [
+            (rule, Charge(charge_key(rule, principal.team), rule.limit, amount))
+            for rule in snapshot.limits_on(call)
+            if (amount := _amount(rule, request, alias, target, estimate, snapshot)) is not None
+        ]
+
+
+def charge_key(rule: LimitRule, team: str) -> str:
+    """Return the Redis key of a limit's state.
+
+    The hash tag is the team for every limit that cannot span teams, so that one call's limits live in
+    one slot and are decided in one atomic script; else it is the subject's own id.
+    """
+    subject = rule.subject
+    if subject.team is not None or subject.key is not None:
+        return f"{{{team}}}:q:{rule.id}"
+    spanning = subject.user or subject.alias or subject.target or subject.provider or "global"
+    return f"{{{spanning}}}:q:{rule.id}"
+
+
+def _amount(
+    rule: LimitRule,
+    request: CallRequest,
+    alias: Alias | None,
+    target: Target,
+    estimate: Usage,
+    snapshot: Snapshot,
+) -> int | None:
+    if rule.dimension in ("requests", "concurrency"):
+        return 1
+    usage = _bound(rule, request, alias, target) if rule.limit.hard else estimate
+    if rule.dimension == "usd":
+        rates = snapshot.rates(target.id)
+        return 0 if rates is None else rates.cost(usage)
+    if rule.dimension == "input_tokens":
+        return usage.input_tokens
+    if rule.dimension == "output_tokens":
+        return usage.output_tokens
+    return usage.total_tokens
+
+
+def _bound(rule: LimitRule, request: CallRequest, alias: Alias | None, target: Target) -> Usage:
+    cap = output_cap(request, alias, target) if alias else request.max_tokens
+    if cap is None:
+        raise ConfigError(
+            f"limit {rule.text!r} of {rule.label} is hard and needs to know how much this call may generate: "
+            f"pass max_tokens, or set max_output_tokens on alias {request.alias!r}"
+        )
+    return Usage(request.size.bound, cap)
