@@ -140,7 +140,7 @@ def _request(
     )
 
 
-def _micros(name: str, seconds: float) -> int:
+def _micros(name: str, seconds: Any) -> int:
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < 1e9:
         raise ConfigError(f"{name} must be a number of seconds above 0, not {seconds!r}")
     return max(1, int(seconds * 1_000_000))

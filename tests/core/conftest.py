@@ -1,0 +1,292 @@
+"""The core's ports, in a few lines each: what was asked is kept, what is answered is set by the test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from mesh_plugins.core.call import ProviderCall, ProviderReply
+from mesh_plugins.core.runtime import Runtime
+from mesh_plugins.defaults import builtin_plugins
+from mesh_plugins.manager import load
+from mesh_store.model import keys
+from mesh_store.model.errors import ProviderError
+from mesh_store.model.facts import Cancel, Done, Fact, Intent
+from mesh_store.model.limits import Charge, Decision, Limit, Reservation
+from mesh_store.model.snapshot import (
+    Alias,
+    KeyEntry,
+    LimitRule,
+    Provider,
+    Snapshot,
+    SnapshotDocument,
+    Subject,
+    Target,
+    Team,
+)
+from mesh_store.model.usage import Rates, Usage
+
+KEY = keys.mint("testkey1")
+MESSAGES = [{"role": "user", "content": "hello there, this is a message"}]
+
+
+def document(**changes: Any) -> SnapshotDocument:
+    """One team with one alias of two targets, priced, and two limits."""
+    values: dict[str, Any] = {
+        "epoch": "e",
+        "revision": 7,
+        "compiled_at_us": 1,
+        "rate_card": "card-1",
+        "teams": (Team("t1", "research"), Team("t2", "sales")),
+        "providers": (
+            Provider(id="p1", name="first", kind="openai", base_url="http://one.test/v1"),
+            Provider(id="p2", name="second", kind="openai", base_url="http://two.test/v1"),
+        ),
+        "aliases": (
+            Alias(
+                id="a1",
+                name="fast",
+                targets=(
+                    Target(id="x1", provider="p1", model="small"),
+                    Target(id="x2", provider="p2", model="large", tier=2),
+                ),
+                timeout_us=30_000_000,
+            ),
+        ),
+        "rates": {"x1": Rates(input=10, output=20), "x2": Rates(input=100, output=200)},
+        "limits": (
+            rule("r1", "requests", 600, team="t1"),
+            rule("r2", "tokens", 100_000, team="t1", alias="a1"),
+        ),
+    }
+    return SnapshotDocument(**{**values, **changes})
+
+
+def rule(rule_id: str, dimension: Any, amount: int, *, limit: Limit | None = None, **subject: str) -> LimitRule:
+    """A limit on a subject, per minute unless ``limit`` says otherwise."""
+    return LimitRule(
+        id=rule_id,
+        subject=Subject(**subject),
+        dimension=dimension,
+        limit=limit or Limit(amount=amount, period_us=60_000_000),
+        text=f"{amount} {dimension}/min",
+        label="team research",
+    )
+
+
+@dataclass
+class Config:
+    """A configuration that never changes."""
+
+    document: SnapshotDocument
+    entries: dict[bytes, KeyEntry] = field(default_factory=lambda: {KEY.digest: KeyEntry(id=KEY.id, team="t1")})
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self.document)
+
+    def lookup(self, digest: bytes) -> KeyEntry | None:
+        return self.entries.get(digest)
+
+    async def alookup(self, digest: bytes) -> KeyEntry | None:
+        return self.entries.get(digest)
+
+
+@dataclass
+class Limiter:
+    """Admits everything until told otherwise."""
+
+    asked: list[tuple[Charge, ...]] = field(default_factory=list)
+    refuse: Callable[[tuple[Charge, ...]], Decision] | None = None
+    error: BaseException | None = None
+
+    def reserve(self, charges: Any, *, reservation_id: Any = None, max_wait_us: int = 0, ttl_us: int = 0) -> Decision:
+        self.asked.append(tuple(charges))
+        if self.error is not None:
+            raise self.error
+        if self.refuse is not None:
+            return self.refuse(tuple(charges))
+        full = tuple(0 for _ in charges)
+        record = Reservation(reservation_id, tuple(charges), 1, 2)
+        return Decision(admitted=True, remaining=full, retry_after_us=0, reset_after_us=full, reservation=record)
+
+
+class AsyncLimiter:
+    """The same limiter, awaited."""
+
+    def __init__(self, inner: Limiter) -> None:
+        self.inner = inner
+
+    async def reserve(self, *args: Any, **kwargs: Any) -> Decision:
+        return self.inner.reserve(*args, **kwargs)
+
+
+@dataclass
+class Recorder:
+    """Keeps every record in order."""
+
+    records: list[Intent | Done | Cancel] = field(default_factory=list)
+
+    def intent(self, intent: Intent) -> None:
+        self.records.append(intent)
+
+    def done(self, done: Done) -> None:
+        self.records.append(done)
+
+    def cancel(self, cancel: Cancel) -> None:
+        self.records.append(cancel)
+
+    @property
+    def facts(self) -> list[Fact]:
+        return [record.fact for record in self.records if isinstance(record, Done)]
+
+    @property
+    def settlements(self) -> list[Done]:
+        return [record for record in self.records if isinstance(record, Done) and record.settlement]
+
+    @property
+    def intents(self) -> list[Intent]:
+        return [record for record in self.records if isinstance(record, Intent)]
+
+    @property
+    def cancels(self) -> list[Cancel]:
+        return [record for record in self.records if isinstance(record, Cancel)]
+
+
+ANSWER = ProviderReply("the answer", Usage(11, 7), "stop", "small-2026", "resp-1", 20)
+
+
+class Chunks:
+    """A stream over a list; an exception in the list is raised at its place."""
+
+    def __init__(self, items: list[Any], reply: ProviderReply) -> None:
+        self.items, self.reply, self.closed = iter(items), reply, 0
+
+    def __iter__(self) -> Chunks:
+        return self
+
+    def __next__(self) -> Any:
+        item = next(self.items)
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def close(self) -> None:
+        self.closed += 1
+        self.items = iter(())
+
+
+class AsyncChunks:
+    """The same stream, awaited."""
+
+    def __init__(self, inner: Chunks) -> None:
+        self.inner, self.reply = inner, inner.reply
+
+    def __aiter__(self) -> AsyncChunks:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return next(self.inner)
+        except StopIteration:
+            raise StopAsyncIteration from None
+
+    async def aclose(self) -> None:
+        self.inner.close()
+
+
+@dataclass
+class Sender:
+    """Answers each attempt with the next of ``script``; the last one repeats."""
+
+    script: list[Any] = field(default_factory=lambda: [ANSWER])
+    calls: list[ProviderCall] = field(default_factory=list)
+
+    def send(self, call: ProviderCall) -> Any:
+        self.calls.append(call)
+        answer = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+    async def asend(self, call: ProviderCall) -> Any:
+        return self.send(call)
+
+    def stream(self, call: ProviderCall) -> Any:
+        return self.send(call)
+
+    async def astream(self, call: ProviderCall) -> Any:
+        return AsyncChunks(self.send(call))
+
+    def failure(self, call: ProviderCall, error: Exception) -> ProviderError | None:
+        if isinstance(error, OSError):
+            return failing("connect", call=call, native=error)
+        return None
+
+
+def failing(kind: str = "status", status: int = 502, *, call: ProviderCall | None = None, **more: Any) -> ProviderError:
+    """A provider's failure."""
+    return ProviderError(f"{kind} {status}", provider="first", model="small", kind=kind, status=status, **more)
+
+
+@dataclass
+class World:
+    """A runtime and everything it touches."""
+
+    config: Config
+    limiter: Limiter
+    recorder: Recorder
+    sender: Sender
+    runtime: Runtime
+
+    def ask(self, **options: Any) -> Any:
+        payload = options.pop("payload", {"messages": MESSAGES, "max_tokens": 50})
+        return self.runtime.request("chat", options.pop("alias", "fast"), payload, **options)
+
+    def call(self, **options: Any) -> Any:
+        return self.runtime.call(self.ask(**options), self.sender)
+
+    async def acall(self, **options: Any) -> Any:
+        return await self.runtime.acall(self.ask(**options), self.sender)
+
+
+@pytest.fixture
+def make_world() -> Callable[..., World]:
+    def make(script: list[Any] | None = None, plugins: tuple[object, ...] = (), **changes: Any) -> World:
+        config, limiter, recorder = Config(document(**changes)), Limiter(), Recorder()
+        runtime = Runtime(
+            config=config,
+            limiter=limiter,
+            recorder=recorder,
+            hooks=load((), plugins, builtin=builtin_plugins()),
+            async_limiter=lambda: AsyncLimiter(limiter),
+            key=KEY.text,
+        )
+        return World(config, limiter, recorder, Sender(script or [ANSWER]), runtime)
+
+    return make
+
+
+@pytest.fixture
+def world(make_world: Callable[..., World]) -> World:
+    return make_world()
+
+
+@pytest.fixture
+def fail() -> Callable[..., ProviderError]:
+    return failing
+
+
+@pytest.fixture
+def make_rule() -> Callable[..., LimitRule]:
+    return rule
+
+
+@pytest.fixture
+def chunks() -> Callable[..., Chunks]:
+    def make(*items: Any, usage: Usage | None = None, chars: int = 0) -> Chunks:
+        return Chunks(list(items), ProviderReply(None, usage, "stop" if usage else None, output_chars=chars))
+
+    return make

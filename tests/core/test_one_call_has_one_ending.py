@@ -1,0 +1,256 @@
+"""Every granted call ends in exactly one settlement, whatever ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import pytest
+
+from mesh_store.model.errors import ConfigError, ProviderError, QuotaUnavailable
+from mesh_store.model.usage import Usage
+
+
+def settled_once(world, outcome):
+    assert [fact.outcome for fact in world.recorder.facts][-1] == outcome
+    assert len(world.recorder.settlements) == 1
+    assert len(world.recorder.intents) == 1
+    assert world.recorder.settlements[0].closes == world.recorder.intents[0].lost.id
+    return world.recorder.settlements[0]
+
+
+def test_an_answer_settles_at_what_the_provider_said(world):
+    reply = world.call()
+
+    done = settled_once(world, "ok")
+    assert reply.body == "the answer"
+    assert reply.receipt.cost_pico_usd == 11 * 10 + 7 * 20
+    assert done.fact.cost_pico_usd == 250
+    by_rule = dict(zip([c.key for c in done.settlement.reservation.charges], done.settlement.actual, strict=True))
+    assert by_rule == {"{t1}:q:r1": 1, "{t1}:q:r2": 18}
+
+
+async def test_both_colours_write_the_same_records(make_world):
+    sync, other = make_world(), make_world()
+    sync.call()
+    await other.acall()
+
+    def shape(world):
+        fact = world.recorder.facts[-1]
+        return fact.outcome, fact.input_tokens, fact.cost_pico_usd, world.recorder.settlements[0].settlement.actual
+
+    assert shape(sync) == shape(other)
+
+
+def test_the_intent_stands_in_the_ring_before_the_provider_is_asked(world):
+    seen = []
+    send = world.sender.send
+    world.sender.send = lambda call: (seen.append(len(world.recorder.intents)), send(call))[1]
+    world.call()
+    assert seen == [1]
+    lost = world.recorder.intents[0].lost
+    assert (lost.outcome, lost.estimated, lost.output_tokens) == ("lost", True, 50)
+
+
+def test_a_failed_call_settles_at_nothing_but_the_request(make_world, fail):
+    world = make_world([fail(status=400)])
+    with pytest.raises(ProviderError):
+        world.call()
+    assert settled_once(world, "error").settlement.actual == (1, 0)
+
+
+def test_a_fallback_writes_a_fact_for_each_attempt_and_settles_once(make_world, fail):
+    world = make_world([fail(status=503), *([__import__("copy").copy(_answer())])])
+    reply = world.call()
+    settled_once(world, "ok")
+    assert [(f.attempt, f.outcome, f.request_model) for f in world.recorder.facts] == [
+        (1, "error", "small"),
+        (2, "ok", "large"),
+    ]
+    assert len(reply.receipt.outcome.attempts) == 2
+    assert len({f.call_id for f in world.recorder.facts}) == 1
+
+
+def _answer():
+    from mesh_plugins.core.call import ProviderReply
+
+    return ProviderReply("second", Usage(3, 4), "stop")
+
+
+def test_a_timeout_keeps_the_estimated_input_because_it_may_be_billed(make_world, fail):
+    world = make_world([fail("timeout", 504)])
+    with pytest.raises(ProviderError):
+        world.call()
+    settled_once(world, "error")
+
+
+async def test_a_cancelled_call_settles_as_cancelled_with_its_input_estimated(make_world):
+    world = make_world()
+    started = asyncio.Event()
+
+    async def forever(call):
+        started.set()
+        await asyncio.Event().wait()
+
+    world.sender.asend = forever
+    task = asyncio.create_task(world.acall())
+    await started.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    done = settled_once(world, "cancelled")
+    assert done.fact.estimated
+    assert done.fact.input_tokens > 0
+    assert done.fact.output_tokens == 0
+
+
+def test_an_interrupt_settles_too(make_world):
+    world = make_world([KeyboardInterrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        world.call()
+    settled_once(world, "cancelled")
+
+
+def test_a_bug_of_a_sender_settles_too(make_world):
+    world = make_world([ZeroDivisionError()])
+    with pytest.raises(ZeroDivisionError):
+        world.call()
+    settled_once(world, "error")
+
+
+def test_a_missing_secret_says_which_and_takes_nothing(make_world):
+    from mesh_store.model.snapshot import Provider
+
+    world = make_world(
+        providers=(
+            Provider(id="p1", name="first", kind="openai", secret="env:MESH_TEST_NO_SUCH"),
+            Provider(id="p2", name="second", kind="openai"),
+        )
+    )
+    with pytest.raises(ConfigError, match="MESH_TEST_NO_SUCH"):
+        world.call()
+    assert settled_once(world, "error").settlement.actual == (1, 0)
+    assert not world.sender.calls
+
+
+class TestStreams:
+    def read(self, world, chunks, **options):
+        world.sender.script = [chunks]
+        return world.runtime.stream_call(world.ask(stream=True, **options), world.sender)
+
+    def test_read_to_its_end(self, world, chunks):
+        stream = self.read(world, chunks("a", "b", usage=Usage(5, 2)))
+        assert list(stream) == ["a", "b"]
+        assert settled_once(world, "ok").fact.output_tokens == 2
+        assert stream.receipt.fact.ttft_us is not None
+        assert list(stream) == []
+        settled_once(world, "ok")
+
+    def test_left_by_break_and_dropped(self, world, chunks):
+        inner = chunks("abcd", "efgh", chars=8)
+        stream = self.read(world, inner)
+        for _ in stream:
+            break
+        del stream
+        gc.collect()
+        done = settled_once(world, "abandoned")
+        assert done.fact.estimated
+        assert done.fact.output_tokens == 2
+
+    def test_closed_early_closes_the_connection(self, world, chunks):
+        inner = chunks("a", "b")
+        stream = self.read(world, inner)
+        next(stream)
+        stream.close()
+        stream.close()
+        settled_once(world, "abandoned")
+        assert inner.closed >= 1
+
+    def test_never_read_at_all(self, world, chunks):
+        self.read(world, chunks("a"))
+        gc.collect()
+        settled_once(world, "abandoned")
+
+    def test_an_exception_in_the_consumer(self, world, chunks):
+        with pytest.raises(RuntimeError), self.read(world, chunks("a", "b")) as stream:
+            next(stream)
+            raise RuntimeError
+        settled_once(world, "abandoned")
+
+    def test_a_failure_in_the_middle_is_raised_and_settled(self, world, chunks, fail):
+        stream = self.read(world, chunks("abcd", fail("incomplete"), chars=4))
+        next(stream)
+        with pytest.raises(ProviderError):
+            next(stream)
+        assert settled_once(world, "incomplete").fact.output_tokens == 1
+
+    def test_a_connection_lost_in_the_middle_surfaces_as_the_hosts_own_error(self, world, chunks):
+        stream = self.read(world, chunks("a", ConnectionResetError("gone")))
+        next(stream)
+        with pytest.raises(ConnectionResetError):
+            next(stream)
+        settled_once(world, "error")
+
+    def test_read_to_its_end_by_another_thread(self, world, chunks):
+        import threading
+
+        stream = self.read(world, chunks("a", "b", usage=Usage(5, 2)))
+        thread = threading.Thread(target=lambda: list(stream))
+        thread.start()
+        thread.join()
+        settled_once(world, "ok")
+
+    async def test_a_cancelled_reader(self, world, chunks):
+        inner = chunks("a", asyncio.CancelledError())
+        world.sender.script = [inner]
+        stream = await world.runtime.astream_call(world.ask(stream=True), world.sender)
+        await anext(stream)
+        with pytest.raises(asyncio.CancelledError):
+            await anext(stream)
+        settled_once(world, "cancelled")
+        assert inner.closed == 1
+
+    async def test_an_async_stream_left_by_break(self, world, chunks):
+        world.sender.script = [chunks("a", "b")]
+        stream = await world.runtime.astream_call(world.ask(stream=True), world.sender)
+        async for _ in stream:
+            break
+        del stream
+        gc.collect()
+        settled_once(world, "abandoned")
+
+    def test_falls_back_before_its_first_chunk_only(self, world, chunks, fail):
+        world.sender.script = [fail(status=503), chunks("a", fail(status=503))]
+        stream = world.runtime.stream_call(world.ask(stream=True), world.sender)
+        assert next(stream) == "a"
+        with pytest.raises(ProviderError):
+            next(stream)
+        assert len(world.sender.calls) == 2
+        settled_once(world, "error")
+
+
+class TestAnUnreadGrant:
+    async def test_is_given_back_when_the_caller_is_cancelled_while_asking(self, world):
+        asking = asyncio.Event()
+
+        class Slow:
+            async def reserve(self, *args, **kwargs):
+                asking.set()
+                await asyncio.Event().wait()
+
+        world.runtime._make_async_limiter = Slow
+        task = asyncio.create_task(world.acall())
+        await asking.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert len(world.recorder.cancels) == 1
+        assert not world.recorder.intents
+        assert not world.sender.calls
+
+    def test_is_given_back_when_the_limiter_could_not_say(self, world):
+        world.limiter.error = QuotaUnavailable("redis is away")
+        with pytest.raises(QuotaUnavailable):
+            world.call()
+        assert len(world.recorder.cancels) == 1
+        assert [(f.outcome, f.error_type) for f in world.recorder.facts] == [("denied", "QuotaUnavailable")]
