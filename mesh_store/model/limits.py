@@ -103,6 +103,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
             booked wait was asked for.
         reservation: what to settle; None when refused.
         enforced: False when a failure policy answered instead of Redis.
+        granted: how many units `at_most` took; None for every other question.
     """
 
     admitted: bool
@@ -113,3 +114,4 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     wait_us: int = 0
     reservation: Reservation | None = None
     enforced: bool = True
+    granted: int | None = None

@@ -1,0 +1,3 @@
+-- The kinds of limits by their number on the wire.
+
+local KINDS = {rate}
