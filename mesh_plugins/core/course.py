@@ -115,11 +115,12 @@ class Course:
         if transient(error):
             self._health.failed(self.reservation.plan.targets[self._target].id, error.retry_after)
         error.attempts = tuple(a.error for a in self._attempts if a.error is not None)
+        outcome: FactOutcome = "timeout" if error.kind == "timeout" else "error"
         if step is None:
-            self._finish("error", None, error)
+            self._finish(outcome, None, error)
             return None
         with self._lock:
-            attempt = self._attempt("error", None, error)
+            attempt = self._attempt(outcome, None, error)
             self._attempts.append(attempt)
             self._recorder.done(failed_attempt(self.reservation, attempt, len(self._attempts), self._hooks))
         self._repeats = self._repeats + 1 if step.target == self._target else 0

@@ -136,9 +136,9 @@ def denied_fact(request: CallRequest, revision: int, error: MeshError, plan: Pla
 def estimated_usage(reservation: Reservation, output_chars: int, outcome: FactOutcome) -> Usage:
     """Return what an attempt took when the provider did not say.
 
-    An answer is counted by its characters, four to a token. A call that was cut off before anything
-    arrived may still have been billed: its input is counted. A refused connection or an error status
-    is not billed.
+    An answer is counted by its characters, four to a token. A call that was cut off or timed out before
+    anything arrived may still have been billed: its input is counted. A refused connection or an error
+    status is not billed.
     """
     if outcome == "error" and output_chars == 0:
         return Usage()

@@ -17,6 +17,7 @@ from mesh_plugins.core.call import ProviderCall, ProviderReply, Receipt
 from mesh_plugins.core.course import Course
 from mesh_plugins.core.ports import AsyncProviderStream, ProviderStream, Sender
 from mesh_store.model.errors import ProviderError
+from mesh_store.model.facts import FactOutcome
 
 
 class _Ending:
@@ -33,9 +34,11 @@ class _Ending:
             self.course.ended("cancelled", reply)
             return error
         failure = error if isinstance(error, ProviderError) else self.sender.failure(self.attempt, error)
-        self.course.ended(
-            "incomplete" if failure and failure.kind == "incomplete" else "error", reply, failure
+        kind = failure.kind if failure else None
+        outcome: FactOutcome = (
+            "incomplete" if kind == "incomplete" else "timeout" if kind == "timeout" else "error"
         )
+        self.course.ended(outcome, reply, failure)
         return (failure.native or failure) if failure else error
 
 

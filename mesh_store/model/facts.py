@@ -19,6 +19,7 @@ FACT_VERSION = 1
 FactOutcome = Literal[
     "ok",  # the provider answered completely
     "error",  # the provider failed; `error_type` and `status` say how
+    "timeout",  # the provider did not answer in time; it may bill all the same
     "denied",  # refused before any provider was asked; attempt is 0
     "cancelled",  # the caller's task was cancelled or timed out
     "abandoned",  # the caller stopped reading the stream

@@ -65,7 +65,9 @@ def document(**changes: Any) -> SnapshotDocument:
     return SnapshotDocument(**{**values, **changes})
 
 
-def rule(rule_id: str, dimension: Any, amount: int, *, limit: Limit | None = None, **subject: str) -> LimitRule:
+def rule(
+    rule_id: str, dimension: Any, amount: int, *, limit: Limit | None = None, **subject: str
+) -> LimitRule:
     """A limit on a subject, per minute unless ``limit`` says otherwise."""
     return LimitRule(
         id=rule_id,
@@ -82,7 +84,9 @@ class Config:
     """A configuration that never changes."""
 
     document: SnapshotDocument
-    entries: dict[bytes, KeyEntry] = field(default_factory=lambda: {KEY.digest: KeyEntry(id=KEY.id, team="t1")})
+    entries: dict[bytes, KeyEntry] = field(
+        default_factory=lambda: {KEY.digest: KeyEntry(id=KEY.id, team="t1")}
+    )
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self.document)
@@ -102,7 +106,9 @@ class Limiter:
     refuse: Callable[[tuple[Charge, ...]], Decision] | None = None
     error: BaseException | None = None
 
-    def reserve(self, charges: Any, *, reservation_id: Any = None, max_wait_us: int = 0, ttl_us: int = 0) -> Decision:
+    def reserve(
+        self, charges: Any, *, reservation_id: Any = None, max_wait_us: int = 0, ttl_us: int = 0
+    ) -> Decision:
         self.asked.append(tuple(charges))
         if self.error is not None:
             raise self.error
@@ -110,7 +116,9 @@ class Limiter:
             return self.refuse(tuple(charges))
         full = tuple(0 for _ in charges)
         record = Reservation(reservation_id, tuple(charges), 1, 2)
-        return Decision(admitted=True, remaining=full, retry_after_us=0, reset_after_us=full, reservation=record)
+        return Decision(
+            admitted=True, remaining=full, retry_after_us=0, reset_after_us=full, reservation=record
+        )
 
 
 class AsyncLimiter:
@@ -226,9 +234,13 @@ class Sender:
         return None
 
 
-def failing(kind: str = "status", status: int = 502, *, call: ProviderCall | None = None, **more: Any) -> ProviderError:
+def failing(
+    kind: str = "status", status: int = 502, *, call: ProviderCall | None = None, **more: Any
+) -> ProviderError:
     """A provider's failure."""
-    return ProviderError(f"{kind} {status}", provider="first", model="small", kind=kind, status=status, **more)
+    return ProviderError(
+        f"{kind} {status}", provider="first", model="small", kind=kind, status=status, **more
+    )
 
 
 @dataclass

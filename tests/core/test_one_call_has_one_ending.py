@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import threading
 
 import pytest
 
+from mesh_plugins.core.call import ProviderReply
 from mesh_store.model.errors import ConfigError, ProviderError, QuotaUnavailable
+from mesh_store.model.snapshot import Provider
 from mesh_store.model.usage import Usage
 
 
@@ -26,7 +29,9 @@ def test_an_answer_settles_at_what_the_provider_said(world):
     assert reply.body == "the answer"
     assert reply.receipt.cost_pico_usd == 11 * 10 + 7 * 20
     assert done.fact.cost_pico_usd == 250
-    by_rule = dict(zip([c.key for c in done.settlement.reservation.charges], done.settlement.actual, strict=True))
+    by_rule = dict(
+        zip([c.key for c in done.settlement.reservation.charges], done.settlement.actual, strict=True)
+    )
     assert by_rule == {"{t1}:q:r1": 1, "{t1}:q:r2": 18}
 
 
@@ -37,7 +42,12 @@ async def test_both_colours_write_the_same_records(make_world):
 
     def shape(world):
         fact = world.recorder.facts[-1]
-        return fact.outcome, fact.input_tokens, fact.cost_pico_usd, world.recorder.settlements[0].settlement.actual
+        return (
+            fact.outcome,
+            fact.input_tokens,
+            fact.cost_pico_usd,
+            world.recorder.settlements[0].settlement.actual,
+        )
 
     assert shape(sync) == shape(other)
 
@@ -60,7 +70,7 @@ def test_a_failed_call_settles_at_nothing_but_the_request(make_world, fail):
 
 
 def test_a_fallback_writes_a_fact_for_each_attempt_and_settles_once(make_world, fail):
-    world = make_world([fail(status=503), *([__import__("copy").copy(_answer())])])
+    world = make_world([fail(status=503), ProviderReply("second", Usage(3, 4), "stop")])
     reply = world.call()
     settled_once(world, "ok")
     assert [(f.attempt, f.outcome, f.request_model) for f in world.recorder.facts] == [
@@ -71,17 +81,12 @@ def test_a_fallback_writes_a_fact_for_each_attempt_and_settles_once(make_world, 
     assert len({f.call_id for f in world.recorder.facts}) == 1
 
 
-def _answer():
-    from mesh_plugins.core.call import ProviderReply
-
-    return ProviderReply("second", Usage(3, 4), "stop")
-
-
 def test_a_timeout_keeps_the_estimated_input_because_it_may_be_billed(make_world, fail):
     world = make_world([fail("timeout", 504)])
     with pytest.raises(ProviderError):
         world.call()
-    settled_once(world, "error")
+    assert settled_once(world, "timeout").fact.input_tokens > 0
+    assert len(world.sender.calls) == 1
 
 
 async def test_a_cancelled_call_settles_as_cancelled_with_its_input_estimated(make_world):
@@ -119,8 +124,6 @@ def test_a_bug_of_a_sender_settles_too(make_world):
 
 
 def test_a_missing_secret_says_which_and_takes_nothing(make_world):
-    from mesh_store.model.snapshot import Provider
-
     world = make_world(
         providers=(
             Provider(id="p1", name="first", kind="openai", secret="env:MESH_TEST_NO_SUCH"),
@@ -184,6 +187,13 @@ class TestStreams:
             next(stream)
         assert settled_once(world, "incomplete").fact.output_tokens == 1
 
+    def test_a_stall_in_the_middle_is_a_timeout(self, world, chunks, fail):
+        stream = self.read(world, chunks("abcd", fail("timeout", 504), chars=4))
+        next(stream)
+        with pytest.raises(ProviderError):
+            next(stream)
+        assert settled_once(world, "timeout").fact.output_tokens == 1
+
     def test_a_connection_lost_in_the_middle_surfaces_as_the_hosts_own_error(self, world, chunks):
         stream = self.read(world, chunks("a", ConnectionResetError("gone")))
         next(stream)
@@ -192,8 +202,6 @@ class TestStreams:
         settled_once(world, "error")
 
     def test_read_to_its_end_by_another_thread(self, world, chunks):
-        import threading
-
         stream = self.read(world, chunks("a", "b", usage=Usage(5, 2)))
         thread = threading.Thread(target=lambda: list(stream))
         thread.start()

@@ -1,0 +1,150 @@
+"""Third parties extend Mesh with an object and a marker; their mistakes are named and contained."""
+
+from __future__ import annotations
+
+import pytest
+
+from mesh_plugins import manager
+from mesh_plugins.core.call import Receipt
+from mesh_plugins.defaults import builtin_plugins
+from mesh_plugins.markers import hookimpl
+from mesh_store.model.errors import AccessDenied, PluginError
+from mesh_store.model.limits import Charge
+
+
+def test_a_plugin_may_refuse(make_world):
+    class Curfew:
+        @hookimpl
+        def mesh_authorize(self, request):
+            if "prod" not in request.tags:
+                raise AccessDenied("only calls tagged 'prod' at night")
+
+    world = make_world(plugins=(Curfew(),))
+    with pytest.raises(AccessDenied, match="at night"):
+        world.call()
+    assert not world.sender.calls
+    assert world.call(tags={"prod": ""}).body == "the answer"
+
+
+def test_a_plugin_is_asked_before_the_built_in_one(make_world):
+    class Prices:
+        @hookimpl
+        def mesh_price(self, target, usage):
+            return usage.total_tokens * 1_000
+
+    assert make_world(plugins=(Prices(),)).call().receipt.cost_pico_usd == 18_000
+
+
+def test_a_plugin_may_add_a_limit_and_none_may_remove_one(make_world, make_rule):
+    class Extra:
+        @hookimpl
+        def mesh_charges(self):
+            rule = make_rule("extra", "requests", 3)
+            return [(rule, Charge("{t1}:q:extra", rule.limit, 1))]
+
+    world = make_world(plugins=(Extra(),))
+    world.call()
+    assert {charge.key for charge in world.limiter.asked[0]} == {"{t1}:q:r1", "{t1}:q:r2", "{t1}:q:extra"}
+
+
+def test_a_plugin_may_redact_a_fact(make_world):
+    class Redact:
+        @hookimpl
+        def mesh_fact(self, fact):
+            import msgspec
+
+            return msgspec.structs.replace(fact, end_user=None)
+
+    world = make_world(plugins=(Redact(),))
+    world.call(end_user="ada")
+    assert world.recorder.facts[0].end_user is None
+
+
+def test_an_observer_that_fails_is_counted_named_once_and_loses_no_fact(make_world, caplog):
+    class Broken:
+        @hookimpl
+        def mesh_fact(self, receipt: Receipt):
+            raise ValueError("oops")
+
+    world = make_world(plugins=(Broken(),))
+    world.call()
+    world.call()
+    assert [fact.outcome for fact in world.recorder.facts] == ["ok", "ok"]
+    assert world.runtime.hooks.fact.failures == 2
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "Broken" in caplog.text
+
+
+def test_a_decider_that_fails_ends_the_call_closed_and_is_named(make_world):
+    class Broken:
+        @hookimpl
+        def mesh_authorize(self):
+            raise KeyError("x")
+
+    world = make_world(plugins=(Broken(),))
+    with pytest.raises(PluginError, match="'Broken' failed in mesh_authorize: KeyError"):
+        world.call()
+    assert not world.sender.calls
+
+
+def load(plugin):
+    return manager.load((), [plugin], builtin=builtin_plugins())
+
+
+def test_a_misspelt_hook_is_an_error():
+    class Typo:
+        @hookimpl
+        def mesh_autorize(self, request):
+            return None
+
+    with pytest.raises(PluginError, match="Typo"):
+        load(Typo())
+
+
+def test_a_wrong_argument_is_an_error():
+    class Wrong:
+        @hookimpl
+        def mesh_authorize(self, reqest):
+            return None
+
+    with pytest.raises(PluginError, match="reqest"):
+        load(Wrong())
+
+
+def test_a_coroutine_is_refused_because_it_would_always_win():
+    class Waits:
+        @hookimpl
+        async def mesh_price(self, target):
+            return 1
+
+    with pytest.raises(PluginError, match="plain function"):
+        load(Waits())
+
+
+def test_a_generator_and_a_wrapper_are_refused():
+    class Yields:
+        @hookimpl
+        def mesh_price(self, target):
+            yield 1
+
+    class Wraps:
+        @hookimpl(wrapper=True)
+        def mesh_price(self, target):
+            return (yield)
+
+    for plugin in (Yields(), Wraps()):
+        with pytest.raises(PluginError, match="must return its answer"):
+            load(plugin)
+
+
+def test_a_named_plugin_that_is_not_installed_stops_the_start():
+    with pytest.raises(PluginError, match="'nobody' is not installed"):
+        manager.load(["nobody"], builtin=builtin_plugins())
+
+
+def test_every_hook_has_a_frozen_caller():
+    from mesh_plugins import hookspecs
+    from mesh_plugins.core.hooks import Hooks
+
+    specified = {name.removeprefix("mesh_") for name in vars(hookspecs) if name.startswith("mesh_")}
+    assert specified == set(Hooks.__slots__)
