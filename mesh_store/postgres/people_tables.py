@@ -6,9 +6,8 @@ from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index,
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from mesh_store.postgres.base import Base, CreatedAt, Id, Ref, Revised, Texts, Timestamp, Tracked
+from mesh_store.postgres.base import Base, CreatedAt, Id, Ref, Revised, Texts, Timestamp, Tracked, name_check
 from mesh_store.postgres.base import json_object_check as object_check
-from mesh_store.postgres.base import name_check
 
 LIVE = text("archived_at IS NULL")
 

@@ -14,7 +14,7 @@ from mesh_store.postgres.base import json_object_check as object_check
 LIVE = text("archived_at IS NULL")
 
 #: A stored secret is only ever a reference, or a map of them; plain text is refused by the database.
-SECRET_IS_REFERENCE = (
+ONLY_REFERENCES = (
     "secret IS NULL"
     " OR (jsonb_typeof(secret) = 'string' AND secret #>> '{}' ~ '^(env|file):.')"
     " OR (jsonb_typeof(secret) = 'object'"
@@ -30,7 +30,7 @@ class ProviderRow(Tracked, Base):
         name_check(),
         CheckConstraint("kind IN ('openai', 'anthropic', 'litellm')", name="kind_known"),
         CheckConstraint("base_url IS NULL OR base_url ~ '^https?://'", name="base_url_form"),
-        CheckConstraint(SECRET_IS_REFERENCE, name="secret_reference"),
+        CheckConstraint(ONLY_REFERENCES, name="secret_reference"),
         object_check("headers"),
         object_check("query"),
         object_check("options"),
