@@ -1,0 +1,172 @@
+"""The last good configuration on disk, for the day Redis is away when a process starts.
+
+One file per Redis in a folder of ours, 0600, written beside and renamed. What is in it keeps the
+publisher's envelopes, so it is checked on the way in exactly like what Redis sends. Its modification
+time says when Redis last confirmed it. Processes that share the folder merge: the newer snapshot,
+everybody's key entries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from mesh_store.model.errors import ConfigError
+from mesh_store.model.signing import Place
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - Windows: the last writer wins
+    fcntl = None  # type: ignore[assignment]
+
+#: A file of another format is not read.
+DISK_FORMAT = 1
+#: How many key entries are kept, and how many revocations.
+MAX_KEPT_KEYS = 10_000
+
+
+class KeptKeys(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept of the keys this process used.
+
+    Attributes:
+        seen: the highest keys place seen, as text; "" when none.
+        applied: up to where changes were applied, as text.
+        entries: sealed entries by digest.
+        revoked: sealed entries that revoke, by digest.
+    """
+
+    seen: str = ""
+    applied: str = ""
+    entries: dict[bytes, bytes] = {}
+    revoked: dict[bytes, bytes] = {}
+
+
+class Kept(msgspec.Struct, frozen=True, array_like=True):
+    """What is on disk.
+
+    Attributes:
+        format: `DISK_FORMAT` of the writer.
+        epoch, revision: where snapshot and deltas lead.
+        snapshot: the sealed document.
+        deltas: sealed deltas that apply to it, in order.
+        keys: entries this machine used.
+    """
+
+    format: int
+    epoch: str
+    revision: int
+    snapshot: bytes
+    deltas: tuple[bytes, ...] = ()
+    keys: KeptKeys = KeptKeys()
+
+    @property
+    def place(self) -> Place:
+        """Where it leads."""
+        return Place(self.epoch, self.revision)
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Kept)
+
+
+class Disk:
+    """The file for one Redis inside a folder.
+
+    Args:
+        folder: made on the first write, 0700.
+        redis_url: names the file, so that two meshes never read each other's configuration.
+    """
+
+    def __init__(self, folder: Path, redis_url: str) -> None:
+        parts = urlsplit(redis_url)
+        where = f"{parts.scheme}://{parts.hostname}:{parts.port}{parts.path}?{parts.query}"
+        self.path = folder / f"config-{hashlib.sha256(where.encode()).hexdigest()[:16]}.mesh"
+
+    def read(self) -> tuple[Kept, float] | None:
+        """Return what is there and its age in seconds, or None when there is nothing.
+
+        Raises:
+            ConfigError: when it is damaged or of another format.
+            OSError: when it cannot be read.
+        """
+        try:
+            kept, age_s = self.path.read_bytes(), time.time() - self.path.stat().st_mtime
+        except FileNotFoundError:
+            return None
+        try:
+            decoded = _decoder.decode(kept)
+        except msgspec.MsgspecError as error:
+            raise ConfigError(f"the last good configuration in {self.path} is damaged: {error}") from error
+        if decoded.format != DISK_FORMAT:
+            raise ConfigError(f"the last good configuration in {self.path} has format {decoded.format}")
+        return decoded, max(0.0, age_s)
+
+    def write(self, kept: Kept) -> None:
+        """Merge ``kept`` into what is there; whole or not at all.
+
+        Raises:
+            OSError: when it cannot be written.
+        """
+        self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._locked():
+            with contextlib.suppress(ConfigError):
+                there = self.read()
+                if there is not None:
+                    kept = merge(there[0], kept)
+            descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    file.write(_encoder.encode(kept))
+                    file.flush()
+                    os.fsync(file.fileno())
+                Path(name).replace(self.path)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+
+    def confirm(self) -> None:
+        """Say that what is there was still the newest just now."""
+        with contextlib.suppress(OSError):
+            os.utime(self.path)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        descriptor = os.open(self.path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            if fcntl is not None:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def merge(there: Kept, mine: Kept) -> Kept:
+    """Return the newer configuration with the keys of both."""
+    newer = there if there.place > mine.place else mine
+    a, b = there.keys, mine.keys
+    revoked = _newest(a.revoked | b.revoked)
+    entries = {digest: sealed for digest, sealed in (a.entries | b.entries).items() if digest not in revoked}
+    keys = KeptKeys(
+        seen=max(a.seen, b.seen, key=_order),
+        applied=min((text for text in (a.applied, b.applied) if text), key=_order, default=""),
+        entries=_newest(entries),
+        revoked=revoked,
+    )
+    return msgspec.structs.replace(newer, keys=keys)
+
+
+def _order(text: str) -> Place:
+    epoch, _, revision = text.partition(" ")
+    return Place(epoch, int(revision) if revision.isdigit() else -1)
+
+
+def _newest(table: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    return dict(list(table.items())[-MAX_KEPT_KEYS:])

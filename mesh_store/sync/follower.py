@@ -1,0 +1,171 @@
+"""The thread's work: stay connected, hear hints, poll, and catch up.
+
+Pub/Sub is only a hint. Every subscribe confirmation means "something may have been missed" (redis-py
+re-subscribes silently after a dropped connection: 4 kills lost 4 of 200 messages without one
+exception), and a poll of both revisions each second finds whatever no hint told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from mesh_store.model.snapshot import Snapshot
+from mesh_store.redis import config_channel as channel
+from mesh_store.redis.client import connect
+from mesh_store.redis.failures import FAILURES
+from mesh_store.sync.keys import KeyCache
+from mesh_store.sync.last_good import LastGood
+from mesh_store.sync.replica import Replica
+
+if TYPE_CHECKING:
+    from redis import Redis
+    from redis.client import PubSub
+
+log = logging.getLogger(__name__)
+
+#: Seconds a read may take; a large document comes in one reply.
+READ_DEADLINE = 5.0
+#: Seconds a connection may take to make.
+CONNECT_DEADLINE = 1.0
+#: Seconds before the first new attempt after a failure; doubles up to the poll interval.
+BACKOFF_S = 0.05
+
+OnChange = Callable[[Snapshot | None, Snapshot], None]
+
+
+class Follower:
+    """Follows one Redis until it is stopped; made anew in a forked child.
+
+    Attributes:
+        confirmed_at: when Redis last said that what is held is the newest, by the clock given.
+        asked: set after the first attempt, successful or not.
+        changed: notified after every new snapshot.
+        connects: how many connections were made.
+        said: what Redis came to last, for messages.
+    """
+
+    def __init__(
+        self,
+        redis_url: str,
+        replica: Replica,
+        keys: KeyCache,
+        last_good: LastGood,
+        *,
+        on_change: OnChange | None,
+        poll_s: float,
+        clock: Callable[[], float],
+        confirmed_at: float,
+    ) -> None:
+        self._url = redis_url
+        self._replica = replica
+        self._keys = keys
+        self._last_good = last_good
+        self._on_change = on_change
+        self._poll_s = poll_s
+        self._clock = clock
+        self._stop = threading.Event()
+        self._pubsub: PubSub | None = None
+        self.confirmed_at = confirmed_at
+        self.asked = threading.Event()
+        self.changed = threading.Condition()
+        self.connects = 0
+        self.said = "Redis was not asked yet"
+        self.thread = threading.Thread(target=self._run, name="mesh-config", daemon=True)
+
+    def stop(self, timeout: float) -> None:
+        """End the thread and wait for it, but not for ever."""
+        self._stop.set()
+        pubsub = self._pubsub
+        if pubsub is not None:
+            # The confirmation wakes the thread, which alone reads from the connection.
+            with contextlib.suppress(*FAILURES, AttributeError):
+                pubsub.unsubscribe()  # type: ignore[no-untyped-call]
+        if self.thread.is_alive() and self.thread is not threading.current_thread():
+            self.thread.join(timeout)
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                with self._connection() as (redis, pubsub):
+                    failures = 0
+                    self._follow(redis, pubsub)
+            except Exception as error:  # a thread that ended would freeze the configuration unseen
+                failures += 1
+                self._failed(error)
+            self.asked.set()
+            self._keys.followed(confirmed=False)
+            pause = min(self._poll_s, BACKOFF_S * 2 ** min(failures, 10))
+            self._stop.wait(pause * random.uniform(0.5, 1.0))
+        self._last_good.save(confirmed=self.confirmed_at > float("-inf"), now=True)
+
+    @contextlib.contextmanager
+    def _connection(self) -> Iterator[tuple[Redis, PubSub]]:
+        redis = connect(self._url, deadline=READ_DEADLINE, connect_deadline=CONNECT_DEADLINE)
+        try:
+            with redis.pubsub() as pubsub:  # type: ignore[no-untyped-call]
+                self.connects += 1
+                pubsub.subscribe(channel.NEWS)
+                self._pubsub = pubsub
+                yield redis, pubsub
+        finally:
+            self._pubsub = None
+            redis.close()
+
+    def _follow(self, redis: Redis, pubsub: PubSub) -> None:
+        poll_at = self._clock() + self._poll_s
+        while not self._stop.is_set():
+            message = pubsub.get_message(timeout=max(0.0, poll_at - self._clock()))
+            if self._is_news(message) or self._clock() >= poll_at:
+                self._sync(redis)
+                poll_at = self._clock() + self._poll_s * random.uniform(0.8, 1.2)
+
+    def _is_news(self, message: dict[str, Any] | None) -> bool:
+        if message is None:
+            return False
+        if message["type"] == "subscribe":
+            return True
+        news = channel.parse_news(message["data"]) if message["type"] == "message" else None
+        if news is None:
+            return False
+        kind, place = news
+        held = self._replica.place if kind == "snapshot" else self._keys.place
+        return held is None or place > held
+
+    def _sync(self, redis: Redis) -> None:
+        before = self._replica.made
+        heads = channel.read_heads(redis)
+        # Keys first: a revocation takes effect before anything a newer snapshot allows.
+        keys_confirmed = self._keys.catch_up(redis, heads.keys)
+        confirmed = self._replica.catch_up(redis, heads.snapshot)
+        self._keys.followed(confirmed=keys_confirmed)
+        if confirmed:
+            self.confirmed_at = self._clock()
+            self.said = "Redis answered"
+        else:
+            self.said = self._replica.last_refusal or "Redis holds no configuration: nobody has published yet"
+        after = self._replica.made
+        if after is not None and after is not before:
+            self._tell(None if before is None else before.snapshot, after.snapshot)
+        self.asked.set()
+        self._last_good.save(confirmed=confirmed)
+
+    def _tell(self, old: Snapshot | None, new: Snapshot) -> None:
+        with self.changed:
+            self.changed.notify_all()
+        if self._on_change is not None:
+            try:
+                self._on_change(old, new)
+            except Exception:
+                log.exception("a listener failed on configuration revision %d", new.revision)
+
+    def _failed(self, error: Exception) -> None:
+        said = f"Redis could not be followed: {type(error).__name__}: {error}"
+        if said != self.said:
+            log.warning("%s; keeping what is held", said, exc_info=not isinstance(error, FAILURES))
+        self.said = said

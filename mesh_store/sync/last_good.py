@@ -1,0 +1,106 @@
+"""Keeps the last good configuration on disk in step with what a process holds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from mesh_store.model.errors import ConfigError
+from mesh_store.sync.disk import DISK_FORMAT, Disk, Kept
+from mesh_store.sync.keys import KeyCache
+from mesh_store.sync.replica import Made, Replica
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two writes, and between two notes that nothing changed.
+WRITE_EVERY_S = 1.0
+CONFIRM_EVERY_S = 60.0
+
+
+class LastGood:
+    """Boots a process from disk, and writes there what it learns afterwards.
+
+    Args:
+        folder: where the copy lies, or None for no copy.
+        redis_url: names the copy.
+        replica: what the process holds of the configuration.
+        keys: what it holds of keys.
+        clock: seconds that only grow.
+
+    Attributes:
+        said: what reading the copy came to, for messages.
+    """
+
+    def __init__(
+        self,
+        folder: Path | None,
+        redis_url: str,
+        replica: Replica,
+        keys: KeyCache,
+        clock: Callable[[], float],
+    ) -> None:
+        self._disk = None if folder is None else Disk(folder, redis_url)
+        self._replica = replica
+        self._keys = keys
+        self._clock = clock
+        self._written: tuple[Made, int] | None = None
+        self._written_at = self._noted_at = float("-inf")
+        self.said = (
+            "no copy on disk is configured" if self._disk is None else "the copy on disk was not read yet"
+        )
+
+    def boot(self) -> float | None:
+        """Take in what is on disk; return its age in seconds, or None when there was nothing to use."""
+        if self._disk is None:
+            return None
+        try:
+            there = self._disk.read()
+        except (ConfigError, OSError) as error:
+            self.said = f"the copy on disk cannot be used: {error}"
+            log.warning("%s", self.said)
+            return None
+        if there is None:
+            self.said = f"there is no copy at {self._disk.path}"
+            return None
+        kept, age_s = there
+        self._keys.load(kept.keys, age_s)
+        if not self._replica.load(kept.snapshot) or self._replica.made is None:
+            self.said = f"the copy at {self._disk.path} was refused: {self._replica.last_refusal}"
+            return None
+        self._replica.follow(self._replica.made, list(kept.deltas))
+        self.said = (
+            f"the copy at {self._disk.path} was last confirmed {age_s:.0f} s before this process started"
+        )
+        return age_s
+
+    def save(self, *, confirmed: bool, now: bool = False) -> None:
+        """Write what is held if it changed, at most once a second unless ``now``.
+
+        Args:
+            confirmed: Redis just said that what is held is the newest.
+            now: write at once.
+        """
+        made, at = self._replica.made, self._clock()
+        if self._disk is None or made is None:
+            return
+        if self._written != (made, self._keys.version):
+            if confirmed and (now or at - self._written_at >= WRITE_EVERY_S):
+                self._write(self._disk, made, at)
+        elif confirmed and at - self._noted_at >= CONFIRM_EVERY_S:
+            self._disk.confirm()
+            self._noted_at = at
+
+    def _write(self, disk: Disk, made: Made, at: float) -> None:
+        version = self._keys.version
+        document = made.snapshot.document
+        kept = Kept(
+            DISK_FORMAT, document.epoch, document.revision, made.sealed, made.deltas, self._keys.keep()
+        )
+        self._written_at = self._noted_at = at
+        try:
+            disk.write(kept)
+        except OSError as error:
+            log.warning("the last good configuration cannot be kept in %s: %s", disk.path, error)
+        else:
+            self._written = (made, version)

@@ -1,0 +1,170 @@
+"""Postgres to Redis: any process may publish, at any time, as often as it likes.
+
+Every write says "only if newer", so publishers never undo each other, and one that dies anywhere
+leaves a state the next one completes. The order is what callers rest on: the document is compiled
+first, then every key at least as new as it is written, then the marker that says so, then the
+document. A document therefore never names something that the entries beside it do not know yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from mesh_store.model.errors import ConfigError
+from mesh_store.model.signing import Place, seal, unseal
+from mesh_store.model.snapshot import KeyEntry, SnapshotDocument, decode, encode
+from mesh_store.redis import config_channel as channel
+from mesh_store.sync.delta import difference, encode_delta, place_of
+from mesh_store.sync.source import ConfigSource
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+log = logging.getLogger(__name__)
+
+#: How many keys are read from the source at once.
+PAGE = 1_000
+#: How often a publish starts again because another publisher came in between.
+ATTEMPTS = 5
+
+#: Opens whatever tells of commits (LISTEN) and calls the given function for each, until it is left.
+Listen = Callable[[Callable[[], None]], AbstractAsyncContextManager[None]]
+
+
+class Published(NamedTuple):
+    """Where Redis stands after a publish.
+
+    Attributes:
+        epoch, revision: of the document there.
+        keys_revision: up to which every key is there.
+        keys_written: how many entries this publish wrote.
+        redis_ahead: True when Redis is ahead of the database, which only a restored database
+            explains: ``mesh migrate --restored`` starts the new epoch.
+    """
+
+    epoch: str
+    revision: int
+    keys_revision: int
+    keys_written: int
+    redis_ahead: bool = False
+
+
+async def publish(source: ConfigSource, redis: Redis) -> Published:
+    """Bring Redis up to the source; nothing is written when it is there already."""
+    for attempt in range(ATTEMPTS):
+        before, head = await channel.aread_heads(redis), await source.head()
+        document = None
+        if before.snapshot is None or before.snapshot < Place(head.epoch, head.revision):
+            document = await source.compile_snapshot()
+            head = await source.head()
+        keys = Place(head.epoch, head.keys_revision)
+        written = 0
+        if before.keys is None or before.keys < keys:
+            written = await _publish_keys(source, redis, before.keys, keys)
+        with_delta = attempt + 1 < ATTEMPTS
+        if document is None or await _publish_document(redis, document, with_delta=with_delta):
+            break
+    return await _published(source, redis, written)
+
+
+async def watch_and_publish(
+    source: ConfigSource,
+    redis: Redis,
+    stop: asyncio.Event,
+    *,
+    listen: Listen | None = None,
+    poll_s: float = 1.0,
+) -> None:
+    """Publish now, on every commit that is heard of, and every ``poll_s`` seconds, until ``stop``.
+
+    A failing publish is logged and tried again; hearing of commits only makes it faster.
+    """
+    heard = asyncio.Event()
+    async with contextlib.AsyncExitStack() as stack:
+        if listen is not None:
+            await stack.enter_async_context(listen(heard.set))
+        stopped = stack.enter_context(_cancelled_at_exit(asyncio.create_task(stop.wait())))
+        while not stop.is_set():
+            heard.clear()
+            try:
+                await publish(source, redis)
+            except Exception:
+                log.warning("configuration could not be published; trying again", exc_info=True)
+            waiting = asyncio.create_task(heard.wait())
+            await asyncio.wait((stopped, waiting), timeout=poll_s, return_when=asyncio.FIRST_COMPLETED)
+            waiting.cancel()
+
+
+async def _publish_keys(source: ConfigSource, redis: Redis, complete: Place | None, goal: Place) -> int:
+    # Entries of an older epoch count for nothing: then every key is written again.
+    since = complete.revision if complete is not None and complete.epoch == goal.epoch else 0
+    written = 0
+    while since < goal.revision:
+        page = await source.keys_since(since, PAGE)
+        if not page.entries:
+            break
+        if page.revision <= since:
+            raise ConfigError(f"the source told of keys after revision {since} that are not after it")
+        sealed = [(digest, _sealed_entry(goal.epoch, digest, entry)) for digest, entry in page.entries]
+        written += await channel.publish_keys(redis, goal.epoch, since, page.revision, sealed)
+        since = page.revision
+    await channel.publish_complete(redis, Place(goal.epoch, max(since, goal.revision)))
+    return written
+
+
+async def _publish_document(redis: Redis, document: SnapshotDocument, *, with_delta: bool) -> bool:
+    place, base, delta = place_of(document), None, b""
+    if with_delta:
+        base, delta = _delta(await channel.aread_snapshot(redis), document)
+    sealed = seal("snapshot", place, encode(document))
+    done = await channel.publish_snapshot(redis, place, sealed, base=base, delta=delta)
+    return done != "moved"
+
+
+def _sealed_entry(epoch: str, digest: bytes, entry: KeyEntry) -> bytes:
+    return seal("key", Place(epoch, entry.revision), msgspec.msgpack.encode(entry), name=digest)
+
+
+def _delta(there: bytes | None, document: SnapshotDocument) -> tuple[Place | None, bytes]:
+    if there is None:
+        return None, b""
+    try:
+        old = decode(unseal("snapshot", there).body)
+    except ConfigError as error:
+        log.warning("the configuration in Redis is replaced without a delta: %s", error)
+        return None, b""
+    delta = difference(old, document)
+    if delta is None:
+        return None, b""
+    sealed = seal("delta", place_of(document), encode_delta(delta))
+    return (place_of(old), sealed) if len(sealed) <= channel.MAX_DELTA_BYTES else (None, b"")
+
+
+async def _published(source: ConfigSource, redis: Redis, written: int) -> Published:
+    there, head = await channel.aread_heads(redis), await source.head()
+    snapshot = there.snapshot or Place(head.epoch, 0)
+    keys = there.keys or Place(head.epoch, 0)
+    ahead = snapshot > Place(head.epoch, head.revision) or keys > Place(head.epoch, head.keys_revision)
+    if ahead:
+        log.error(
+            "Redis holds revision %s, the database only %s: if the database was restored from a backup, "
+            "run `mesh migrate --restored`",
+            snapshot,
+            Place(head.epoch, head.revision),
+        )
+    return Published(snapshot.epoch, snapshot.revision, keys.revision, written, redis_ahead=ahead)
+
+
+@contextlib.contextmanager
+def _cancelled_at_exit(task: asyncio.Task[Any]) -> Iterator[asyncio.Task[Any]]:
+    try:
+        yield task
+    finally:
+        task.cancel()
