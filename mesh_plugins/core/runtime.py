@@ -6,9 +6,7 @@ caller is `mesh_plugins.mesh.Mesh`, which adds ours.
 
 from __future__ import annotations
 
-import asyncio
-import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mesh_plugins.core import drivers
@@ -34,7 +32,8 @@ class Runtime:
 
     Attributes:
         config: what this process sees of the configuration.
-        limiter: decides charges for sync callers.
+        limiter: decides charges for threads.
+        async_limiter: decides charges on any event loop.
         recorder: remembers what happened.
         hooks: who decides.
     """
@@ -46,16 +45,13 @@ class Runtime:
         limiter: LimiterPort,
         recorder: RecorderPort,
         hooks: Hooks,
-        async_limiter: Callable[[], AsyncLimiterPort],
+        async_limiter: AsyncLimiterPort,
         key: str | None = None,
     ) -> None:
-        self.config, self.limiter, self.recorder, self.hooks = config, limiter, recorder, hooks
+        self.config, self.recorder, self.hooks = config, recorder, hooks
+        self.limiter, self.async_limiter = limiter, async_limiter
         self._engine = Engine(hooks, config, recorder, Health(), RetryBudget())
         self._key = key
-        self._make_async_limiter = async_limiter
-        self._async_limiters: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLimiterPort] = (
-            weakref.WeakKeyDictionary()
-        )
 
     def request(
         self, operation: Operation, alias: str, payload: Mapping[str, Any], **options: Any
@@ -95,7 +91,7 @@ class Runtime:
 
     async def acall(self, request: CallRequest, sender: Sender) -> Governed:
         """Like `call`, on the caller's event loop."""
-        return await drivers.acall(self._engine, self.async_limiter(), request, sender)
+        return await drivers.acall(self._engine, self.async_limiter, request, sender)
 
     def stream_call(self, request: CallRequest, sender: Sender) -> GovernedStream:
         """Start one governed stream; raises like `call`, before anything is returned."""
@@ -103,15 +99,7 @@ class Runtime:
 
     async def astream_call(self, request: CallRequest, sender: Sender) -> AsyncGovernedStream:
         """Like `stream_call`, on the caller's event loop."""
-        return await drivers.astream(self._engine, self.async_limiter(), request, sender)
-
-    def async_limiter(self) -> AsyncLimiterPort:
-        """Return the limiter of the running event loop; connections never cross loops."""
-        loop = asyncio.get_running_loop()
-        limiter = self._async_limiters.get(loop)
-        if limiter is None:
-            limiter = self._async_limiters[loop] = self._make_async_limiter()
-        return limiter
+        return await drivers.astream(self._engine, self.async_limiter, request, sender)
 
     def _named(self, options: dict[str, Any]) -> str | None:
         return options.pop("key", None) or self._key

@@ -273,7 +273,7 @@ def make_world() -> Callable[..., World]:
             limiter=limiter,
             recorder=recorder,
             hooks=load((), plugins, builtin=builtin_plugins()),
-            async_limiter=lambda: AsyncLimiter(limiter),
+            async_limiter=AsyncLimiter(limiter),
             key=KEY.text,
         )
         return World(config, limiter, recorder, Sender(script or [ANSWER]), runtime)

@@ -246,7 +246,7 @@ class TestAnUnreadGrant:
                 asking.set()
                 await asyncio.Event().wait()
 
-        world.runtime._make_async_limiter = Slow
+        world.runtime.async_limiter = Slow()
         task = asyncio.create_task(world.acall())
         await asking.wait()
         task.cancel()

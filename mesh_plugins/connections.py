@@ -1,0 +1,122 @@
+"""What a process holds open for its calls: the configuration, the limiter, the recorder, the engines.
+
+Built from `Settings`, closed together, in the order that loses nothing: the recorder ships what it
+can before the engines it ships to may go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import weakref
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from mesh_plugins.settings import Settings
+from mesh_store.model.errors import ConfigError
+from mesh_store.model.limits import Charge, Decision
+from mesh_store.model.snapshot import KeyEntry, Snapshot
+from mesh_store.redis import AsyncLimiter, Limiter, connect
+from mesh_store.redis.client import DECISION_DEADLINE
+from mesh_store.sync import Subscriber
+from mesh_store.sync.loops import ClientPerLoop
+from mesh_store.telemetry import Recorder
+
+if TYPE_CHECKING:
+    from mesh_store.embedded import Engines
+
+#: What runs beside the embedded engines: it collects facts and publishes changes.
+COLLECTOR = (sys.executable, "-m", "mesh_plugins.cli", "collect")
+
+OnSnapshot = Callable[[Snapshot | None, Snapshot], None]
+
+
+class LiveConfig:
+    """The configuration port over a `Subscriber`."""
+
+    def __init__(self, subscriber: Subscriber) -> None:
+        self.subscriber = subscriber
+
+    def snapshot(self) -> Snapshot:
+        """Return the newest snapshot; raises `ConfigUnavailable`."""
+        return self.subscriber.snapshot()
+
+    def lookup(self, digest: bytes) -> KeyEntry | None:
+        """Return the key with this digest, or None when there is certainly none."""
+        return self.subscriber.keys.lookup(digest)
+
+    async def alookup(self, digest: bytes) -> KeyEntry | None:
+        """Like `lookup`, on the caller's event loop."""
+        return await self.subscriber.keys.alookup(digest)
+
+
+class LimiterPerLoop:
+    """An async limiter for any number of event loops; connections never cross from one to another."""
+
+    def __init__(self, url: str) -> None:
+        self._clients = ClientPerLoop(url, deadline=DECISION_DEADLINE)
+        self._limiters: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLimiter] = (
+            weakref.WeakKeyDictionary()
+        )
+
+    async def reserve(
+        self,
+        charges: Sequence[Charge],
+        *,
+        reservation_id: str | None = None,
+        max_wait_us: int = 0,
+        ttl_us: int = 0,
+    ) -> Decision:
+        """Decide on the running loop; see `mesh_store.redis.AsyncLimiter.reserve`."""
+        limiter = self._limiters.get(asyncio.get_running_loop())
+        if limiter is None:
+            limiter = AsyncLimiter(await self._clients.client())
+            self._limiters[asyncio.get_running_loop()] = limiter
+        return await limiter.reserve(
+            charges, reservation_id=reservation_id, max_wait_us=max_wait_us, ttl_us=ttl_us
+        )
+
+
+class Connections:
+    """Everything a `Mesh` of these settings holds open.
+
+    Attributes:
+        engines: the embedded engines this process keeps running, or None.
+        subscriber: follows the configuration.
+        limiter: decides charges for threads.
+        async_limiter: decides charges on any event loop.
+        recorder: remembers what happened.
+        database_url: for reports; None when this process was not told.
+    """
+
+    def __init__(self, settings: Settings, on_snapshot: OnSnapshot) -> None:
+        self.engines = _engines(settings)
+        redis_url = self.engines.redis_url if self.engines else settings.redis_url
+        if redis_url is None:
+            raise ConfigError("MESH_DATABASE_URL is set but MESH_REDIS_URL is not: set both, or neither")
+        self.database_url = self.engines.database_url if self.engines else settings.database_url
+        self.subscriber = Subscriber(
+            redis_url,
+            disk=settings.home / "config",
+            on_change=on_snapshot,
+            max_stale_s=settings.max_stale_s,
+        )
+        self.limiter = Limiter(connect(redis_url))
+        self.async_limiter = LimiterPerLoop(redis_url)
+        self.recorder = Recorder(settings.home, redis_url, settings.telemetry_redis_url)
+        self.subscriber.start()
+
+    def close(self, timeout_s: float) -> None:
+        """Ship what can be shipped in time and let go of everything."""
+        self.recorder.close(timeout_s)
+        self.subscriber.close()
+        if self.engines is not None:
+            self.engines.close()
+
+
+def _engines(settings: Settings) -> Engines | None:
+    if not settings.embedded:
+        return None
+    from mesh_store.embedded import attach
+
+    return attach(settings.home, companions=[COLLECTOR])
