@@ -9,10 +9,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from mesh_plugins import batch
 from mesh_plugins.connections import Connections, LiveConfig
 from mesh_plugins.core.call import CallRequest
 from mesh_plugins.core.drivers import Governed
@@ -23,6 +24,7 @@ from mesh_plugins.core.streams import AsyncGovernedStream, GovernedStream
 from mesh_plugins.defaults import builtin_plugins
 from mesh_plugins.manager import load
 from mesh_plugins.settings import Settings
+from mesh_store.model.errors import MeshError
 from mesh_store.model.snapshot import Operation, Snapshot
 
 if TYPE_CHECKING:
@@ -107,6 +109,43 @@ class Mesh(Runtime):
     async def aresponses(self, alias: str, input: Any, **params: Any) -> Reply:  # noqa: A002
         """Like `responses`, on the caller's event loop."""
         return await self._aask("responses", alias, {"input": input}, params)
+
+    def map(
+        self,
+        alias: str,
+        prompts: Iterable[Any],
+        *,
+        concurrency: int = 8,
+        progress: batch.Progress | None = None,
+        **params: Any,
+    ) -> list[Reply | MeshError]:
+        """Chat about each prompt (a text or messages), ``concurrency`` at once; order kept.
+
+        A prompt that was refused or failed leaves its `MeshError` in its place.
+        """
+        return batch.run(
+            lambda prompt: self.chat(alias, batch.as_messages(prompt), **params),
+            prompts,
+            concurrency=concurrency,
+            progress=progress,
+        )
+
+    async def amap(
+        self,
+        alias: str,
+        prompts: Sequence[Any],
+        *,
+        concurrency: int = 8,
+        progress: batch.Progress | None = None,
+        **params: Any,
+    ) -> list[Reply | MeshError]:
+        """Like `map`, on the caller's event loop."""
+        return await batch.arun(
+            lambda prompt: self.achat(alias, batch.as_messages(prompt), **params),
+            prompts,
+            concurrency=concurrency,
+            progress=progress,
+        )
 
     @property
     def sender(self) -> Sender:
