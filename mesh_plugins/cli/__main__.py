@@ -1,0 +1,5 @@
+"""``python -m mesh_plugins.cli`` is ``mesh``."""
+
+from mesh_plugins.cli import main
+
+main()

@@ -1,0 +1,62 @@
+"""The command itself: its groups, what plugins add, and how an error ends it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from mesh_store.model.errors import MeshError, Rejected
+
+
+class MeshGroup(TyperGroup):
+    """A group whose commands end with one line when Mesh refuses, and with exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MeshError as error:
+            typer.echo(f"mesh: {_one_line(error)}", err=True)
+            raise typer.Exit(1) from error
+
+
+def build() -> typer.Typer:
+    """Return the whole command, with what the plugins named in ``MESH_PLUGINS`` add."""
+    app = typer.Typer(
+        name="mesh",
+        cls=MeshGroup,
+        help="Governance for LLM calls without a gateway in the path.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    _add_commands(app)
+    if os.environ.get("MESH_PLUGINS", "").strip():
+        _add_plugins(app)
+    return app
+
+
+def _add_commands(app: typer.Typer) -> None:
+    from mesh_plugins.cli import database, engines
+
+    for room in (engines, database):
+        room.register(app)
+
+
+def _add_plugins(app: typer.Typer) -> None:
+    from mesh_plugins.manager import load
+    from mesh_plugins.settings import Settings
+
+    try:
+        load(Settings.from_env().plugins, builtin=()).cli.every(app=app)
+    except MeshError as error:
+        # A plugin that is broken must not take `mesh doctor` away.
+        typer.echo(f"mesh: {_one_line(error)}", err=True)
+
+
+def _one_line(error: MeshError) -> str:
+    text = " ".join(str(error).split())
+    field = error.field if isinstance(error, Rejected) else None
+    return text if field is None or field in text else f"{field}: {text}"

@@ -1,0 +1,53 @@
+"""Whoever imports Mesh pays for Mesh, not for everything it could do."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+HEAVY = ("IPython", "alembic", "asyncpg", "langchain_core", "litellm", "rich", "sqlalchemy", "typer")
+
+
+def loaded_by(code: str) -> set[str]:
+    """The top-level packages a fresh interpreter has loaded after running `code`."""
+    script = f"{code}\nimport sys\nprint(*{{name.partition('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def seconds_to_run(code: str) -> float:
+    """The best of three: other work on the machine only ever adds."""
+
+    def once() -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.perf_counter() - began
+
+    return min(once() for _ in range(3))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import mesh_plugins",
+        "from mesh_plugins import Mesh",
+        "import mesh_plugins.hosts.litellm",
+        "import mesh_store.redis, mesh_store.sync, mesh_store.telemetry",
+    ],
+)
+def test_a_caller_loads_no_database_driver_no_host_and_no_terminal(code):
+    assert not loaded_by(code) & set(HEAVY)
+
+
+def test_importing_mesh_costs_less_than_importing_httpx():
+    nothing = seconds_to_run("pass")
+    ours = seconds_to_run("import mesh_plugins") - nothing
+    theirs = seconds_to_run("import httpx") - nothing
+    assert ours < max(theirs, 0.3)
+
+
+def test_listing_the_commands_loads_nothing_that_a_command_needs():
+    code = "import sys; sys.argv = ['mesh', '--help']\nfrom mesh_plugins.cli import main\n"
+    code += "try:\n    main()\nexcept SystemExit:\n    pass"
+    assert not loaded_by(code) & (set(HEAVY) - {"rich", "typer"} | {"pydantic", "redis", "httpx"})
