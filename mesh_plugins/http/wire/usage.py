@@ -1,0 +1,98 @@
+"""The provider's token counts, normalised, and believed only as far as they can be.
+
+A count that is negative, absurd, a string or a part larger than its whole makes the whole usage
+unbelievable: the caller of these gets None and the flag, and the core puts its own estimate there.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mesh_store.model.usage import Usage
+
+#: Beyond this a count is a lie; the largest context window on sale is a hundredth of it.
+ABSURD = 1_000_000_000
+SUSPECT = ("usage_suspect",)
+
+
+def openai_usage(raw: Any, output_chars: int = 0) -> tuple[Usage | None, tuple[str, ...]]:
+    """Read ``usage`` of chat, completions, embeddings (``prompt_tokens``) or responses (``input_tokens``).
+
+    Args:
+        raw: what the provider sent; None when it sent nothing.
+        output_chars: characters that were generated: then counts of zero are a lie.
+    """
+    if raw is None:
+        return None, ()
+    try:
+        usage = _openai(raw)
+    except ValueError:
+        return None, SUSPECT
+    return _plausible(usage, output_chars)
+
+
+def anthropic_usage(raw: Any, output_chars: int = 0) -> tuple[Usage | None, tuple[str, ...]]:
+    """Read Anthropic's ``usage``, whose ``input_tokens`` leave the cached parts out.
+
+    Args:
+        raw: what the provider sent; None when it sent nothing.
+        output_chars: characters that were generated: then counts of zero are a lie.
+    """
+    if raw is None:
+        return None, ()
+    try:
+        read = _count(raw, "cache_read_input_tokens")
+        write = _count(raw, "cache_creation_input_tokens")
+        usage = Usage(
+            input_tokens=_count(raw, "input_tokens") + read + write,
+            output_tokens=_count(raw, "output_tokens"),
+            cache_read_tokens=read,
+            cache_write_tokens=write,
+        )
+    except ValueError:
+        return None, SUSPECT
+    return _plausible(usage, output_chars)
+
+
+def _openai(raw: Any) -> Usage:
+    old = isinstance(raw, dict) and "prompt_tokens" in raw
+    sent = _count(raw, "prompt_tokens" if old else "input_tokens")
+    said = _count(raw, "completion_tokens" if old else "output_tokens")
+    ins = raw.get("prompt_tokens_details" if old else "input_tokens_details") or {}
+    outs = raw.get("completion_tokens_details" if old else "output_tokens_details") or {}
+    reasoning = _count(outs, "reasoning_tokens")
+    if reasoning and _count(raw, "total_tokens") == sent + said + reasoning:
+        said += reasoning  # some count reasoning beside the output, and only the total tells
+    usage = Usage(
+        input_tokens=sent,
+        output_tokens=said,
+        cache_read_tokens=_count(ins, "cached_tokens"),
+        cache_write_tokens=_count(ins, "cache_creation_tokens") or _count(ins, "cache_write_tokens"),
+        reasoning_tokens=reasoning,
+        audio_input_tokens=_count(ins, "audio_tokens"),
+        audio_output_tokens=_count(outs, "audio_tokens"),
+    )
+    if (
+        usage.cache_read_tokens + usage.cache_write_tokens > sent
+        or usage.audio_input_tokens > sent
+        or max(reasoning, usage.audio_output_tokens) > said
+    ):
+        raise ValueError("a part is larger than its whole")
+    return usage
+
+
+def _count(raw: Any, name: str) -> int:
+    if not isinstance(raw, dict):
+        raise ValueError("not an object")
+    value = raw.get(name)
+    if value is None:
+        return 0
+    if type(value) is not int or not 0 <= value <= ABSURD:
+        raise ValueError(name)
+    return value
+
+
+def _plausible(usage: Usage, output_chars: int) -> tuple[Usage | None, tuple[str, ...]]:
+    if output_chars and usage.output_tokens == 0:
+        return None, SUSPECT
+    return usage, ()
