@@ -1,0 +1,95 @@
+"""What a caller of litellm holds while it reads a governed stream.
+
+It answers to the class of litellm's own stream (``isinstance`` holds, attributes show through), and
+every way to read or close it goes through the governed one, which settles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Self
+
+from mesh_plugins.core.streams import AsyncGovernedStream, GovernedStream
+from mesh_plugins.hosts.litellm.doors import PREFIX
+from mesh_plugins.hosts.litellm.errors import hosted
+from mesh_store.model.errors import MeshError
+
+
+@contextmanager
+def speaking_litellm(alias: str) -> Iterator[None]:
+    """Turn what we raise inside into errors that litellm's callers catch too."""
+    try:
+        yield
+    except MeshError as error:
+        twin = hosted(error, PREFIX + alias)
+        if twin is error:
+            raise
+        raise twin from error
+
+
+class StreamFacade:
+    """A governed stream in the clothes of litellm's."""
+
+    def __init__(self, governed: GovernedStream, alias: str) -> None:
+        self._mesh_stream, self._mesh_alias = governed, alias
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self._mesh_stream.native.native)  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._mesh_stream.native.native, name)  # type: ignore[attr-defined]
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Any:
+        with speaking_litellm(self._mesh_alias):
+            return next(self._mesh_stream)
+
+    def close(self) -> None:
+        """Stop reading: closes the connection and settles at what was received; may be called twice."""
+        self._mesh_stream.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncStreamFacade:
+    """Like `StreamFacade`, on the caller's event loop."""
+
+    def __init__(self, governed: AsyncGovernedStream, alias: str) -> None:
+        self._mesh_stream, self._mesh_alias = governed, alias
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return type(self._mesh_stream.native.native)  # type: ignore[attr-defined]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._mesh_stream.native.native, name)  # type: ignore[attr-defined]
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        with speaking_litellm(self._mesh_alias):
+            return await anext(self._mesh_stream)
+
+    async def aclose(self) -> None:
+        """Stop reading: closes the connection and settles at what was received; may be called twice."""
+        await self._mesh_stream.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()

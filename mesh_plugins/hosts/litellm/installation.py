@@ -1,0 +1,140 @@
+"""Wrapping litellm's public functions, and taking the wrappers off again.
+
+Like other instrumentation we replace module attributes, so order matters to nobody: a wrapper that
+somebody else wrapped after us cannot be taken out of the middle, so `uninstall` makes it transparent
+instead.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from mesh_plugins.hosts.litellm.doors import DOORS, Door
+
+if TYPE_CHECKING:
+    from mesh_plugins.core.runtime import Runtime
+
+_lock = threading.RLock()
+#: The one installation of this process, or None: litellm's module attributes exist once, too.
+_installed: Installation | None = None
+
+
+def install(mesh: Runtime | None = None) -> None:
+    """Govern every call of litellm that names a model ``mesh/<alias>``; all other calls stay as they are.
+
+    Wraps ``completion``, ``embedding``, ``text_completion`` and ``responses`` with their async twins, and
+    ``anthropic_messages``; litellm's Router and everything else that looks these up in ``litellm`` at the
+    time of a call comes along. For names bound before this was called (``from litellm import completion``
+    above it) and for Router deployments the provider ``mesh`` is registered: see `provider`.
+
+    May be called again, by several threads at once, and before or after other libraries wrap litellm.
+
+    Args:
+        mesh: who governs; default: ``Mesh.from_env()``, made at the first governed call. A later
+            `install` with another one changes it.
+    """
+    global _installed
+    import litellm
+    import litellm.main
+
+    from mesh_plugins.hosts.litellm import provider
+
+    with _lock:
+        if _installed is None:
+            _installed = Installation([litellm, litellm.main])
+            provider.register(_installed)
+        if mesh is not None:
+            _installed.use(mesh)
+
+
+def uninstall() -> None:
+    """Put litellm's functions back; a mesh that `install` made itself is closed."""
+    global _installed
+    with _lock:
+        installation, _installed = _installed, None
+    if installation is not None:
+        from mesh_plugins.hosts.litellm import provider
+
+        provider.unregister(installation)
+        installation.remove()
+
+
+class Installation:
+    """Wrappers around litellm's functions.
+
+    Attributes:
+        active: False lets every call through untouched.
+    """
+
+    def __init__(self, modules: list[ModuleType]) -> None:
+        self.active = True
+        self._mesh: Runtime | None = None
+        self._own: Runtime | None = None
+        self._lock = threading.Lock()
+        self._wrapped: list[tuple[ModuleType, str, Callable[..., Any], Callable[..., Any]]] = []
+        for module in modules:
+            for door in DOORS:
+                original = getattr(module, door.name, None)
+                # litellm.main re-exports some doors; a door that a release lacks is none.
+                if callable(original):
+                    wrapper = self._wrap(door, original)
+                    self._wrapped.append((module, door.name, original, wrapper))
+                    setattr(module, door.name, wrapper)
+
+    @property
+    def mesh(self) -> Runtime:
+        """Who governs; made from the environment when nobody said."""
+        if self._mesh is None:
+            with self._lock:
+                if self._mesh is None:
+                    from mesh_plugins import Mesh
+
+                    self._mesh = self._own = Mesh.from_env()
+        return self._mesh
+
+    def use(self, mesh: Runtime) -> None:
+        """Let ``mesh`` govern from the next call on."""
+        with self._lock:
+            self._mesh = mesh
+
+    def door(self, name: str) -> Callable[..., Any]:
+        """Return our wrapper of one of litellm's functions."""
+        return next(wrapper for _, wrapped, _, wrapper in self._wrapped if wrapped == name)
+
+    def remove(self) -> None:
+        """Take the wrappers off where they are outermost, and make the others transparent."""
+        self.active = False
+        for module, name, original, wrapper in self._wrapped:
+            if getattr(module, name, None) is wrapper:
+                setattr(module, name, original)
+        with self._lock:
+            own, self._mesh, self._own = self._own, None, None
+        if own is not None:
+            own.close()  # type: ignore[attr-defined]
+
+    def _wrap(self, door: Door, original: Callable[..., Any]) -> Callable[..., Any]:
+        from mesh_plugins.hosts.litellm.calls import agoverned_call, governed_call
+
+        if door.is_async:
+
+            @functools.wraps(original)
+            async def awrapper(*args: Any, **kwargs: Any) -> Any:
+                alias = door.alias(args, kwargs) if self.active else None
+                if alias is None:
+                    return await original(*args, **kwargs)
+                return await agoverned_call(self.mesh, door, original, alias, args, kwargs)
+
+            return awrapper
+
+        @functools.wraps(original)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            alias = door.alias(args, kwargs) if self.active else None
+            if alias is None:
+                return original(*args, **kwargs)
+            return governed_call(self.mesh, door, original, alias, args, kwargs)
+
+        return wrapper

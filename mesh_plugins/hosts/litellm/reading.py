@@ -1,0 +1,202 @@
+"""Reading litellm's replies and chunks: usage, finish reason, ids, and how much was generated.
+
+One reader per shape. A reader fills one `ProviderReply` in place, because a stream may be given up at
+any chunk and is then settled at what was read so far.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+
+from mesh_plugins.core.call import ProviderReply
+from mesh_plugins.hosts.litellm.usage import (
+    Unbelievable,
+    larger,
+    messages_usage,
+    openai_usage,
+    responses_usage,
+)
+from mesh_store.model.usage import Usage
+
+
+class Reader(Protocol):
+    """Reads one shape of reply.
+
+    Attributes:
+        reply: what is known so far.
+        finished: True once the provider said how it ended.
+    """
+
+    reply: ProviderReply
+    finished: bool
+
+    def whole(self, body: Any) -> ProviderReply:
+        """Read a complete reply."""
+        ...
+
+    def chunk(self, chunk: Any) -> None:
+        """Read one chunk of a stream."""
+        ...
+
+
+class ChatReader:
+    """Chat completions, text completions and embeddings: OpenAI's shapes."""
+
+    def __init__(self) -> None:
+        self.reply = ProviderReply(body=None)
+        self.finished = False
+
+    def whole(self, body: Any) -> ProviderReply:
+        """Read a complete reply; one from litellm's cache took nothing."""
+        _identify(self.reply, body)
+        self.reply.body = body
+        for choice in getattr(body, "choices", None) or ():
+            self._choice(choice, getattr(choice, "message", None))
+        self.finished = True
+        if _from_cache(body):
+            self.reply.usage, self.reply.flags = Usage(), ("cache_hit",)
+        else:
+            _believe(self.reply, openai_usage, getattr(body, "usage", None))
+        return self.reply
+
+    def chunk(self, chunk: Any) -> None:
+        """Read one chunk."""
+        _identify(self.reply, chunk)
+        for choice in getattr(chunk, "choices", None) or ():
+            self._choice(choice, getattr(choice, "delta", None))
+        _believe(self.reply, openai_usage, getattr(chunk, "usage", None))
+
+    def held_back(self, chunks: Sequence[Any]) -> None:
+        """Read the usage of chunks that litellm keeps from its caller."""
+        for chunk in chunks:
+            _believe(self.reply, openai_usage, getattr(chunk, "usage", None))
+
+    def _choice(self, choice: Any, said: Any) -> None:
+        self.reply.output_chars += _length(said) + len(getattr(choice, "text", None) or "")
+        reason = getattr(choice, "finish_reason", None)
+        if reason:
+            self.reply.finish_reason, self.finished = str(reason), True
+
+
+class ResponsesReader:
+    """The Responses API: a reply object, or events of which the last one carries it."""
+
+    _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
+
+    def __init__(self) -> None:
+        self.reply = ProviderReply(body=None)
+        self.finished = False
+
+    def whole(self, body: Any) -> ProviderReply:
+        """Read a complete reply."""
+        self.reply.body = body
+        self._end(body)
+        if _from_cache(body):
+            self.reply.usage, self.reply.flags = Usage(), ("cache_hit",)
+        return self.reply
+
+    def chunk(self, chunk: Any) -> None:
+        """Read one event."""
+        delta = getattr(chunk, "delta", None)
+        if isinstance(delta, str):
+            self.reply.output_chars += len(delta)
+        kind = getattr(chunk, "type", None)
+        if str(getattr(kind, "value", kind)) in self._TERMINAL:
+            self._end(getattr(chunk, "response", None))
+
+    def _end(self, body: Any) -> None:
+        self.finished = True
+        _identify(self.reply, body)
+        status = getattr(body, "status", None)
+        self.reply.finish_reason = str(status) if status else None
+        _believe(self.reply, responses_usage, getattr(body, "usage", None))
+
+
+class MessagesReader:
+    """Anthropic's Messages through litellm: a mapping, or server-sent events as bytes."""
+
+    #: An event longer than this is not one we wait for.
+    _MOST_BUFFERED = 4 << 20
+
+    def __init__(self) -> None:
+        self.reply = ProviderReply(body=None)
+        self.finished = False
+        self._rest = b""
+
+    def whole(self, body: Any) -> ProviderReply:
+        """Read a complete reply."""
+        self.reply.body, self.finished = body, True
+        if isinstance(body, Mapping):
+            self._message(body)
+            self.reply.finish_reason = body.get("stop_reason")
+        return self.reply
+
+    def chunk(self, chunk: Any) -> None:
+        """Read a piece of the stream: bytes that may end in the middle of an event, or an event."""
+        if isinstance(chunk, Mapping):
+            self._event(chunk)
+            return
+        if isinstance(chunk, str):
+            chunk = chunk.encode()
+        if not isinstance(chunk, bytes):
+            return
+        *lines, rest = (self._rest + chunk).split(b"\n")
+        self._rest = rest if len(rest) <= self._MOST_BUFFERED else b""
+        for line in lines:
+            if line.startswith(b"data:"):
+                try:
+                    event = msgspec.json.decode(line[5:])
+                except msgspec.DecodeError:
+                    continue
+                if isinstance(event, dict):
+                    self._event(event)
+
+    def _event(self, event: Mapping[str, Any]) -> None:
+        match event.get("type"):
+            case "message_start":
+                self._message(event.get("message") or {})
+            case "content_block_delta":
+                delta = event.get("delta") or {}
+                for name in ("text", "thinking", "partial_json"):
+                    self.reply.output_chars += len(delta.get(name) or "")
+            case "message_delta":
+                self.reply.finish_reason = (event.get("delta") or {}).get("stop_reason")
+                _believe(self.reply, messages_usage, event.get("usage"))
+            case "message_stop":
+                self.finished = True
+
+    def _message(self, message: Mapping[str, Any]) -> None:
+        self.reply.response_id, self.reply.response_model = message.get("id"), message.get("model")
+        _believe(self.reply, messages_usage, message.get("usage"))
+
+
+def _believe(reply: ProviderReply, read: Callable[[Any], Usage | None], said: Any) -> None:
+    if said is None or "usage_suspect" in reply.flags:
+        return
+    try:
+        reply.usage = larger(reply.usage, read(said))
+    except Unbelievable:
+        reply.usage, reply.flags = None, (*reply.flags, "usage_suspect")
+
+
+def _identify(reply: ProviderReply, body: Any) -> None:
+    reply.response_id = getattr(body, "id", None) or reply.response_id
+    reply.response_model = getattr(body, "model", None) or reply.response_model
+
+
+def _from_cache(body: Any) -> bool:
+    hidden = getattr(body, "_hidden_params", None)
+    return isinstance(hidden, Mapping) and hidden.get("cache_hit") is True
+
+
+def _length(said: Any) -> int:
+    """Characters of a message or delta: text, reasoning, tool calls."""
+    if said is None:
+        return 0
+    length = len(getattr(said, "content", None) or "") + len(getattr(said, "reasoning_content", None) or "")
+    for call in getattr(said, "tool_calls", None) or ():
+        length += len(getattr(getattr(call, "function", None), "arguments", None) or "")
+    return length
