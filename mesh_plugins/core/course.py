@@ -69,8 +69,11 @@ class Course:
         self._first_chunk_ns: int | None = None
         budget.earn()
 
-    def begin(self) -> ProviderCall:
+    def begin(self, *, with_secret: bool = True) -> ProviderCall:
         """Start the next attempt and return what to send.
+
+        Args:
+            with_secret: False when somebody else sends, with a credential of their own.
 
         Raises:
             ConfigError: the provider's secret cannot be read.
@@ -83,7 +86,7 @@ class Course:
             request=plan.request,
             provider=provider,
             target=target,
-            secret=read_secret(provider),
+            secret=read_secret(provider) if with_secret else None,
             payload=merged(plan.request, plan.alias, target),
             stream=plan.request.stream,
             timeout_s=max(0.001, self._left_s()),

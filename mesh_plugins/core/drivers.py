@@ -159,6 +159,20 @@ async def astream(
                 return AsyncGovernedStream(course, chunks, sender, attempt)
 
 
+def meter(engine: Engine, limiter: LimiterPort, request: CallRequest) -> Course:
+    """Admit a call that somebody else sends; whoever asked must end the course."""
+    course = engine.start(reserve(engine, limiter, engine.plan(request)))
+    course.begin(with_secret=False)
+    return course
+
+
+async def ameter(engine: Engine, limiter: AsyncLimiterPort, request: CallRequest) -> Course:
+    """Like `meter`, on the caller's event loop."""
+    course = engine.start(await areserve(engine, limiter, engine.plan(request)))
+    course.begin(with_secret=False)
+    return course
+
+
 class _settling:  # noqa: N801 - reads as the word it is in a with statement
     """Whatever leaves the block, the reservation is settled: cancelled, interrupted, or our own bug."""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from mesh_plugins.core import drivers
 from mesh_plugins.core.call import CallRequest
+from mesh_plugins.core.course import Course
 from mesh_plugins.core.drivers import Engine, Governed
 from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.identity import aprincipal, principal
@@ -100,6 +101,22 @@ class Runtime:
     async def astream_call(self, request: CallRequest, sender: Sender) -> AsyncGovernedStream:
         """Like `stream_call`, on the caller's event loop."""
         return await drivers.astream(self._engine, self.async_limiter, request, sender)
+
+    def meter(self, request: CallRequest) -> Course:
+        """Admit a call that a host's own model sends, for hosts that only let us watch.
+
+        The caller must end it: `Course.succeeded`, `Course.failed` or `Course.ended`. One that is never
+        ended is settled at its estimate when this process's ring is drained.
+
+        Raises:
+            Denied: refused; the host must not send.
+            Unavailable: it could not be decided.
+        """
+        return drivers.meter(self._engine, self.limiter, request)
+
+    async def ameter(self, request: CallRequest) -> Course:
+        """Like `meter`, on the caller's event loop."""
+        return await drivers.ameter(self._engine, self.async_limiter, request)
 
     def _named(self, options: dict[str, Any]) -> str | None:
         return options.pop("key", None) or self._key
