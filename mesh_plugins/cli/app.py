@@ -39,9 +39,9 @@ def build() -> typer.Typer:
 
 
 def _add_commands(app: typer.Typer) -> None:
-    from mesh_plugins.cli import database, engines
+    from mesh_plugins.cli import aliases, database, engines, keys, limits, providers, teams
 
-    for room in (engines, database):
+    for room in (engines, database, teams, keys, providers, aliases, limits):
         room.register(app)
 
 

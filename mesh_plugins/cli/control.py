@@ -15,6 +15,7 @@ from mesh_store.model.errors import ConfigError
 if TYPE_CHECKING:
     from mesh_store.embedded import Engines
     from mesh_store.postgres import Database
+    from mesh_store.postgres.repository import Repository
 
 _T = TypeVar("_T")
 
@@ -97,6 +98,15 @@ async def database(found: Place) -> AsyncIterator[Database]:
     async with Database(found.database_url) as opened:
         await (opened.migrate() if found.own else check(opened))
         yield opened
+
+
+@asynccontextmanager
+async def repository() -> AsyncIterator[Repository]:
+    """Open the repository; callers follow a change as soon as it is committed."""
+    from mesh_store.postgres.repository import Repository
+
+    async with place() as found, database(found) as opened:
+        yield Repository(opened, actor=actor())
 
 
 def _embedded_database(settings: Settings) -> str | None:

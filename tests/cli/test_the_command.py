@@ -1,0 +1,71 @@
+"""What holds for every command: help, exit codes, where errors go."""
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from mesh_plugins.cli.app import build
+from mesh_store.model.errors import ConfigError, Rejected
+
+runner = CliRunner()
+
+
+def commands(app: typer.Typer) -> list[list[str]]:
+    """Every command there is, as the words to reach it."""
+    found = []
+
+    def walk(command, words):
+        children = getattr(command, "commands", None)
+        if children is None:
+            found.append(words)
+            return
+        for name, child in children.items():
+            walk(child, [*words, name])
+
+    walk(typer.main.get_command(app), [])
+    return found
+
+
+@pytest.mark.parametrize("words", commands(build()), ids=" ".join)
+def test_every_command_says_what_it_does(words):
+    result = runner.invoke(build(), [*words, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.stdout
+
+
+@pytest.mark.parametrize("words", [words for words in commands(build()) if words[-1] == "list"], ids=" ".join)
+def test_every_listing_takes_json(words):
+    assert "--json" in runner.invoke(build(), [*words, "--help"], env={"COLUMNS": "120"}).stdout
+
+
+@pytest.mark.parametrize("words", [["bogus"], ["status", "--bogus"], ["team"], ["chat"]], ids=" ".join)
+def test_wrong_usage_ends_with_2_and_says_so_on_stderr(words):
+    result = runner.invoke(build(), words)
+    assert result.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ConfigError("two\nlines"), "mesh: two lines"),
+        (Rejected("it is empty", field="name"), "mesh: name: it is empty"),
+        (Rejected("name: it is empty", field="name"), "mesh: name: it is empty"),
+    ],
+)
+def test_a_refusal_is_one_line_on_stderr_and_ends_with_1(error, line):
+    app = build()
+
+    @app.command()
+    def refuse() -> None:
+        raise error
+
+    result = runner.invoke(app, ["refuse"])
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr == line + "\n"
+
+
+def test_a_plugin_that_is_named_but_not_installed_is_said_and_takes_no_command_away(monkeypatch):
+    monkeypatch.setenv("MESH_PLUGINS", "not-there")
+    result = runner.invoke(build(), ["status", "--help"])
+    assert result.exit_code == 0
