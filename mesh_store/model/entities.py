@@ -23,6 +23,8 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 #: A list of names in which none stands twice; YAML's lists and Python's tuples are both taken.
 _Unique = AfterValidator(fields.unique_items)
+#: A set, really: the same names in another order are the same.
+_Sorted = AfterValidator(lambda names: tuple(sorted(names)))
 
 
 class Spec(BaseModel):
@@ -132,9 +134,10 @@ class AliasSpec(Spec):
         "responses",
         "text_completion",
     )
-    grants: Annotated[tuple[fields.TeamName, ...], Field(strict=False, max_length=10_000), _Unique] | None = (
-        None
-    )
+    grants: (
+        Annotated[tuple[fields.TeamName, ...], Field(strict=False, max_length=10_000), _Unique, _Sorted]
+        | None
+    ) = None
     targets: Annotated[tuple[TargetSpec, ...], Field(strict=False, max_length=100)] = ()
     defaults: fields.Parameters = {}
     forced: fields.Parameters = {}

@@ -46,7 +46,9 @@ class Revised:
     __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012
 
     created_at: Mapped[CreatedAt] = mapped_column(sort_order=90)
-    updated_at: Mapped[CreatedAt] = mapped_column(sort_order=91)
+    updated_at: Mapped[datetime] = mapped_column(
+        server_default=func.now(), server_onupdate=FetchedValue(), sort_order=91
+    )
     revision: Mapped[int] = mapped_column(
         server_default=text("1"), server_onupdate=FetchedValue(), sort_order=92
     )

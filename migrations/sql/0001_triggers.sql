@@ -68,7 +68,9 @@ CREATE FUNCTION mesh_raise_row_revision() RETURNS trigger
 LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 BEGIN
   NEW.revision := OLD.revision + 1;
-  NEW.updated_at := now();
+  IF NEW.updated_at = OLD.updated_at THEN
+    NEW.updated_at := now();
+  END IF;
   RETURN NEW;
 END $$
 

@@ -1,0 +1,95 @@
+"""The parts of an alias, brought to what its spec says: targets keep their ids, grants come and go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import delete, or_, select
+
+from mesh_store.model.entities import TargetSpec
+from mesh_store.model.errors import NotFound
+from mesh_store.model.ids import new_id
+from mesh_store.postgres.limit_tables import LimitRow
+from mesh_store.postgres.people_tables import TeamRow
+from mesh_store.postgres.repository.effects import archive_limits
+from mesh_store.postgres.repository.part import now
+from mesh_store.postgres.repository.work import Work
+from mesh_store.postgres.routing_tables import AliasGrantRow, AliasRow, ProviderRow, TargetRow
+
+
+async def set_targets(work: Work, alias: AliasRow, specs: Sequence[TargetSpec]) -> None:
+    """Make the live targets those of the specs, in their order.
+
+    A target that stays (same provider, model and tier) keeps its id, and one that comes back gets its
+    old id again, so that limits and health hang on. Limits of a target that goes are archived.
+    """
+    providers = await _provider_ids(work, {spec.provider for spec in specs})
+    known = await _known_targets(work, alias)
+    wanted: set[str] = set()
+    for position, spec in enumerate(specs):
+        place = (providers[spec.provider], spec.model, spec.tier)
+        row = known.get(place)
+        if row is None:
+            row = TargetRow(id=new_id(), alias_id=alias.id)
+            row.provider_id, row.model, row.tier = place
+            work.session.add(row)
+        row.position, row.weight, row.params = position, spec.weight, dict(spec.params)
+        row.max_output_tokens, row.context_window = spec.max_output_tokens, spec.context_window
+        row.archived_at = None
+        wanted.add(row.id)
+    gone = [row for row in known.values() if row.id not in wanted and row.archived_at is None]
+    for row in gone:
+        row.archived_at = now()
+    await work.flush()
+    if gone:
+        await archive_limits(work, LimitRow.target_id.in_([row.id for row in gone]))
+
+
+async def set_grants(work: Work, alias: AliasRow, teams: Sequence[str] | None) -> None:
+    """Make the alias usable by exactly these teams; None means by every team."""
+    alias.everyone = teams is None
+    present = set(
+        (
+            await work.session.execute(
+                select(AliasGrantRow.team_id).where(AliasGrantRow.alias_id == alias.id)
+            )
+        ).scalars()
+    )
+    wanted = await _team_ids(work, teams or ())
+    if gone := present - wanted:
+        await work.execute(
+            delete(AliasGrantRow).where(AliasGrantRow.alias_id == alias.id, AliasGrantRow.team_id.in_(gone))
+        )
+    work.session.add_all(
+        AliasGrantRow(alias_id=alias.id, team_id=team_id) for team_id in sorted(wanted - present)
+    )
+    await work.flush()
+
+
+async def _known_targets(work: Work, alias: AliasRow) -> dict[tuple[str, str, int], TargetRow]:
+    # Live ones last, so that they win over archived ones of the same place.
+    query = (
+        select(TargetRow)
+        .where(TargetRow.alias_id == alias.id)
+        .order_by(or_(TargetRow.archived_at.is_(None)), TargetRow.id)
+    )
+    rows = (await work.session.execute(query)).scalars()
+    return {(row.provider_id, row.model, row.tier): row for row in rows}
+
+
+async def _provider_ids(work: Work, names: set[str]) -> dict[str, str]:
+    query = select(ProviderRow.name, ProviderRow.id).where(
+        ProviderRow.name.in_(names), ProviderRow.archived_at.is_(None)
+    )
+    ids: dict[str, str] = {row.name: row.id for row in (await work.session.execute(query)).all()}
+    if missing := sorted(names - ids.keys()):
+        raise NotFound(f"alias: targets: there is no provider {missing[0]!r}", field="targets")
+    return ids
+
+
+async def _team_ids(work: Work, names: Sequence[str]) -> set[str]:
+    query = select(TeamRow.name, TeamRow.id).where(TeamRow.name.in_(names), TeamRow.archived_at.is_(None))
+    ids: dict[str, str] = {row.name: row.id for row in (await work.session.execute(query)).all()}
+    if missing := sorted(set(names) - ids.keys()):
+        raise NotFound(f"alias: grants: there is no team {missing[0]!r}", field="grants")
+    return set(ids.values())

@@ -1,0 +1,123 @@
+"""Creating, reading, changing and archiving what is known by one name: teams, users, providers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from pydantic import BaseModel
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mesh_store.model.entities import Page, Spec, checked
+from mesh_store.model.errors import Conflict
+from mesh_store.model.ids import new_id
+from mesh_store.postgres.people_tables import TeamRow, UserRow
+from mesh_store.postgres.repository.part import changed_spec, check_revision, found, now, page_of
+from mesh_store.postgres.repository.work import Work
+from mesh_store.postgres.routing_tables import ProviderRow
+
+Row = TypeVar("Row", TeamRow, UserRow, ProviderRow)
+S = TypeVar("S", bound=Spec)
+E = TypeVar("E", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[Row, S, E]):
+    """What differs between the named kinds: the word, the table, and the two values."""
+
+    word: str
+    row: type[Row]
+    spec: type[S]
+    entity: type[E]
+
+
+async def create(work: Work, kind: Kind[Row, S, E], fields: Mapping[str, object]) -> E:
+    """Create one; its name must be free among the live ones."""
+    spec = checked(kind.spec, kind.word, fields)
+    columns = _columns(spec)
+    await _check_free(work.session, kind, str(columns["name"]))
+    row = kind.row(id=new_id(), **columns)
+    work.session.add(row)
+    await work.flush()
+    entity = entity_of(kind, row)
+    work.record(f"{kind.word}.create", entity_id=row.id, name=row.name, after=entity)
+    return entity
+
+
+async def row_named(session: AsyncSession, kind: Kind[Row, S, E], name: str, *, lock: bool = False) -> Row:
+    """Return the live row of a name."""
+    query = select(kind.row).where(kind.row.name == name, kind.row.archived_at.is_(None))
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    return await found(session, query, f"{kind.word} {str(name)[:128]!r}")
+
+
+async def page(
+    session: AsyncSession, kind: Kind[Row, S, E], *, after: str | None, limit: int, archived: bool
+) -> Page[E]:
+    """Return a page by name; with ``archived`` also what is out of use."""
+    query = select(kind.row)
+    if not archived:
+        query = query.where(kind.row.archived_at.is_(None))
+    rows, following = await page_of(session, query, (kind.row.name, kind.row.id), after, limit)
+    return Page(tuple(entity_of(kind, row[0]) for row in rows), following)
+
+
+async def update(
+    work: Work,
+    kind: Kind[Row, S, E],
+    name: str,
+    expected_revision: int | None,
+    changes: Mapping[str, object],
+) -> E:
+    """Change fields of one; a change that changes nothing leaves no trace."""
+    row = await row_named(work.session, kind, name, lock=True)
+    await check_revision(work.session, row, row.id, expected_revision)
+    before = entity_of(kind, row)
+    spec = changed_spec(kind.word, kind.spec, before, changes)
+    columns = _columns(spec)
+    if columns == _columns(changed_spec(kind.word, kind.spec, before, {})):
+        return before
+    if columns["name"] != row.name:
+        await _check_free(work.session, kind, str(columns["name"]))
+    for column, value in columns.items():
+        setattr(row, column, value)
+    await work.flush()
+    after = entity_of(kind, row)
+    work.record(f"{kind.word}.update", entity_id=row.id, name=row.name, before=before, after=after)
+    return after
+
+
+async def archive(work: Work, kind: Kind[Row, S, E], row: Row, expected_revision: int | None) -> E:
+    """Take one out of use."""
+    await check_revision(work.session, row, row.id, expected_revision)
+    before = entity_of(kind, row)
+    row.archived_at = now()
+    await work.flush()
+    after = entity_of(kind, row)
+    work.record(f"{kind.word}.archive", entity_id=row.id, name=row.name, before=before, after=after)
+    return after
+
+
+def entity_of(kind: Kind[Row, S, E], row: Row) -> E:
+    """Return the value of a row."""
+    return kind.entity.model_validate(
+        {
+            name: getattr(row, "attributes" if name == "metadata" else name)
+            for name in kind.entity.model_fields
+        }
+    )
+
+
+def _columns(spec: Spec) -> dict[str, object]:
+    fields = spec.model_dump()
+    return {("attributes" if name == "metadata" else name): value for name, value in fields.items()}
+
+
+async def _check_free(session: AsyncSession, kind: Kind[Row, S, E], name: str) -> None:
+    # The unique index has the last word; this only says it better.
+    taken = select(kind.row.id).where(kind.row.name == name, kind.row.archived_at.is_(None))
+    if (await session.execute(taken)).first() is not None:
+        raise Conflict(f"a {kind.word} called {name!r} exists already", field="name")

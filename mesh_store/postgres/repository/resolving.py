@@ -1,0 +1,65 @@
+"""From the names an operator writes to the ids that are stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import or_, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from mesh_store.model.errors import NotFound, Rejected
+from mesh_store.postgres.repository.part import found
+from mesh_store.postgres.routing_tables import AliasGrantRow, AliasRow, ProviderRow, TargetRow
+
+
+async def alias_row(session: AsyncSession, name: str, team_id: str | None, *, lock: bool = False) -> AliasRow:
+    """Return the live alias of exactly this owner; ``team_id`` None means the global one."""
+    query = select(AliasRow).where(AliasRow.name == name, AliasRow.archived_at.is_(None))
+    query = query.where(AliasRow.team_id.is_(None) if team_id is None else AliasRow.team_id == team_id)
+    if lock:
+        query = query.with_for_update().execution_options(populate_existing=True)
+    return await found(session, query, f"alias {str(name)[:128]!r}")
+
+
+async def meant_alias(session: AsyncSession, name: str, team_id: str | None) -> AliasRow:
+    """Return the alias a team means by a name: its own, else the global one."""
+    if team_id is not None:
+        try:
+            return await alias_row(session, name, team_id)
+        except NotFound:
+            pass
+    return await alias_row(session, name, None)
+
+
+async def target_row(session: AsyncSession, alias: AliasRow, target: str) -> TargetRow:
+    """Return a live target of an alias by ``provider/model``; the lowest tier when it is in several."""
+    query = (
+        select(TargetRow)
+        .join(ProviderRow, ProviderRow.id == TargetRow.provider_id)
+        .where(TargetRow.alias_id == alias.id, TargetRow.archived_at.is_(None))
+        .where(ProviderRow.name + "/" + TargetRow.model == target)
+        .order_by(TargetRow.tier)
+        .limit(1)
+    )
+    return await found(session, query, f"target {target!r} of alias {alias.name!r}")
+
+
+async def check_aliases_exist(
+    session: AsyncSession, team_id: str, team: str, names: Sequence[str] | None
+) -> None:
+    """Refuse names that the team cannot call: a typo would make a key that opens nothing."""
+    if names is None:
+        return
+    granted = select(AliasGrantRow.alias_id).where(AliasGrantRow.team_id == team_id)
+    query = (
+        select(AliasRow.name)
+        .where(AliasRow.archived_at.is_(None))
+        .where(or_(AliasRow.team_id.is_(None), AliasRow.team_id == team_id))
+        .where(or_(AliasRow.everyone, AliasRow.id.in_(granted)))
+    )
+    usable = set((await session.execute(query)).scalars())
+    if missing := next((name for name in names if name not in usable), None):
+        some = ", ".join(sorted(usable)[:10]) or "none yet"
+        raise Rejected(
+            f"key: aliases: team {team!r} has no alias {missing!r} (it has: {some})", field="aliases"
+        )

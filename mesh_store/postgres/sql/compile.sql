@@ -1,0 +1,62 @@
+-- What a snapshot holds. Inputs: none. Outputs: live rows only, oldest first, so that documents of
+-- two revisions differ only where the configuration does. Complexity: one scan of each table.
+
+-- name: teams
+SELECT id::text, name FROM teams WHERE archived_at IS NULL ORDER BY id
+
+-- name: providers
+SELECT id::text, name, kind, base_url, secret::text, headers::text, query::text, options::text
+FROM providers
+WHERE archived_at IS NULL
+ORDER BY id
+
+-- name: aliases
+SELECT a.id::text, a.name, a.team_id::text, a.operations, a.everyone, a.defaults::text, a.forced::text,
+       a.max_output_tokens, a.timeout_us, a.deprecated
+FROM aliases a
+LEFT JOIN teams t ON t.id = a.team_id
+WHERE a.archived_at IS NULL AND t.archived_at IS NULL
+ORDER BY a.id
+
+-- name: grants
+SELECT g.alias_id::text, g.team_id::text
+FROM alias_grants g
+JOIN aliases a ON a.id = g.alias_id AND a.archived_at IS NULL
+JOIN teams t ON t.id = g.team_id AND t.archived_at IS NULL
+ORDER BY g.alias_id, g.team_id
+
+-- name: targets
+SELECT t.id::text, t.alias_id::text, t.provider_id::text, t.model, t.tier, t.weight, t.params::text,
+       t.max_output_tokens, t.context_window
+FROM targets t
+JOIN aliases a ON a.id = t.alias_id AND a.archived_at IS NULL
+WHERE t.archived_at IS NULL
+ORDER BY t.alias_id, t.tier, t.position, t.id
+
+-- name: prices
+SELECT provider_id::text, model, input, output, cache_read, cache_write, reasoning, request
+FROM prices
+WHERE archived_at IS NULL
+ORDER BY provider_id, model
+
+-- name: limits
+-- A limit of a team on an alias means the alias that team means by the name: its own, once it has one.
+SELECT l.id::text, l.team_id::text, l.user_id::text, l.key_id, l.provider_id::text, l.target_id::text,
+       COALESCE(own.id, l.alias_id)::text AS alias_id,
+       l.dimension, l.amount, l.period_us, l.burst, l.kind, l.hard, l.on_outage, l.tz,
+       l.enforce, l.on_exhausted,
+       t.name AS team, u.name AS "user", l.key_id AS key, a.name AS alias, p.name AS provider,
+       tp.name || '/' || tg.model AS target
+FROM limits l
+LEFT JOIN teams t ON t.id = l.team_id
+LEFT JOIN users u ON u.id = l.user_id
+LEFT JOIN keys k ON k.id = l.key_id
+LEFT JOIN aliases a ON a.id = l.alias_id
+LEFT JOIN aliases own ON own.team_id = l.team_id AND own.name = a.name AND own.archived_at IS NULL
+                     AND l.target_id IS NULL
+LEFT JOIN providers p ON p.id = l.provider_id
+LEFT JOIN targets tg ON tg.id = l.target_id
+LEFT JOIN providers tp ON tp.id = tg.provider_id
+WHERE l.archived_at IS NULL
+  AND COALESCE(t.archived_at, u.archived_at, k.revoked_at, a.archived_at, p.archived_at, tg.archived_at) IS NULL
+ORDER BY l.id
