@@ -1,0 +1,163 @@
+-- Writing facts: COPY fills the staging table, one statement inserts what is new and adds it to the rollups.
+
+-- name: staging
+-- One per connection, emptied by every commit; the columns are those of a Fact, in its order.
+CREATE TEMPORARY TABLE usage_staging (
+    version bigint, id uuid, call_id uuid, attempt bigint, started_at_us bigint, duration_us bigint,
+    ttft_us bigint, outcome text, operation text, host text, stream boolean, team_id text, user_id text,
+    key_id text, alias text, alias_id text, revision bigint, provider_id text, provider text,
+    request_model text, response_model text, input_tokens bigint, output_tokens bigint,
+    cache_read_tokens bigint, cache_write_tokens bigint, reasoning_tokens bigint, audio_input_tokens
+    bigint, audio_output_tokens bigint, estimated boolean, cost_pico_usd bigint, rate_card text,
+    estimate_tokens bigint, estimate_pico_usd bigint, finish_reason text, error_type text, status
+    bigint, response_id text, session text, end_user text, tags jsonb, trace_id text, span_id text,
+    reservation_id text, flags text[]
+) ON COMMIT DELETE ROWS
+
+-- name: fold
+-- In: usage_staging. Out: how many facts were new. O(n log n) in the facts staged.
+-- Only rows that were really inserted reach the rollups, so repeats change nothing. Both inserts are
+-- sorted by their key: collectors that meet take their locks in one order and cannot deadlock.
+WITH inserted AS (
+    INSERT INTO usage_events (
+        id, call_id, attempt, started_at, duration_us, ttft_us, outcome, operation, host, stream,
+        team_id, user_id, key_id, alias, alias_id, revision, provider_id, provider, request_model,
+        response_model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
+        reasoning_tokens, audio_input_tokens, audio_output_tokens, estimated, cost_pico_usd, rate_card,
+        estimate_tokens, estimate_pico_usd, finish_reason, error_type, status, response_id, session,
+        end_user, tags, trace_id, span_id, reservation_id, flags, version
+    )
+    SELECT
+        id, call_id, attempt, 'epoch'::timestamptz + started_at_us * interval '1 microsecond',
+        duration_us, ttft_us, outcome, operation, host, stream, team_id, user_id, key_id, alias,
+        alias_id, revision, provider_id, provider, request_model, response_model, input_tokens,
+        output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, audio_input_tokens,
+        audio_output_tokens, estimated, cost_pico_usd, rate_card, estimate_tokens, estimate_pico_usd,
+        finish_reason, error_type, status, response_id, session, end_user, tags, trace_id, span_id,
+        reservation_id, flags, version
+    FROM usage_staging
+    ORDER BY id
+    ON CONFLICT (id) DO NOTHING
+    RETURNING *
+), bucketed AS (
+    SELECT
+        inserted.*,
+        CASE WHEN outcome <> 'denied' THEN width_bucket(duration_us / 1000, buckets.bounds) END AS latency,
+        width_bucket(ttft_us / 1000, buckets.bounds) AS ttft
+    FROM
+        inserted,
+        (SELECT '{1,2,4,8,16,32,64,128,256,512,1024,2048,4096,8192,16384,32768,65536,131072,262144}'::bigint[] AS bounds) AS buckets
+), rolled AS (
+    INSERT INTO usage_rollups AS r (
+        grain, starts_at, team_id, user_id, key_id, alias, provider, model, calls, attempts, denied,
+        errors, cancelled, lost, estimated, unpriced, input_tokens, output_tokens, cache_read_tokens,
+        cache_write_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, cost_pico_usd,
+        duration_us, latency, ttft
+    )
+    SELECT
+        grain,
+        date_trunc(grain, started_at, 'UTC') AS starts_at,
+        team_id,
+        coalesce(user_id, '') AS user_id,
+        key_id,
+        alias,
+        coalesce(provider, '') AS provider,
+        coalesce(request_model, '') AS model,
+        count(*) FILTER (WHERE attempt <= 1 AND outcome <> 'denied'),
+        count(*) FILTER (WHERE outcome <> 'denied'),
+        count(*) FILTER (WHERE outcome = 'denied'),
+        count(*) FILTER (WHERE outcome IN ('error', 'incomplete')),
+        count(*) FILTER (WHERE outcome IN ('cancelled', 'abandoned')),
+        count(*) FILTER (WHERE outcome = 'lost'),
+        count(*) FILTER (WHERE estimated),
+        count(*) FILTER (WHERE cost_pico_usd IS NULL AND input_tokens + output_tokens > 0),
+        sum(input_tokens),
+        sum(output_tokens),
+        sum(cache_read_tokens),
+        sum(cache_write_tokens),
+        sum(reasoning_tokens),
+        sum(audio_input_tokens),
+        sum(audio_output_tokens),
+        coalesce(sum(cost_pico_usd), 0),
+        sum(duration_us),
+        ARRAY[
+            count(*) FILTER (WHERE latency = 0), count(*) FILTER (WHERE latency = 1),
+            count(*) FILTER (WHERE latency = 2), count(*) FILTER (WHERE latency = 3),
+            count(*) FILTER (WHERE latency = 4), count(*) FILTER (WHERE latency = 5),
+            count(*) FILTER (WHERE latency = 6), count(*) FILTER (WHERE latency = 7),
+            count(*) FILTER (WHERE latency = 8), count(*) FILTER (WHERE latency = 9),
+            count(*) FILTER (WHERE latency = 10), count(*) FILTER (WHERE latency = 11),
+            count(*) FILTER (WHERE latency = 12), count(*) FILTER (WHERE latency = 13),
+            count(*) FILTER (WHERE latency = 14), count(*) FILTER (WHERE latency = 15),
+            count(*) FILTER (WHERE latency = 16), count(*) FILTER (WHERE latency = 17),
+            count(*) FILTER (WHERE latency = 18), count(*) FILTER (WHERE latency = 19)
+        ],
+        ARRAY[
+            count(*) FILTER (WHERE ttft = 0), count(*) FILTER (WHERE ttft = 1),
+            count(*) FILTER (WHERE ttft = 2), count(*) FILTER (WHERE ttft = 3),
+            count(*) FILTER (WHERE ttft = 4), count(*) FILTER (WHERE ttft = 5),
+            count(*) FILTER (WHERE ttft = 6), count(*) FILTER (WHERE ttft = 7),
+            count(*) FILTER (WHERE ttft = 8), count(*) FILTER (WHERE ttft = 9),
+            count(*) FILTER (WHERE ttft = 10), count(*) FILTER (WHERE ttft = 11),
+            count(*) FILTER (WHERE ttft = 12), count(*) FILTER (WHERE ttft = 13),
+            count(*) FILTER (WHERE ttft = 14), count(*) FILTER (WHERE ttft = 15),
+            count(*) FILTER (WHERE ttft = 16), count(*) FILTER (WHERE ttft = 17),
+            count(*) FILTER (WHERE ttft = 18), count(*) FILTER (WHERE ttft = 19)
+        ]
+    FROM bucketed CROSS JOIN (VALUES ('minute'), ('day')) AS grains (grain)
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    ORDER BY 1, 2, 3, 4, 5, 6, 7, 8
+    ON CONFLICT (grain, starts_at, team_id, user_id, key_id, alias, provider, model) DO UPDATE SET
+        calls = r.calls + excluded.calls,
+        attempts = r.attempts + excluded.attempts,
+        denied = r.denied + excluded.denied,
+        errors = r.errors + excluded.errors,
+        cancelled = r.cancelled + excluded.cancelled,
+        lost = r.lost + excluded.lost,
+        estimated = r.estimated + excluded.estimated,
+        unpriced = r.unpriced + excluded.unpriced,
+        input_tokens = r.input_tokens + excluded.input_tokens,
+        output_tokens = r.output_tokens + excluded.output_tokens,
+        cache_read_tokens = r.cache_read_tokens + excluded.cache_read_tokens,
+        cache_write_tokens = r.cache_write_tokens + excluded.cache_write_tokens,
+        reasoning_tokens = r.reasoning_tokens + excluded.reasoning_tokens,
+        audio_input_tokens = r.audio_input_tokens + excluded.audio_input_tokens,
+        audio_output_tokens = r.audio_output_tokens + excluded.audio_output_tokens,
+        cost_pico_usd = r.cost_pico_usd + excluded.cost_pico_usd,
+        duration_us = r.duration_us + excluded.duration_us,
+        latency = ARRAY[
+            r.latency[1] + excluded.latency[1], r.latency[2] + excluded.latency[2],
+            r.latency[3] + excluded.latency[3], r.latency[4] + excluded.latency[4],
+            r.latency[5] + excluded.latency[5], r.latency[6] + excluded.latency[6],
+            r.latency[7] + excluded.latency[7], r.latency[8] + excluded.latency[8],
+            r.latency[9] + excluded.latency[9], r.latency[10] + excluded.latency[10],
+            r.latency[11] + excluded.latency[11], r.latency[12] + excluded.latency[12],
+            r.latency[13] + excluded.latency[13], r.latency[14] + excluded.latency[14],
+            r.latency[15] + excluded.latency[15], r.latency[16] + excluded.latency[16],
+            r.latency[17] + excluded.latency[17], r.latency[18] + excluded.latency[18],
+            r.latency[19] + excluded.latency[19], r.latency[20] + excluded.latency[20]
+        ],
+        ttft = ARRAY[
+            r.ttft[1] + excluded.ttft[1], r.ttft[2] + excluded.ttft[2],
+            r.ttft[3] + excluded.ttft[3], r.ttft[4] + excluded.ttft[4],
+            r.ttft[5] + excluded.ttft[5], r.ttft[6] + excluded.ttft[6],
+            r.ttft[7] + excluded.ttft[7], r.ttft[8] + excluded.ttft[8],
+            r.ttft[9] + excluded.ttft[9], r.ttft[10] + excluded.ttft[10],
+            r.ttft[11] + excluded.ttft[11], r.ttft[12] + excluded.ttft[12],
+            r.ttft[13] + excluded.ttft[13], r.ttft[14] + excluded.ttft[14],
+            r.ttft[15] + excluded.ttft[15], r.ttft[16] + excluded.ttft[16],
+            r.ttft[17] + excluded.ttft[17], r.ttft[18] + excluded.ttft[18],
+            r.ttft[19] + excluded.ttft[19], r.ttft[20] + excluded.ttft[20]
+        ]
+)
+SELECT count(*) FROM inserted
+
+-- name: bury
+-- In: digest, reason, detail, ring, body, as arrays of one length. A repeat changes nothing.
+INSERT INTO telemetry_dead (digest, reason, detail, ring, body)
+SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::bytea[])
+ON CONFLICT (digest) DO NOTHING
+
+-- name: teams_of_keys
+-- In: ids of keys. Out: id and team of those that exist.
+SELECT id, team_id::text AS team_id FROM keys WHERE id = ANY($1::text[])

@@ -1,0 +1,126 @@
+"""What was used: one row per fact, sums per minute and day, and what could not be taken.
+
+Written by the collector with COPY and SQL (`mesh_store.postgres.usage_write`), read with Core; the
+partitions of ``usage_events`` are made as time passes (`mesh_store.postgres.usage_partitions`).
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    LargeBinary,
+    Numeric,
+    Table,
+    Text,
+    Uuid,
+    func,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from mesh_store.postgres.base import metadata
+
+_MOMENT = DateTime(timezone=True)
+
+usage_events = Table(
+    "usage_events",
+    metadata,
+    Column("id", Uuid(as_uuid=False), primary_key=True),
+    Column("call_id", Uuid(as_uuid=False), nullable=False),
+    Column("attempt", BigInteger, nullable=False),
+    Column("started_at", _MOMENT, nullable=False),
+    Column("duration_us", BigInteger, nullable=False),
+    Column("ttft_us", BigInteger),
+    Column("outcome", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("stream", Boolean, nullable=False),
+    Column("team_id", Text, nullable=False),
+    Column("user_id", Text),
+    Column("key_id", Text, nullable=False),
+    Column("alias", Text, nullable=False),
+    Column("alias_id", Text),
+    Column("revision", BigInteger, nullable=False),
+    Column("provider_id", Text),
+    Column("provider", Text),
+    Column("request_model", Text),
+    Column("response_model", Text),
+    Column("input_tokens", BigInteger, nullable=False),
+    Column("output_tokens", BigInteger, nullable=False),
+    Column("cache_read_tokens", BigInteger, nullable=False),
+    Column("cache_write_tokens", BigInteger, nullable=False),
+    Column("reasoning_tokens", BigInteger, nullable=False),
+    Column("audio_input_tokens", BigInteger, nullable=False),
+    Column("audio_output_tokens", BigInteger, nullable=False),
+    Column("estimated", Boolean, nullable=False),
+    Column("cost_pico_usd", Numeric),
+    Column("rate_card", Text),
+    Column("estimate_tokens", BigInteger, nullable=False),
+    Column("estimate_pico_usd", Numeric),
+    Column("finish_reason", Text),
+    Column("error_type", Text),
+    Column("status", BigInteger),
+    Column("response_id", Text),
+    Column("session", Text),
+    Column("end_user", Text),
+    Column("tags", JSONB, nullable=False),
+    Column("trace_id", Text),
+    Column("span_id", Text),
+    Column("reservation_id", Text),
+    Column("flags", ARRAY(Text), nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("received_at", _MOMENT, nullable=False, server_default=func.now()),
+    Index("ix_usage_events_started_at", "started_at", postgresql_using="brin"),
+    postgresql_partition_by="RANGE (id)",
+)
+
+#: The sums of a rollup, in the order of its columns.
+SUMS = (
+    "calls",
+    "attempts",
+    "denied",
+    "errors",
+    "cancelled",
+    "lost",
+    "estimated",
+    "unpriced",
+    "input_tokens",
+    "output_tokens",
+    "cache_read_tokens",
+    "cache_write_tokens",
+    "reasoning_tokens",
+    "audio_input_tokens",
+    "audio_output_tokens",
+)
+
+usage_rollups = Table(
+    "usage_rollups",
+    metadata,
+    Column("grain", Text, primary_key=True),
+    Column("starts_at", _MOMENT, primary_key=True),
+    *[
+        Column(name, Text, primary_key=True)
+        for name in ("team_id", "user_id", "key_id", "alias", "provider", "model")
+    ],
+    *[Column(name, BigInteger, nullable=False) for name in SUMS],
+    Column("cost_pico_usd", Numeric, nullable=False),
+    Column("duration_us", BigInteger, nullable=False),
+    Column("latency", ARRAY(BigInteger), nullable=False),
+    Column("ttft", ARRAY(BigInteger), nullable=False),
+    CheckConstraint("grain IN ('minute', 'day')", name="grain_known"),
+)
+
+telemetry_dead = Table(
+    "telemetry_dead",
+    metadata,
+    Column("digest", LargeBinary, primary_key=True),
+    Column("at", _MOMENT, nullable=False, server_default=func.now()),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("ring", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+)

@@ -1,0 +1,161 @@
+"""The stream of facts: what producers put in, what collectors take out, and the acknowledgement back.
+
+==========================  =========================================================================
+``mesh:facts:<shard>``      stream; one entry is one batch: a range of one ring and its facts
+``mesh:done:<ring>``        hash ``<generation>:<start>`` → ``end``: ranges that Postgres has committed
+``mesh:collector``          hash consumer → what it last did; expires when no collector lives
+``mesh:telemetry:lost``     hash of counters: what producers had to drop, for `mesh doctor`
+==========================  =========================================================================
+
+Only commands that Redis 6.2 and every Valkey have. Nobody trims the stream: a collector deletes what
+it has committed, and producers stop adding when memory runs short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from redis import Redis
+
+GROUP = "collectors"
+COLLECTORS = "mesh:collector"
+LOST = "mesh:telemetry:lost"
+#: How long a range stays acknowledged for a ring that nobody has looked at since.
+DONE_TTL_S = 7 * 24 * 3600
+
+
+def stream_key(shard: int) -> str:
+    """Name the stream of a shard."""
+    return f"mesh:facts:{shard}"
+
+
+def done_key(ring: str) -> str:
+    """Name the hash of a ring's committed ranges."""
+    return f"mesh:done:{ring}"
+
+
+def shard_of(ring: str, shards: int) -> int:
+    """Return the shard a ring's facts go to."""
+    return crc32(ring.encode()) % shards
+
+
+class EntryId(NamedTuple):
+    """The id of a stream entry; ``(0, 0)`` is none."""
+
+    ms: int
+    sequence: int
+
+    def __str__(self) -> str:
+        return f"{self.ms}-{self.sequence}"
+
+    @classmethod
+    def parse(cls, raw: bytes | str) -> EntryId:
+        """Read an id as Redis writes it."""
+        text = raw.decode() if isinstance(raw, bytes) else raw
+        ms, _, sequence = text.partition("-")
+        return cls(int(ms), int(sequence or 0))
+
+
+class Batch(NamedTuple):
+    """A range of a ring and the facts in it, ``body`` being one msgpack array of ``facts`` facts."""
+
+    ring: str
+    generation: int
+    start: int
+    end: int
+    facts: int
+    body: bytes
+
+    def fields(self) -> dict[Any, Any]:
+        """Return the fields of the stream entry."""
+        return {
+            b"v": 1,
+            b"r": self.ring,
+            b"g": self.generation,
+            b"s": self.start,
+            b"e": self.end,
+            b"n": self.facts,
+            b"b": self.body,
+        }
+
+    @classmethod
+    def parse(cls, fields: Mapping[bytes, bytes]) -> Batch:
+        """Read the fields of an entry.
+
+        Raises:
+            ValueError: when they are not a batch.
+        """
+        try:
+            version, ring = int(fields[b"v"]), fields[b"r"].decode("ascii")
+            generation, start, end, facts = (int(fields[name]) for name in (b"g", b"s", b"e", b"n"))
+            body = fields[b"b"]
+        except (KeyError, ValueError) as error:
+            raise ValueError(f"not a batch of facts: {error!r}") from error
+        if version != 1 or not 0 <= start <= end:
+            raise ValueError(f"not a batch of facts: version {version}, from {start} to {end}")
+        return cls(ring, generation, start, end, facts, body)
+
+
+class ServerState(NamedTuple):
+    """What a producer needs to know of the server.
+
+    Attributes:
+        fingerprint: changes when the server restarted or another one took over.
+        memory_share: used memory over ``maxmemory``; 0.0 when there is no maximum.
+    """
+
+    fingerprint: int
+    memory_share: float
+
+
+class FactStream:
+    """The producer's side, on a client that raises on every failure and never retries."""
+
+    def __init__(self, client: Redis, *, shards: int = 1) -> None:
+        self._client = client
+        self._shards = shards
+
+    def add(self, batch: Batch) -> EntryId:
+        """Append a batch and return the entry's id."""
+        stream = stream_key(shard_of(batch.ring, self._shards))
+        return EntryId.parse(self._client.xadd(stream, batch.fields()))
+
+    def present(self, ring: str, entries: Sequence[EntryId]) -> list[bool]:
+        """Tell which entries are still in the stream."""
+        stream = stream_key(shard_of(ring, self._shards))
+        with self._client.pipeline(transaction=False) as pipeline:
+            for entry in entries:
+                pipeline.xrange(stream, str(entry), str(entry), count=1)
+            return [bool(found) for found in pipeline.execute()]
+
+    def committed(self, ring: str, generation: int) -> list[tuple[int, int]]:
+        """Return the ranges that are in Postgres, in order."""
+        raw: Any = self._client.hgetall(done_key(ring))
+        prefix = b"%d:" % generation
+        return sorted((int(at[len(prefix) :]), int(end)) for at, end in raw.items() if at.startswith(prefix))
+
+    def forget(self, ring: str, generation: int, starts: Sequence[int]) -> None:
+        """Drop acknowledgements the ring has taken note of."""
+        if starts:
+            self._client.hdel(done_key(ring), *[f"{generation}:{start}" for start in starts])
+
+    def server(self) -> ServerState:
+        """Ask the server who it is and how full."""
+        with self._client.pipeline(transaction=False) as pipeline:
+            for section in ("server", "replication", "memory"):
+                pipeline.info(section)
+            server, replication, memory = pipeline.execute()
+        identity = f"{server.get('run_id')}/{replication.get('master_replid')}"
+        maximum = int(memory.get("maxmemory") or 0)
+        share = int(memory.get("used_memory") or 0) / maximum if maximum else 0.0
+        return ServerState(crc32(identity.encode()) | 1 << 32, share)
+
+    def count_lost(self, counts: Mapping[str, int]) -> None:
+        """Add to what producers had to drop."""
+        with self._client.pipeline(transaction=False) as pipeline:
+            for name, count in counts.items():
+                if count:
+                    pipeline.hincrby(LOST, name, count)
+            pipeline.execute()

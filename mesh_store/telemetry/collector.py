@@ -1,0 +1,251 @@
+"""From the stream into Postgres: read, store, commit, tell the producers, delete.
+
+Any number of collectors may run. One that dies between commit and acknowledgement has its entries
+taken over by another, which stores nothing twice and acknowledges again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import socket
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import asyncpg
+import msgspec
+
+from mesh_store.model.errors import DatabaseUnavailable, MeshError
+from mesh_store.model.ids import now_us
+from mesh_store.postgres.usage_write import Dead
+from mesh_store.redis.client import connect_async
+from mesh_store.redis.failures import FAILURES, translate
+from mesh_store.redis.stream import Batch
+from mesh_store.redis.stream_reader import Entry, StreamReader
+from mesh_store.telemetry.draining import drain
+from mesh_store.telemetry.fact_store import FactStore
+
+log = logging.getLogger(__name__)
+
+#: Entries read at once, and facts stored in one transaction.
+READ_ENTRIES = 64
+COMMIT_FACTS = 5000
+#: Seconds to wait for new entries before looking around.
+BLOCK_S = 0.5
+#: Seconds between two reports of this collector.
+BEAT_S = 5.0
+#: Seconds after which an entry another collector was given is taken over.
+CLAIM_S = 30.0
+#: Seconds between two drains of the home's orphaned rings.
+DRAIN_S = 10.0
+#: Seconds to wait after a failure, doubled from the first to the second.
+BACK_OFF_S = (0.1, 5.0)
+
+_POSTGRES_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+
+
+class Collected(NamedTuple):
+    """What a collector did.
+
+    Attributes:
+        entries: stream entries taken.
+        facts: facts that were new.
+        repeated: facts Postgres had already.
+        dead: what went to ``telemetry_dead``.
+    """
+
+    entries: int = 0
+    facts: int = 0
+    repeated: int = 0
+    dead: int = 0
+
+    def plus(self, other: Collected) -> Collected:
+        """Add two reports."""
+        return Collected(*(a + b for a, b in zip(self, other, strict=True)))
+
+
+class Collector:
+    """Takes facts out of the stream and stores each once.
+
+    Args:
+        database_url: Postgres, as SQLAlchemy or as asyncpg writes it.
+        redis_url: the server that takes the facts.
+        home: a directory whose orphaned rings are drained along the way, or None.
+        settle_redis_url: the server that holds the limits, for the drain; None means ``redis_url``.
+        consumer: this collector's name in the group; unique among those that run.
+        shards: number of streams; producers must use the same.
+        claim_s: seconds after which an entry another collector was given is taken over.
+
+    Attributes:
+        done: what was done so far.
+        failures: how often Redis or Postgres could not be used.
+    """
+
+    def __init__(
+        self,
+        database_url: str,
+        redis_url: str,
+        home: Path | str | None = None,
+        *,
+        settle_redis_url: str | None = None,
+        consumer: str | None = None,
+        shards: int = 1,
+        claim_s: float = CLAIM_S,
+    ) -> None:
+        self.done = Collected()
+        self.failures = 0
+        self._database_url = database_url
+        self._redis_url = redis_url
+        self._settle_url = settle_redis_url or redis_url
+        self._home = home
+        self._shards = shards
+        self._claim_s = claim_s
+        name = consumer or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._client = connect_async(redis_url, deadline=10.0, connect_deadline=2.0)
+        self._reader = StreamReader(self._client, name, shards=shards)
+        self._store: FactStore | None = None
+        self._joined = False
+        self._owing = True
+        self._beat_at = self._claim_at = float("-inf")
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Collect until ``stop`` is set; failures are waited out."""
+        draining = None if self._home is None else asyncio.create_task(self._keep_draining(self._home, stop))
+        in_a_row = 0
+        try:
+            while not stop.is_set():
+                try:
+                    await self._round(int(BLOCK_S * 1000))
+                    in_a_row = 0
+                except (*FAILURES, *_POSTGRES_FAILURES) as error:
+                    in_a_row += 1
+                    self._broken(error, in_a_row)
+                    await _pause(stop, in_a_row)
+        finally:
+            if draining is not None:
+                await draining
+            await self.close()
+
+    async def collect_once(self) -> Collected:
+        """Store everything that is in the stream now; return what was done.
+
+        Raises:
+            DatabaseUnavailable: Postgres cannot be used; nothing is lost.
+            QuotaUnavailable: Redis cannot be used; nothing is lost.
+        """
+        done = Collected()
+        try:
+            while (step := await self._round(None)).entries:
+                done = done.plus(step)
+        except FAILURES as error:
+            self._broken(error, 1)
+            raise translate(error, "collect facts") from error
+        except _POSTGRES_FAILURES as error:
+            self._broken(error, 1)
+            raise DatabaseUnavailable(f"facts cannot be stored ({type(error).__name__}: {error})") from error
+        return done
+
+    async def close(self) -> None:
+        """Leave the group and close both connections."""
+        with contextlib.suppress(*FAILURES, *_POSTGRES_FAILURES):
+            if self._joined:
+                await self._reader.leave()
+        with contextlib.suppress(*FAILURES):
+            await self._client.aclose()
+        store, self._store = self._store, None
+        if store is not None:
+            with contextlib.suppress(*_POSTGRES_FAILURES):
+                await store.close()
+
+    async def _round(self, block_ms: int | None) -> Collected:
+        """Take what there is: first what we owe, then what others left, then what is new."""
+        if not self._joined:
+            await self._reader.join()
+            self._joined = True
+        if self._store is None:
+            self._store = await FactStore.open(self._database_url)
+        await self._beat()
+        entries: list[Entry] = []
+        if self._owing:
+            entries = await self._reader.owed(READ_ENTRIES)
+            self._owing = bool(entries)
+        if not entries and time.monotonic() - self._claim_at >= min(BEAT_S, self._claim_s):
+            self._claim_at = time.monotonic()
+            entries = await self._reader.claim(int(self._claim_s * 1000), READ_ENTRIES)
+        if not entries:
+            entries = await self._reader.fresh(READ_ENTRIES, block_ms)
+        done = Collected()
+        for part in _parts(entries):
+            done = done.plus(await self._take(self._store, part))
+        self.done = self.done.plus(done)
+        return done
+
+    async def _take(self, store: FactStore, entries: Sequence[Entry]) -> Collected:
+        batches, dead = [], []
+        for entry in entries:
+            try:
+                batches.append(Batch.parse(entry.fields))
+            except ValueError as error:
+                if entry.fields:
+                    dead.append(
+                        Dead("not_a_batch", str(error), "", msgspec.msgpack.encode(dict(entry.fields)))
+                    )
+        stored = await store.store(batches, dead)
+        # Committed: from here on nothing can be lost, only repeated.
+        await self._reader.finish(entries, batches)
+        return Collected(len(entries), stored.new, stored.repeated, stored.dead)
+
+    async def _beat(self) -> None:
+        if time.monotonic() - self._beat_at < BEAT_S:
+            return
+        self._beat_at = time.monotonic()
+        report = {"at_us": now_us(), "backlog": await self._reader.backlog(), "failures": self.failures}
+        await self._reader.beat(msgspec.json.encode(report | self.done._asdict()).decode())
+        await self._reader.forget_the_dead()
+
+    def _broken(self, error: Exception, in_a_row: int) -> None:
+        """Start over: the group may be gone with its server, and what we were given is owed."""
+        self.failures += 1
+        self._joined, self._owing = False, True
+        store, self._store = self._store, None
+        if store is not None:
+            store.terminate()
+        if in_a_row == 1:
+            log.warning("collecting is interrupted: %s: %s", type(error).__name__, error)
+
+    async def _keep_draining(self, home: Path | str, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                await asyncio.to_thread(drain, home, self._settle_url, self._redis_url, shards=self._shards)
+            except (MeshError, OSError):
+                log.exception("orphaned rings cannot be drained")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), DRAIN_S)
+
+
+def _parts(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Cut what was read into transactions."""
+    part: list[Entry] = []
+    facts = 0
+    for entry in entries:
+        count = entry.fields.get(b"n", b"0")
+        here = int(count) if count.isdigit() else 0
+        if part and facts + here > COMMIT_FACTS:
+            yield part
+            part, facts = [], 0
+        part.append(entry)
+        facts += here
+    if part:
+        yield part
+
+
+async def _pause(stop: asyncio.Event, in_a_row: int) -> None:
+    ceiling = min(BACK_OFF_S[0] * 2 ** min(in_a_row, 10), BACK_OFF_S[1])
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), random.uniform(ceiling / 2, ceiling))

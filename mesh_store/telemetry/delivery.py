@@ -1,0 +1,226 @@
+"""One ring's way to Postgres, as four positions that only move forward (the third may be taken back).
+
+::
+
+    tail ≤ committed ≤ shipped ≤ settled ≤ head
+
+Records are *settled* in order (Redis answered), *shipped* in order (one stream entry per batch; never
+before their settlement, or a collector could close a budget entry that the settlement then reopens),
+*committed* by collectors in any order and reported as ranges. The tail is the first position that
+is not yet committed or that an open intent needs. When entries are lost, `shipped` goes back to
+`committed` and the facts are sent again; Postgres knows them by their id.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from mesh_store.model.facts import Cancel
+from mesh_store.redis.stream import Batch, EntryId, FactStream
+from mesh_store.telemetry import records
+from mesh_store.telemetry.ranges import Ranges
+from mesh_store.telemetry.records import Closed, Stored, StoredDone, StoredIntent
+from mesh_store.telemetry.ring import Frame, Mark, Ring
+from mesh_store.telemetry.settling import Settlements
+from mesh_store.telemetry.watch import Watch, reach
+
+#: Facts and bytes of one stream entry at most.
+BATCH_FACTS = 512
+BATCH_BYTES = 256 * 1024
+#: Seconds a fact may wait for company before its entry is sent.
+LINGER_S = 0.05
+#: Seconds an entry may be missing from the stream, unacknowledged, before it is sent again.
+GONE_S = 5.0
+#: Records settled in one step, so that shipping gets its turn.
+STEP = 512
+
+
+class Sent(NamedTuple):
+    """A batch in the stream that is not committed yet."""
+
+    start: int
+    end: int
+    entry: EntryId
+
+
+class Delivery:
+    """Brings the records of a live ring, one owned by this process, to their destination.
+
+    Attributes:
+        settled, shipped, committed: positions, see above.
+        damaged: stretches of the ring that could not be read.
+        facts: facts put into the stream, repeats included.
+        resends: how often shipping went back.
+    """
+
+    def __init__(self, ring: Ring, settlements: Settlements, stream: FactStream, watch: Watch) -> None:
+        self.ring = ring
+        self.settlements = settlements
+        self.settled = ring.mark(Mark.SETTLED)
+        self.shipped = ring.mark(Mark.SHIPPED)
+        self.committed = ring.tail
+        self.damaged = 0
+        self.facts = 0
+        self.resends = 0
+        self._stream = stream
+        self._watch = watch
+        self._server = ring.mark(Mark.SERVER)
+        self._ranges = Ranges()
+        self._sent: deque[Sent] = deque()
+        self._waiting_since: float | None = None
+
+    @property
+    def unshipped(self) -> bool:
+        """True while a record is not settled or not in the stream."""
+        return self.shipped < self.ring.head
+
+    @property
+    def unacknowledged(self) -> bool:
+        """True while an entry waits for its commit."""
+        return bool(self._sent)
+
+    def settle(self) -> None:
+        """Settle the next records; one that Redis does not answer is the next one again.
+
+        Raises:
+            Away: Redis cannot be used now.
+        """
+        head = self.ring.head
+        for count, frame in enumerate(self.ring.frames(self.settled, head)):
+            if count == STEP:
+                return
+            record = None if frame.payload is None else records.decode(frame.payload)
+            if record is None:
+                self.damaged += 1
+            else:
+                self._settle(frame, record)
+            self._settled_up_to(frame.end)
+        self._settled_up_to(head)
+
+    def ship(self, now: float, *, force: bool = False) -> bool:
+        """Put one batch of settled facts into the stream; False when none is due.
+
+        Raises:
+            Away: Redis cannot be used now.
+        """
+        if self.shipped >= self.settled:
+            self._waiting_since = None
+            return False
+        if self._waiting_since is None:
+            self._waiting_since = now
+        due = now - self._waiting_since >= LINGER_S or self.settled - self.shipped >= BATCH_BYTES
+        if not (due or force):
+            return False
+        self.look(now)
+        if self._watch.full:
+            return False
+        start, facts, end = self.shipped, *self._gather()
+        if facts:
+            batch = self._batch(start, end, facts)
+            entry = reach(lambda: self._stream.add(batch))
+            self._sent.append(Sent(start, end, entry))
+            self.ring.set_mark(Mark.ENTRY_MS, entry.ms)
+            self.ring.set_mark(Mark.ENTRY_SEQUENCE, entry.sequence)
+            self.facts += len(facts)
+        else:
+            self._ranges.add(start, end)
+        self._shipped_up_to(end)
+        self._waiting_since = None
+        return True
+
+    def acknowledge(self, now_us: int) -> None:
+        """Learn what was committed, release it, and send again what was lost on the way.
+
+        Raises:
+            Away: Redis cannot be used now.
+        """
+        ring, identity = self.ring, self.ring.identity
+        done: list[tuple[int, int]] = []
+        if self._sent:
+            done = reach(lambda: self._stream.committed(identity.ring, identity.generation))
+            for start, end in done:
+                self._ranges.add(start, end)
+        self.committed = self._ranges.reach(self.committed)
+        while (
+            self._sent and self._ranges.reach(max(self._sent[0].start, self.committed)) >= self._sent[0].end
+        ):
+            self._sent.popleft()
+        tail = self._first_needed(min(self.settled, self.committed))
+        if tail > ring.tail:
+            ring.release(tail)
+        self._ranges.drop_before(self.committed)
+        taken = [start for start, end in done if end <= self.committed]
+        reach(lambda: self._stream.forget(identity.ring, identity.generation, taken))
+        if self._sent:
+            self._look_for_oldest(now_us)
+
+    def look(self, now: float) -> None:
+        """Look at the server; another one than before may not have what the first one took."""
+        self._watch.look(now)
+        if self._server and self._watch.fingerprint != self._server and self.shipped > self.committed:
+            self._send_again()
+        self._server = self._watch.fingerprint
+        self.ring.set_mark(Mark.SERVER, self._server)
+
+    def _settle(self, frame: Frame, record: Stored) -> None:
+        match record:
+            case StoredDone() | Closed():
+                if record.settlement is not None:
+                    self.settlements.settle(record.settlement)
+            case Cancel():
+                self.settlements.cancel(record.reservation_id, record.charges)
+            case StoredIntent():
+                pass
+
+    def _fact_of(self, frame: Frame) -> bytes | None:
+        """Return the encoded fact that this frame contributes to the stream."""
+        return None if frame.payload is None else records.facts_within(frame.payload)[0]
+
+    def _first_needed(self, position: int) -> int:
+        """Return how far the tail may go when everything before ``position`` has arrived."""
+        return position
+
+    def _settled_up_to(self, position: int) -> None:
+        self.settled = position
+        self.ring.set_mark(Mark.SETTLED, position)
+
+    def _shipped_up_to(self, position: int) -> None:
+        self.shipped = position
+        self.ring.set_mark(Mark.SHIPPED, position)
+
+    def _gather(self) -> tuple[list[bytes], int]:
+        facts: list[bytes] = []
+        size, end = 0, self.shipped
+        for frame in self.ring.frames(self.shipped, self.settled):
+            fact = self._fact_of(frame)
+            if fact is not None:
+                facts.append(fact)
+                size += len(fact)
+            end = frame.end
+            if len(facts) == BATCH_FACTS or size >= BATCH_BYTES:
+                return facts, end
+        return facts, self.settled
+
+    def _batch(self, start: int, end: int, facts: list[bytes]) -> Batch:
+        identity = self.ring.identity
+        return Batch(identity.ring, identity.generation, start, end, len(facts), records.join(facts))
+
+    def _look_for_oldest(self, now_us: int) -> None:
+        """Send again when the oldest unacknowledged entry has been missing from the stream for a while."""
+        oldest = self._sent[0]
+        there = reach(lambda: self._stream.present(self.ring.identity.ring, [oldest.entry]))[0]
+        since = self.ring.mark(Mark.GONE_SINCE_US)
+        if there:
+            if since:
+                self.ring.set_mark(Mark.GONE_SINCE_US, 0)
+        elif not since:
+            self.ring.set_mark(Mark.GONE_SINCE_US, now_us)
+        elif now_us - since >= GONE_S * 1_000_000:
+            self._send_again()
+
+    def _send_again(self) -> None:
+        self.resends += 1
+        self._sent.clear()
+        self._shipped_up_to(self.committed)
+        self.ring.set_mark(Mark.GONE_SINCE_US, 0)

@@ -1,0 +1,112 @@
+"""Postgres as the collector sees it: one connection that stores batches and keeps the partitions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from typing import NamedTuple
+
+import asyncpg
+import msgspec
+
+from mesh_store.model.facts import Fact
+from mesh_store.model.ids import now_us
+from mesh_store.postgres import usage_partitions, usage_write
+from mesh_store.postgres.usage_write import REFUSALS, Dead
+from mesh_store.redis.stream import Batch
+from mesh_store.telemetry.intake import FUTURE_US, Horizon, take
+from mesh_store.telemetry.key_teams import KeyTeams
+
+#: Seconds one statement may take.
+STATEMENT_TIMEOUT_S = 60
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Stored(NamedTuple):
+    """What a transaction did: facts that were new, facts that were there already, what was buried."""
+
+    new: int
+    repeated: int
+    dead: int
+
+
+class FactStore:
+    """Stores batches, each fact once.
+
+    Args:
+        connection: used by nobody else.
+    """
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+        self._keys = KeyTeams(connection)
+        self._oldest: date | None = None
+        self._ensured: date | None = None
+
+    @classmethod
+    async def open(cls, database_url: str) -> FactStore:
+        """Connect; takes the URL as SQLAlchemy or as asyncpg writes it."""
+        connection = await asyncpg.connect(
+            database_url.replace("postgresql+asyncpg://", "postgresql://", 1),
+            timeout=10,
+            command_timeout=STATEMENT_TIMEOUT_S + 5,
+            server_settings={
+                "application_name": "mesh collector",
+                "search_path": "public",
+                "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
+            },
+        )
+        try:
+            await usage_write.prepare(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return cls(connection)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close(timeout=5)
+
+    def terminate(self) -> None:
+        """Drop the connection without a word; it is broken."""
+        self._connection.terminate()
+
+    async def store(self, batches: Sequence[Batch], dead: Sequence[Dead] = ()) -> Stored:
+        """Store the facts of batches, and what is already known to be dead, in one transaction."""
+        horizon = await self._horizon()
+        facts: list[Fact] = []
+        buried = list(dead)
+        for batch in batches:
+            taken = take(batch, horizon)
+            facts += taken.facts
+            buried += taken.dead
+        facts = await self._keys.flagged(facts)
+        async with self._connection.transaction():
+            new = await self._write(facts, buried, batches[0].ring if batches else "")
+            if buried:
+                await usage_write.bury(self._connection, buried)
+        refused = len(facts) - sum(1 for one in buried if one.reason == "refused")
+        return Stored(new, refused - new, len(buried))
+
+    async def _write(self, facts: Sequence[Fact], dead: list[Dead], ring: str) -> int:
+        """Write facts; where Postgres refuses, halve until what it refuses stands alone."""
+        if not facts:
+            return 0
+        try:
+            return await usage_write.write(self._connection, facts)
+        except REFUSALS as error:
+            if len(facts) == 1:
+                dead.append(Dead("refused", f"{type(error).__name__}: {error}", ring, _encode(facts[0])))
+                return 0
+        middle = len(facts) // 2
+        return await self._write(facts[:middle], dead, ring) + await self._write(facts[middle:], dead, ring)
+
+    async def _horizon(self) -> Horizon:
+        now = now_us()
+        today = usage_partitions.day_of(now)
+        if self._oldest is None or self._ensured != today:
+            self._oldest = await usage_partitions.ensure(self._connection, today)
+            self._ensured = today
+        midnight = datetime(self._oldest.year, self._oldest.month, self._oldest.day, tzinfo=UTC)
+        return Horizon(int(midnight.timestamp()) * 1_000_000, now + FUTURE_US)

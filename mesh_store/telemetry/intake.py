@@ -1,0 +1,87 @@
+"""From a stream entry to facts that may be stored, and to what may not, with the reason."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from mesh_store.model.facts import Fact
+from mesh_store.postgres.usage_write import Dead
+from mesh_store.redis.stream import Batch
+
+#: How far ahead of the collector's clock a fact may be.
+FUTURE_US = 10 * 60 * 1_000_000
+
+_facts = msgspec.msgpack.Decoder(list[Fact])
+_pieces = msgspec.msgpack.Decoder(list[msgspec.Raw])
+_fact = msgspec.msgpack.Decoder(Fact)
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Horizon(NamedTuple):
+    """Between which moments a fact must lie, microseconds since the epoch."""
+
+    oldest_us: int
+    newest_us: int
+
+
+class Taken(NamedTuple):
+    """What became of a batch."""
+
+    facts: list[Fact]
+    dead: list[Dead]
+
+
+def take(batch: Batch, horizon: Horizon) -> Taken:
+    """Decode a batch; one bad fact does not cost the others."""
+    facts: list[Fact] = []
+    dead: list[Dead] = []
+    try:
+        decoded = _facts.decode(batch.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        decoded = _one_by_one(batch, dead)
+    for fact in decoded:
+        reason = _objection(fact, horizon)
+        if reason is None:
+            facts.append(fact)
+        else:
+            dead.append(Dead(*reason, batch.ring, _encode(fact)))
+    return Taken(facts, dead)
+
+
+def minted_us(identifier: str) -> int | None:
+    """Return when a UUIDv7 was minted, microseconds since the epoch; None when it is not one."""
+    if len(identifier) != 36 or identifier[14] != "7":
+        return None
+    try:
+        return int(identifier[:8] + identifier[9:13], 16) * 1000
+    except ValueError:
+        return None
+
+
+def _one_by_one(batch: Batch, dead: list[Dead]) -> list[Fact]:
+    try:
+        pieces = _pieces.decode(batch.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        dead.append(Dead("undecodable", str(error), batch.ring, batch.body))
+        return []
+    facts = []
+    for piece in pieces:
+        try:
+            facts.append(_fact.decode(piece))
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            dead.append(Dead("undecodable", str(error), batch.ring, bytes(piece)))
+    return facts
+
+
+def _objection(fact: Fact, horizon: Horizon) -> tuple[str, str] | None:
+    minted = minted_us(fact.id)
+    if minted is None:
+        return "bad_id", f"{fact.id!r} is not a UUIDv7"
+    for name, moment in (("id", minted), ("started_at_us", fact.started_at_us)):
+        if moment < horizon.oldest_us:
+            return "too_old", f"{name} lies before the oldest day that is kept"
+        if moment > horizon.newest_us:
+            return "too_new", f"{name} lies more than {FUTURE_US // 60_000_000} minutes ahead"
+    return None

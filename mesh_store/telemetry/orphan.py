@@ -1,0 +1,92 @@
+"""The delivery of a ring whose process is gone: its running calls become ``lost`` facts.
+
+An intent that no later record closes is settled at what was reserved, and the fact that was written
+with it goes into the stream. The fact's id was minted with the intent, so two drains of one ring
+produce the same fact, and Postgres takes it once.
+"""
+
+from __future__ import annotations
+
+from mesh_store.redis.stream import EntryId, FactStream
+from mesh_store.telemetry import records
+from mesh_store.telemetry.delivery import Delivery, Sent
+from mesh_store.telemetry.files import RingFile
+from mesh_store.telemetry.records import Closed, Stored, StoredDone, StoredIntent
+from mesh_store.telemetry.ring import Frame, Mark, Ring
+from mesh_store.telemetry.settling import Settlements
+from mesh_store.telemetry.watch import Watch
+
+
+class OrphanDelivery(Delivery):
+    """A `Delivery` of a ring that nobody writes any more.
+
+    Attributes:
+        file: the ring's file, locked for us.
+        lost: calls that were running when the process died.
+    """
+
+    def __init__(self, file: RingFile, settlements: Settlements, stream: FactStream, watch: Watch) -> None:
+        ring = file.ring
+        super().__init__(ring, settlements, stream, watch)
+        self.file = file
+        self.lost = 0
+        self._answered = ring.mark(Mark.SETTLED)
+        self._closed_before = ring.mark(Mark.CLOSED)
+        self._open = _open_intents(ring)
+        self.settled = ring.tail
+        earlier = EntryId(ring.mark(Mark.ENTRY_MS), ring.mark(Mark.ENTRY_SEQUENCE))
+        if any(place >= self._closed_before for place in self._open.values()):
+            self.shipped = ring.tail
+        if self.shipped > ring.tail:
+            # What was shipped is not sent again as long as it is still on its way.
+            self._sent.append(Sent(ring.tail, self.shipped, earlier))
+
+    @property
+    def delivered(self) -> bool:
+        """True when Postgres has everything: the file may go."""
+        return self.ring.tail >= self.ring.head
+
+    def _settle(self, frame: Frame, record: Stored) -> None:
+        if isinstance(record, StoredIntent):
+            if self._is_lost(frame, records.fact_id(record.lost)) and frame.start >= self._closed_before:
+                if record.reservation is not None:
+                    self.settlements.settle(records.kept(record.reservation))
+                self.lost += 1
+        elif frame.start >= self._answered:
+            super()._settle(frame, record)
+
+    def _fact_of(self, frame: Frame) -> bytes | None:
+        if frame.payload is None:
+            return None
+        fact, lost = records.facts_within(frame.payload)
+        if lost is not None and self._is_lost(frame, records.fact_id(lost)):
+            return lost
+        return fact
+
+    def _is_lost(self, frame: Frame, intent: str) -> bool:
+        return self._open.get(intent) == frame.start
+
+    def _settled_up_to(self, position: int) -> None:
+        self.settled = position
+        if position > self.ring.mark(Mark.SETTLED):
+            self.ring.set_mark(Mark.SETTLED, position)
+
+    def _shipped_up_to(self, position: int) -> None:
+        super()._shipped_up_to(position)
+        if position > self.ring.mark(Mark.CLOSED):
+            self.ring.set_mark(Mark.CLOSED, position)
+
+
+def _open_intents(ring: Ring) -> dict[str, int]:
+    """Return where the intents lie that nothing closes; of a moved one, the copy."""
+    places: dict[str, int] = {}
+    closed: set[str] = set()
+    for frame in ring.frames(ring.tail, ring.head):
+        match records.decode(frame.payload) if frame.payload is not None else None:
+            case StoredIntent() as record:
+                places[records.fact_id(record.lost)] = frame.start
+            case StoredDone(closes=str(intent)) | Closed(closes=str(intent)):
+                closed.add(intent)
+            case _:
+                pass
+    return {intent: place for intent, place in places.items() if intent not in closed}

@@ -1,0 +1,45 @@
+"""What one process has for telemetry: a ring, the way into it and the thread that empties it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from mesh_store.redis.stream import FactStream
+from mesh_store.telemetry import files
+from mesh_store.telemetry.adoption import Adoption
+from mesh_store.telemetry.own import OwnDelivery
+from mesh_store.telemetry.settling import Settlements, Settler
+from mesh_store.telemetry.shipper import Shipper
+from mesh_store.telemetry.watch import Watch
+from mesh_store.telemetry.writer import Writer
+
+
+class Pipeline:
+    """A ring with its writer and its shipper; never shared between processes.
+
+    Attributes:
+        file, writer, watch, delivery, shipper: its parts, in the order a record meets them.
+    """
+
+    def __init__(
+        self, home: Path | None, ring_bytes: int, settler: Settler, stream: FactStream, *, ship: bool
+    ) -> None:
+        self.file = files.create(home, ring_bytes)
+        self.writer = Writer(self.file.ring)
+        self.watch = Watch(stream)
+        settlements = Settlements(settler)
+        self.delivery = OwnDelivery(self.file.ring, self.writer, settlements, stream, self.watch)
+        adoption = None
+        if home is not None and self.file.path is not None:
+            adoption = Adoption(home, settlements, stream, self.watch)
+        self.shipper = Shipper(self.delivery, self.watch, adoption)
+        if ship:
+            self.shipper.start()
+
+    def close(self, timeout_s: float) -> None:
+        """Ship what can be shipped in time and end the thread; a file with a rest waits for a drain."""
+        deadline = time.monotonic() + timeout_s
+        self.shipper.flush(timeout_s)
+        if self.shipper.stop(max(0.05, deadline - time.monotonic())):
+            self.file.close(remove=self.file.ring.tail >= self.file.ring.head)

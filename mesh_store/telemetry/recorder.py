@@ -1,0 +1,169 @@
+"""The caller's side: three verbs that cost microseconds and never fail.
+
+A `Recorder` owns a ring and the thread that empties it. A forked child makes both anew with its
+first record; what it inherited it closes without a word to the file or the server.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import sys
+import threading
+import time
+import weakref
+from pathlib import Path
+
+from mesh_store.model.facts import Cancel, Done, Intent
+from mesh_store.redis.client import connect
+from mesh_store.redis.stream import FactStream
+from mesh_store.telemetry.health import Health, health_of
+from mesh_store.telemetry.pipeline import Pipeline
+from mesh_store.telemetry.records import encode
+from mesh_store.telemetry.settling import Settler
+
+log = logging.getLogger(__name__)
+
+RING_BYTES = 64 * 1024 * 1024
+#: A ring made after `Recorder.close`: for the last generators the interpreter finalises.
+LATE_RING_BYTES = 1024 * 1024
+#: Seconds the shipper waits for a reply; nobody waits for the shipper.
+SHIPPING_DEADLINE_S = 1.0
+#: Seconds the interpreter's exit waits for what is still on its way.
+EXIT_S = 0.5
+
+
+class Recorder:
+    """Writes what happened into this process's ring; a daemon thread brings it to Redis.
+
+    Args:
+        home: where the ring's file goes (``<home>/rings``); None keeps it in memory.
+        redis_url: the server that holds the limits: settlements go there.
+        telemetry_redis_url: the server that takes the facts; None means the same.
+        ring_bytes: size of the ring.
+        settler: settles and cancels; None makes a limiter on ``redis_url``.
+        shards: number of streams the facts are spread over; collectors must use the same.
+    """
+
+    def __init__(
+        self,
+        home: Path | str | None,
+        redis_url: str,
+        telemetry_redis_url: str | None = None,
+        *,
+        ring_bytes: int = RING_BYTES,
+        settler: Settler | None = None,
+        shards: int = 1,
+    ) -> None:
+        self._home = None if home is None else Path(home)
+        self._redis_url = redis_url
+        self._telemetry_url = telemetry_redis_url or redis_url
+        self._ring_bytes = ring_bytes
+        self._settler = settler
+        self._shards = shards
+        self._failed = 0
+        self._closed = False
+        self._opening = threading.RLock()
+        self._pipeline: Pipeline | None = None
+        self._open()
+        _recorders.add(self)
+
+    def intent(self, intent: Intent) -> None:
+        """Note that a call was granted and is about to be sent."""
+        self._write(intent, None)
+
+    def done(self, done: Done) -> None:
+        """Note how an attempt ended and, with the last one, what to settle."""
+        self._write(done, done)
+
+    def cancel(self, cancel: Cancel) -> None:
+        """Note a reservation whose answer was never read, to be given back."""
+        self._write(cancel, None)
+
+    def flush(self, timeout_s: float, *, collected: bool = False) -> bool:
+        """Wait until everything so far is settled and in the stream; True when it is.
+
+        Args:
+            timeout_s: seconds to wait at most.
+            collected: wait until it is in Postgres.
+        """
+        pipeline = self._pipeline
+        return pipeline is None or pipeline.shipper.flush(timeout_s, collected=collected)
+
+    def close(self, timeout_s: float = EXIT_S) -> None:
+        """Ship what can be shipped in time and end the thread; the rest waits in the file for a drain."""
+        with self._opening:
+            pipeline, self._pipeline = self._pipeline, None
+            self._closed = True
+        if pipeline is not None:
+            pipeline.close(timeout_s)
+
+    def health(self) -> Health:
+        """Return counters; cheap, but not meant for the path of a call."""
+        return health_of(self._pipeline or self._open(), self._failed)
+
+    def _write(self, record: Intent | Done | Cancel, done: Done | None) -> None:
+        try:
+            pipeline = self._pipeline or self._open()
+            pipeline.writer.write(encode(record), done)
+            if pipeline.shipper.asleep:
+                pipeline.shipper.wake()
+        except Exception:
+            self._failed += 1
+            if self._failed == 1:
+                log.exception("a telemetry record could not be written; further ones are only counted")
+
+    def _open(self) -> Pipeline:
+        with self._opening:
+            if self._pipeline is None:
+                settler = self._settler or _limiter(self._redis_url)
+                stream = FactStream(
+                    connect(self._telemetry_url, deadline=SHIPPING_DEADLINE_S), shards=self._shards
+                )
+                size = min(self._ring_bytes, LATE_RING_BYTES) if self._closed else self._ring_bytes
+                self._pipeline = Pipeline(self._home, size, settler, stream, ship=not self._closed)
+                if self._pipeline.file.reason is not None and self._home is not None:
+                    log.warning("telemetry is kept in memory only: %s", self._pipeline.file.reason)
+            return self._pipeline
+
+    def _forked(self) -> None:
+        """Make a fresh start in a forked child; nothing is sent, unlocked or deleted."""
+        pipeline, self._pipeline = self._pipeline, None
+        self._opening = threading.RLock()
+        self._failed = 0
+        if pipeline is not None:
+            pipeline.file.abandon()
+        if (util := sys.modules.get("multiprocessing.util")) is not None:
+            # multiprocessing's children leave by os._exit, which runs its finalizers but no atexit.
+            util.Finalize(self, _close, args=(weakref.ref(self),), exitpriority=0)
+
+
+def _limiter(redis_url: str) -> Settler:
+    from mesh_store.redis import Limiter
+
+    limiter: Settler = Limiter(connect(redis_url, deadline=SHIPPING_DEADLINE_S))
+    return limiter
+
+
+def _close(recorder: weakref.ref[Recorder]) -> None:
+    alive = recorder()
+    if alive is not None:
+        alive.close()
+
+
+def _close_all() -> None:
+    deadline = time.monotonic() + EXIT_S
+    for recorder in list(_recorders):
+        recorder.close(max(0.0, deadline - time.monotonic()))
+
+
+def _after_fork_in_child() -> None:
+    for recorder in list(_recorders):
+        recorder._forked()
+
+
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+atexit.register(_close_all)
+if hasattr(os, "register_at_fork"):  # pragma: no branch - everywhere but Windows
+    os.register_at_fork(after_in_child=_after_fork_in_child)

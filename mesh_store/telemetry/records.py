@@ -1,0 +1,146 @@
+"""What the ring holds and how it becomes a stream entry.
+
+The writer encodes whole records; the shipper never decodes a fact again: it takes the encoded bytes
+out of the record and joins them into one array.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from mesh_store.model.facts import Cancel, Done, Fact, Intent, Settlement
+from mesh_store.model.limits import Reservation
+
+
+class Closed(msgspec.Struct, frozen=True, array_like=True, tag="s"):
+    """What is left of a `Done` whose fact found no room: the money and the intent it closes."""
+
+    settlement: Settlement | None
+    closes: str | None
+
+
+class StoredIntent(msgspec.Struct, frozen=True, array_like=True, tag="i"):
+    """An `Intent` with its fact still encoded."""
+
+    lost: msgspec.Raw
+    reservation: Reservation | None
+    deadline_us: int
+
+
+class StoredDone(msgspec.Struct, frozen=True, array_like=True, tag="d"):
+    """A `Done` with its fact still encoded."""
+
+    fact: msgspec.Raw
+    settlement: Settlement | None = None
+    closes: str | None = None
+
+
+class FactHead(msgspec.Struct, frozen=True, array_like=True):
+    """The first fields of a fact, all that telling facts apart needs."""
+
+    version: int
+    id: str
+
+
+class _FactOfDone(msgspec.Struct, frozen=True, array_like=True, tag="d"):
+    """As much of a `Done` as shipping needs; decoding stops after it."""
+
+    fact: msgspec.Raw
+
+
+class _FactOfIntent(msgspec.Struct, frozen=True, array_like=True, tag="i"):
+    lost: msgspec.Raw
+
+
+class _NoFactCancel(msgspec.Struct, frozen=True, array_like=True, tag="c"):
+    pass
+
+
+class _NoFactClosed(msgspec.Struct, frozen=True, array_like=True, tag="s"):
+    pass
+
+
+Stored = StoredIntent | StoredDone | Cancel | Closed
+
+encode = msgspec.msgpack.Encoder().encode
+_decoder: msgspec.msgpack.Decoder[Stored] = msgspec.msgpack.Decoder(Stored)
+_head = msgspec.msgpack.Decoder(FactHead)
+_fact = msgspec.msgpack.Decoder(Fact)
+_facts_within: msgspec.msgpack.Decoder[_FactOfDone | _FactOfIntent | _NoFactCancel | _NoFactClosed] = (
+    msgspec.msgpack.Decoder(_FactOfDone | _FactOfIntent | _NoFactCancel | _NoFactClosed)
+)
+
+
+def decode(payload: bytes) -> Stored | None:
+    """Decode a record of the ring; None when it is not one (written by something newer)."""
+    try:
+        return _decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def facts_within(payload: bytes) -> tuple[bytes | None, bytes | None]:
+    """Return the encoded fact of a `Done` and the encoded ``lost`` fact of an `Intent`; None where absent."""
+    try:
+        record = _facts_within.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None, None
+    if isinstance(record, _FactOfDone):
+        return bytes(record.fact), None
+    if isinstance(record, _FactOfIntent):
+        return None, bytes(record.lost)
+    return None, None
+
+
+def fact_id(encoded: bytes | msgspec.Raw) -> str:
+    """Return the id of an encoded fact."""
+    return _head.decode(encoded).id
+
+
+def decode_fact(encoded: bytes | msgspec.Raw) -> Fact:
+    """Decode one fact.
+
+    Raises:
+        msgspec.MsgspecError: when it is not one.
+    """
+    return _fact.decode(encoded)
+
+
+def closed(done: Done) -> bytes | None:
+    """Encode what must survive of ``done`` when its fact is dropped; None when nothing must."""
+    if done.settlement is None and done.closes is None:
+        return None
+    return encode(Closed(done.settlement, done.closes))
+
+
+def kept(reservation: Reservation) -> Settlement:
+    """Settle at what was reserved: nobody can tell any more what the call really took."""
+    return Settlement(reservation, tuple(charge.amount for charge in reservation.charges))
+
+
+def join(facts: Sequence[bytes | msgspec.Raw]) -> bytes:
+    """Join encoded facts into one msgpack array."""
+    count = len(facts)
+    start = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
+    return start + b"".join(facts)
+
+
+__all__ = [
+    "Cancel",
+    "Closed",
+    "Done",
+    "Intent",
+    "Stored",
+    "StoredDone",
+    "StoredIntent",
+    "closed",
+    "decode",
+    "decode_fact",
+    "encode",
+    "fact_id",
+    "facts_within",
+    "join",
+    "kept",
+]

@@ -1,0 +1,293 @@
+"""A log in a fixed piece of memory: records are appended at the head and released at the tail.
+
+Positions are *absolute* byte counts since the ring was made; ``position % capacity`` is the place in
+memory. A frame carries its own position, so a frame of an earlier lap, a torn write or a flipped bit
+can never pass for a record::
+
+    position u64 | length u32 | CRC32 u32 | payload | padding to 8 bytes
+
+The CRC is seeded with position and length. The header holds what identifies the ring (twice, each
+with a CRC) and the *marks*: how far each step of the delivery has come. A `Ring` has one writer at
+a time (see `mesh_store.telemetry.writer`); reading frames below the head needs no lock.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import NamedTuple
+from zlib import crc32
+
+MAGIC = b"MESHRING"
+FORMAT = 1
+#: Bytes before the first frame: one page.
+HEADER = 4096
+#: Frames start at multiples of this.
+ALIGN = 8
+
+_IDENTITY = struct.Struct("<8sI32sQQQQI")
+_IDENTITY_AT = (0, 1024)
+_MARKS_AT = 2048
+_FRAME = struct.Struct("<QII")
+_FRAME_SIZE = _FRAME.size
+_PAD = 0xFFFF_FFFF
+
+
+class Mark(IntEnum):
+    """Words of the header that change; positions unless said otherwise.
+
+    Attributes:
+        HEAD: where the next frame goes.
+        TAIL: everything before is delivered for good.
+        TAIL_CHECK: the tail's complement; a mismatch means a damaged header.
+        SETTLED: every settlement before has been answered.
+        SHIPPED: every fact before was put into the stream.
+        ENTRY_MS, ENTRY_SEQUENCE: id of the newest stream entry.
+        SERVER: fingerprint of the server that took it.
+        CLOSED: every open intent before was shipped as ``lost``; set only by a drain.
+        GONE_SINCE_US: wall clock since when the newest entry was seen missing, or 0.
+        DROPPED, DROPPED_SETTLEMENTS: how many were refused because the ring was full.
+    """
+
+    HEAD = 0
+    TAIL = 1
+    TAIL_CHECK = 2
+    SETTLED = 3
+    SHIPPED = 4
+    ENTRY_MS = 5
+    ENTRY_SEQUENCE = 6
+    SERVER = 7
+    CLOSED = 8
+    GONE_SINCE_US = 9
+    DROPPED = 10
+    DROPPED_SETTLEMENTS = 11
+
+
+_MARKS_SIZE = len(Mark) * 8
+_HEAD, _TAIL, _TAIL_CHECK = int(Mark.HEAD), int(Mark.TAIL), int(Mark.TAIL_CHECK)
+_WORD = 2**64 - 1
+
+
+class Identity(NamedTuple):
+    """What a ring is; written once.
+
+    Attributes:
+        ring: 32 hex digits, unique.
+        generation: raised when the same file is used anew.
+        capacity: bytes for frames.
+        pid: the process that made it.
+        created_us: wall clock of its making.
+    """
+
+    ring: str
+    generation: int
+    capacity: int
+    pid: int
+    created_us: int
+
+
+class Frame(NamedTuple):
+    """One record in the log; ``payload`` is None where the log is damaged."""
+
+    start: int
+    end: int
+    payload: bytes | None
+
+
+class NotARing(ValueError):
+    """The file has no readable header: neither copy of the identity passes its check."""
+
+
+class Ring:
+    """The log over a memory map.
+
+    Attributes:
+        identity: what was written when the ring was made.
+        head, tail: positions; the log is what lies between.
+        capacity: bytes for frames.
+    """
+
+    __slots__ = ("_data", "_marks", "_memory", "capacity", "head", "identity", "tail")
+
+    def __init__(self, memory: mmap.mmap, identity: Identity) -> None:
+        self._memory = memory
+        self._marks = memoryview(memory)[_MARKS_AT : _MARKS_AT + _MARKS_SIZE].cast("Q")
+        usable = (len(memory) - HEADER) // ALIGN * ALIGN
+        self._data = memoryview(memory)[HEADER : HEADER + usable].cast("Q")
+        self.identity = identity
+        self.capacity = identity.capacity
+        self.head = self._marks[_HEAD]
+        self.tail = self._marks[_TAIL]
+
+    @classmethod
+    def create(cls, memory: mmap.mmap, ring: str, *, generation: int, pid: int, created_us: int) -> Ring:
+        """Make an empty ring in zeroed memory."""
+        capacity = (len(memory) - HEADER) // ALIGN * ALIGN
+        identity = Identity(ring, generation, capacity, pid, created_us)
+        head = _IDENTITY.pack(MAGIC, FORMAT, ring.encode(), generation, capacity, pid, created_us, 0)[:-4]
+        block = head + struct.pack("<I", crc32(head))
+        for at in _IDENTITY_AT:
+            memory[at : at + len(block)] = block
+        made = cls(memory, identity)
+        made.release(0)
+        return made
+
+    @classmethod
+    def open(cls, memory: mmap.mmap) -> Ring:
+        """Read a ring that another process left, finding its true head and skipping what is damaged.
+
+        Raises:
+            NotARing: when the memory does not hold one.
+        """
+        ring = cls(memory, _read_identity(memory))
+        ring._recover()
+        return ring
+
+    def append(self, payload: bytes, keep_free: int = 0) -> bool:
+        """Append a record; False when it would leave less than ``keep_free`` bytes."""
+        length = len(payload)
+        size = (_FRAME_SIZE + length + 7) & -ALIGN
+        head, capacity = self.head, self.capacity
+        offset = head % capacity
+        room = capacity - offset
+        pad = room if size > room else 0
+        if head + pad + size + keep_free > self.tail + capacity:
+            return False
+        memory = self._memory
+        if pad:
+            if room >= _FRAME_SIZE:
+                _FRAME.pack_into(memory, HEADER + offset, head, _PAD, _seed(head, _PAD))
+            head += pad
+            offset = 0
+        at = HEADER + offset
+        crc = crc32(payload, (head ^ length) & 0xFFFF_FFFF)
+        memory[at : at + _FRAME_SIZE + length] = _FRAME.pack(head, length, crc) + payload
+        head += size
+        # The record is whole before the head moves: a process killed here has not returned yet.
+        self.head = head
+        self._marks[_HEAD] = head
+        return True
+
+    def release(self, position: int) -> None:
+        """Give the memory before ``position`` back."""
+        self._marks[_TAIL_CHECK] = position ^ _WORD
+        self._marks[_TAIL] = position
+        self.tail = position
+
+    def mark(self, which: Mark) -> int:
+        """Read a mark."""
+        return self._marks[which]
+
+    def set_mark(self, which: Mark, value: int) -> None:
+        """Write a mark; it survives the process."""
+        self._marks[which] = value & _WORD
+
+    def frames(self, start: int, end: int) -> Iterator[Frame]:
+        """Yield the records from ``start`` up to ``end``; a damaged stretch is one frame without payload."""
+        position = start
+        while position < end:
+            frame = self._frame(position)
+            if frame is None:
+                frame = Frame(position, self._resync(position + ALIGN, end), None)
+                yield frame
+            elif frame.payload is not None:
+                yield frame
+            position = frame.end
+
+    def close(self) -> None:
+        """Let go of the memory; the file stays as it is."""
+        self._marks.release()
+        self._data.release()
+        self._memory.close()
+
+    def _frame(self, position: int) -> Frame | None:
+        """Return the frame at a position (without payload when it only fills up a lap), None if damaged."""
+        offset = position % self.capacity
+        room = self.capacity - offset
+        if room < _FRAME_SIZE:
+            return Frame(position, position + room, None)
+        at = HEADER + offset
+        if at + _FRAME_SIZE > len(self._memory):
+            return None
+        stated, length, crc = _FRAME.unpack_from(self._memory, at)
+        if stated != position:
+            return None
+        if length == _PAD:
+            return Frame(position, position + room, None) if crc == _seed(position, _PAD) else None
+        if length > room - _FRAME_SIZE or at + _FRAME_SIZE + length > len(self._memory):
+            return None
+        payload = self._memory[at + _FRAME_SIZE : at + _FRAME_SIZE + length]
+        if crc32(payload, (position ^ length) & 0xFFFF_FFFF) != crc:
+            return None
+        return Frame(position, position + frame_size(length), payload)
+
+    def _resync(self, position: int, end: int) -> int:
+        """Return where the next sound frame starts, or ``end``."""
+        data, capacity = self._data, self.capacity
+        while position < end:
+            word = position % capacity // ALIGN
+            if word < len(data) and data[word] == position and self._frame(position) is not None:
+                return position
+            position += ALIGN
+        return end
+
+    def _recover(self) -> None:
+        """Find tail and head of a log whose writer is gone.
+
+        The head's mark may be older than the last frames (the host lost power) or damaged: frames
+        vouch for themselves, so the log is read on while they do.
+        """
+        sound = self._marks[_TAIL] == self._marks[_TAIL_CHECK] ^ _WORD
+        self.tail = self._marks[_TAIL] if sound else self._oldest()
+        limit = self.tail + self.capacity
+        head = self._marks[_HEAD]
+        if not self.tail <= head <= limit or head % ALIGN:
+            head = self._last_end(limit)
+        while head < limit and (frame := self._frame(head)) is not None:
+            head = frame.end
+        self.head = head
+        self.release(self.tail)
+        self._marks[_HEAD] = head
+        for mark in (Mark.SETTLED, Mark.SHIPPED, Mark.CLOSED):
+            self._marks[mark] = min(max(self._marks[mark], self.tail), head) if sound else self.tail
+
+    def _sound_positions(self) -> list[int]:
+        words = self.capacity // ALIGN
+        places = enumerate(self._data[: min(words, len(self._data))])
+        return sorted(p for at, p in places if p % self.capacity == at * ALIGN and self._frame(p) is not None)
+
+    def _oldest(self) -> int:
+        """Return the oldest position that may still be in the log; old records too are better than none."""
+        positions = self._sound_positions()
+        if not positions:
+            return 0
+        newest = positions[-1]
+        return next(p for p in positions if p > newest - self.capacity)
+
+    def _last_end(self, limit: int) -> int:
+        ends = [
+            frame.end for p in self._sound_positions() if self.tail <= p < limit and (frame := self._frame(p))
+        ]
+        return max(ends, default=self.tail)
+
+
+def frame_size(length: int) -> int:
+    """Bytes a record of ``length`` bytes takes in the log."""
+    return (_FRAME_SIZE + length + 7) & -ALIGN
+
+
+def _seed(position: int, length: int) -> int:
+    return crc32(b"", (position ^ length) & 0xFFFF_FFFF)
+
+
+def _read_identity(memory: mmap.mmap) -> Identity:
+    for at in _IDENTITY_AT:
+        block = memory[at : at + _IDENTITY.size]
+        if len(block) < _IDENTITY.size or crc32(block[:-4]) != int.from_bytes(block[-4:], "little"):
+            continue
+        magic, form, ring, generation, capacity, pid, created_us, _ = _IDENTITY.unpack(block)
+        if magic == MAGIC and form == FORMAT and capacity and capacity % ALIGN == 0:
+            return Identity(ring.decode(), generation, capacity, pid, created_us)
+    raise NotARing("no readable ring header")

@@ -1,0 +1,166 @@
+"""The daemon thread that brings the ring's records to Redis, and is never waited for by a call.
+
+It looks every 5 ms while something is on its way or a call is running, and sleeps otherwise; a
+writer wakes it only when it says that it sleeps. While Redis is away it backs off with jitter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import random
+import threading
+import time
+
+from mesh_store.model.ids import now_us
+from mesh_store.telemetry.adoption import Adoption
+from mesh_store.telemetry.own import OwnDelivery
+from mesh_store.telemetry.settling import Away
+from mesh_store.telemetry.watch import Watch
+
+log = logging.getLogger(__name__)
+
+#: Seconds between two looks while records come in.
+POLL_S = 0.005
+#: Looks without a new record after which a running call no longer keeps the thread awake.
+RESTLESS_LOOKS = 200
+#: Seconds between two questions for the commit, doubled from the first to the second.
+ASK_S = (0.02, 1.0)
+#: Seconds to wait after a failure, doubled from the first to the second.
+BACK_OFF_S = (0.05, 5.0)
+
+
+class Shipper:
+    """Runs one `OwnDelivery`, and between its steps the rings of dead processes.
+
+    Attributes:
+        errors: how often Redis could not be used.
+        last_error: the newest of them, or None.
+        asleep: True when a writer has to wake it.
+    """
+
+    def __init__(self, delivery: OwnDelivery, watch: Watch, adoption: Adoption | None) -> None:
+        self.delivery = delivery
+        self.errors = 0
+        self.last_error: str | None = None
+        self.asleep = False
+        self._watch = watch
+        self._adoption = adoption
+        self._failures = 0
+        self._looks = 0
+        self._ask_every = ASK_S[0]
+        self._ask_at = 0.0
+        self._urgent = False
+        self._stopping = False
+        # A SimpleQueue may be put to from a signal handler; an Event or a Condition may not.
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._progress = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="mesh-shipper", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Wake the thread; safe from signal handlers."""
+        self.asleep = False
+        self._bell.put(None)
+
+    def flush(self, timeout_s: float, *, collected: bool = False) -> bool:
+        """Wait until what is in the ring now is settled and shipped, and committed if asked."""
+        delivery = self.delivery
+        target = delivery.ring.head
+
+        def arrived() -> bool:
+            return (delivery.committed if collected else delivery.shipped) >= target
+
+        deadline = time.monotonic() + timeout_s
+        self._urgent = True
+        self.wake()
+        with self._progress:
+            while not arrived():
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._thread.is_alive():
+                    return arrived()
+                self._urgent = True
+                self._progress.wait(min(left, 0.05))
+        return True
+
+    def stop(self, timeout_s: float) -> bool:
+        """End the thread; True when it has ended and the ring may be closed."""
+        self._stopping = True
+        self.wake()
+        if self._thread.ident is not None and self._thread is not threading.current_thread():
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            try:
+                wait = self._turn()
+                self._failures = 0
+            except Away as error:
+                wait = self._away(error)
+            except Exception as error:
+                # The only shipper must outlive a bug of its own; it is counted and logged.
+                log.exception("the telemetry shipper stumbled")
+                wait = self._away(error)
+            with self._progress:
+                self._progress.notify_all()
+            self._sleep(wait)
+        if self._adoption is not None:
+            self._adoption.close()
+
+    def _turn(self) -> float | None:
+        """Do what can be done now; return the seconds until the next turn, None for "when woken"."""
+        delivery, now = self.delivery, time.monotonic()
+        before = delivery.ring.head
+        delivery.settle()
+        urgent, self._urgent = self._urgent, False
+        while delivery.ship(now, force=urgent):
+            self._ask_every, self._ask_at = ASK_S[0], now
+        if delivery.unacknowledged:
+            if now >= self._ask_at or urgent:
+                delivery.look(now)
+                delivery.acknowledge(now_us())
+                self._ask_every = min(self._ask_every * 2, ASK_S[1])
+                self._ask_at = now + self._ask_every
+        elif delivery.committed < delivery.shipped:
+            delivery.acknowledge(now_us())
+        if delivery.unshipped or self._restless(before):
+            return POLL_S
+        if self._adoption is not None and (soon := self._adoption.step(now)) is not None:
+            return soon
+        return max(self._ask_at - now, POLL_S) if delivery.unacknowledged else None
+
+    def _restless(self, head: int) -> bool:
+        """Stay awake a while after the last record: waking costs the caller a thread switch."""
+        if self.delivery.ring.head != head:
+            self._looks = 0
+        self._looks += 1
+        return self.delivery.open_intents > 0 and self._looks < RESTLESS_LOOKS
+
+    def _away(self, error: Exception) -> float:
+        self.errors += 1
+        self.last_error = str(error)
+        self._failures += 1
+        self._watch.doubt()
+        ceiling = min(BACK_OFF_S[0] * 2 ** min(self._failures, 10), BACK_OFF_S[1])
+        return random.uniform(ceiling / 2, ceiling)
+
+    def _sleep(self, seconds: float | None) -> None:
+        """Wait for the time or the bell; while records come in anyway, nobody needs to ring."""
+        if self._stopping:
+            return
+        if seconds is not None and seconds <= POLL_S:
+            time.sleep(seconds)
+            return
+        self.asleep = self._failures == 0
+        # A record written between the last look and the line above rang nobody.
+        if self.asleep and self.delivery.settled < self.delivery.ring.head:
+            self.asleep = False
+            return
+        with contextlib.suppress(queue.Empty):
+            self._bell.get(timeout=seconds)
+        self.asleep = False

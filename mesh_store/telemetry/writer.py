@@ -1,0 +1,124 @@
+"""The only way into a ring: one writer at a time, whoever calls and from wherever.
+
+Threads wait for a lock that is held for about a microsecond. The same thread can come back while it
+holds the lock (a signal handler, a ``__del__`` run by the garbage collector): it must not wait for
+itself, so its record goes to a side queue that the interrupted write empties before it returns.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+
+from mesh_store.model.facts import Done
+from mesh_store.telemetry.records import closed
+from mesh_store.telemetry.ring import Mark, Ring, frame_size
+
+#: One part in so many of the ring is kept for settlements when facts have filled the rest.
+RESERVED_SHARE = 8
+#: One record takes at most one part in so many of the ring.
+LARGEST_SHARE = 8
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was written and what found no room.
+
+    Attributes:
+        emitted: records the ring took.
+        dropped: facts and intents it refused.
+        dropped_settlements: settlements even the reserved part refused.
+        reentered: records that went through the side queue.
+    """
+
+    emitted: int = 0
+    dropped: int = 0
+    dropped_settlements: int = 0
+    reentered: int = 0
+
+
+class Writer:
+    """Appends records to one ring, from any thread and any signal handler.
+
+    Attributes:
+        counts: what happened so far; written under the lock.
+    """
+
+    __slots__ = ("_busy", "_largest", "_lock", "_reserved", "_ring", "_side", "counts")
+
+    def __init__(self, ring: Ring) -> None:
+        self._ring = ring
+        # Reentrant on purpose: with a plain lock a signal between acquiring it and noting the owner
+        # would wait for itself.
+        self._lock = threading.RLock()
+        self._busy = False
+        self._side: deque[tuple[bytes, Done | None]] = deque()
+        self._reserved = ring.capacity // RESERVED_SHARE
+        self._largest = ring.capacity // LARGEST_SHARE
+        self.counts = Counts()
+
+    @property
+    def waiting(self) -> int:
+        """Records in the side queue."""
+        return len(self._side)
+
+    def write(self, record: bytes, done: Done | None = None) -> bool:
+        """Append a record; of a `Done`, at least the settlement, when only the reserved part has room.
+
+        Args:
+            record: the encoded record.
+            done: the record itself when it is one that may settle something.
+
+        Returns:
+            True when the whole record was taken.
+        """
+        with self._lock:
+            if self._busy:
+                self.counts.reentered += 1
+                self._side.append((record, done))
+                return True
+            self._busy = True
+            try:
+                if self._side:
+                    self._empty_side()
+                taken = self._put(record, done)
+            finally:
+                self._busy = False
+            # A handler may have queued between the last look and the line above.
+            while self._side and not self._busy:
+                self._busy = True
+                try:
+                    self._empty_side()
+                finally:
+                    self._busy = False
+            return taken
+
+    def move(self, record: bytes) -> int | None:
+        """Append a copy of a record that stands in the way of the tail; return where it went."""
+        with self._lock:
+            if self._busy:
+                return None
+            self._busy = True
+            try:
+                taken = self._ring.append(record)
+                return self._ring.head - frame_size(len(record)) if taken else None
+            finally:
+                self._busy = False
+
+    def _empty_side(self) -> None:
+        while self._side:
+            self._put(*self._side.popleft())
+
+    def _put(self, record: bytes, done: Done | None) -> bool:
+        ring, counts = self._ring, self.counts
+        if len(record) <= self._largest and ring.append(record, self._reserved):
+            counts.emitted += 1
+            return True
+        counts.dropped += 1
+        ring.set_mark(Mark.DROPPED, counts.dropped)
+        remainder = None if done is None else closed(done)
+        if remainder is not None and not ring.append(remainder):
+            counts.dropped_settlements += 1
+            ring.set_mark(Mark.DROPPED_SETTLEMENTS, counts.dropped_settlements)
+        return False
