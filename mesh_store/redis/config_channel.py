@@ -10,6 +10,7 @@ them at one moment:
 ``mesh:{cfg}:key:<hex>``    the sealed entry of the key with that digest
 ``mesh:{cfg}:changed``      stream, id ``<keys revision>-0``: digests whose entry changed
 ``mesh:{cfg}:complete``     ``"<epoch> <keys revision>"`` up to which every key is there
+``mesh:{cfg}:handovers``    msgpack array of `Handover`: publisher's keys that followed one another
 ``mesh:{cfg}:news``         Pub/Sub channel: ``snapshot <place>`` or ``keys <place>``; a hint
 ==========================  ====================================================================
 
@@ -23,7 +24,9 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mesh_store.model.signing import Place
+import msgspec
+
+from mesh_store.model.signing import Handover, Place
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -35,6 +38,7 @@ DELTAS = "mesh:{cfg}:deltas"
 KEY = "mesh:{cfg}:key:"
 CHANGED = "mesh:{cfg}:changed"
 COMPLETE = "mesh:{cfg}:complete"
+HANDOVERS = "mesh:{cfg}:handovers"
 NEWS = "mesh:{cfg}:news"
 
 #: A client further behind loads the document; with `MAX_DELTA_BYTES` this bounds the stream at 16 MB.
@@ -49,10 +53,11 @@ DIGEST_BYTES = 32
 
 
 class Heads(NamedTuple):
-    """Both revisions as Redis says them; None where it says nothing readable."""
+    """Both revisions as Redis says them, None where it says nothing readable; and handovers."""
 
     snapshot: Place | None
     keys: Place | None
+    handovers: bytes | None
 
 
 class Delta(NamedTuple):
@@ -92,6 +97,14 @@ def parse_place(text: bytes | None) -> Place | None:
     return Place(epoch.decode("ascii"), int(revision))
 
 
+def parse_handovers(packed: bytes | None) -> list[Handover]:
+    """Read the handovers; none when they are absent or damaged."""
+    try:
+        return [] if packed is None else msgspec.msgpack.decode(packed, type=list[Handover])
+    except msgspec.MsgspecError:
+        return []
+
+
 def parse_news(message: bytes) -> tuple[str, Place] | None:
     """Read a message of the channel: ``("snapshot" | "keys", place)``; None when it is neither."""
     kind, _, text = message.partition(b" ")
@@ -104,12 +117,12 @@ def parse_news(message: bytes) -> tuple[str, Place] | None:
 
 def read_heads(redis: Redis) -> Heads:
     """Read both revisions in one command."""
-    return _heads(redis.mget(HEAD, COMPLETE))
+    return _heads(redis.mget(HEAD, COMPLETE, HANDOVERS))
 
 
 async def aread_heads(redis: AsyncRedis) -> Heads:
     """Read both revisions in one command."""
-    return _heads(await redis.mget(HEAD, COMPLETE))
+    return _heads(await redis.mget(HEAD, COMPLETE, HANDOVERS))
 
 
 def read_snapshot(redis: Redis) -> bytes | None:
@@ -195,6 +208,16 @@ async def publish_complete(redis: AsyncRedis, place: Place) -> bool:
     return bool(await redis.register_script(_script("config_complete"))([COMPLETE], argv))
 
 
+async def publish_handover(redis: AsyncRedis, handover: Handover) -> None:
+    """Let callers who believe the old publisher's key believe the new one.
+
+    Everything has to be signed anew after this: begin a new epoch and publish.
+    """
+    known = parse_handovers(_bytes(await redis.get(HANDOVERS)))
+    if handover not in known:
+        await redis.set(HANDOVERS, msgspec.msgpack.encode([*known, handover]))
+
+
 # --- what both colours share -----------------------------------------------------------------------
 
 
@@ -207,7 +230,7 @@ def _script(name: str) -> str:
 
 
 def _heads(reply: Sequence[Any]) -> Heads:
-    return Heads(parse_place(_bytes(reply[0])), parse_place(_bytes(reply[1])))
+    return Heads(parse_place(_bytes(reply[0])), parse_place(_bytes(reply[1])), _bytes(reply[2]))
 
 
 def _answer(reply: Sequence[Any]) -> Answer:

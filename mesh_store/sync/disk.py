@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from mesh_store.model.errors import ConfigError
-from mesh_store.model.signing import Place
+from mesh_store.model.signing import Place, unseal_place
 
 try:
     import fcntl
@@ -29,8 +29,10 @@ except ImportError:  # pragma: no cover - Windows: the last writer wins
 
 #: A file of another format is not read.
 DISK_FORMAT = 1
-#: How many key entries are kept, and how many revocations.
-MAX_KEPT_KEYS = 10_000
+#: How many key entries are kept, of all processes of this machine; each is verified at a start.
+MAX_KEPT_KEYS = 1_000
+#: How many revocations are kept.
+MAX_KEPT_REVOKED = 100_000
 
 
 class KeptKeys(msgspec.Struct, frozen=True, array_like=True):
@@ -40,13 +42,15 @@ class KeptKeys(msgspec.Struct, frozen=True, array_like=True):
         seen: the highest keys place seen, as text; "" when none.
         applied: up to where changes were applied, as text.
         entries: sealed entries by digest.
-        revoked: sealed entries that revoke, by digest.
+        revoked: digests of keys whose revocation was seen.
+        changed: digests whose entry changed and could not be read again.
     """
 
     seen: str = ""
     applied: str = ""
     entries: dict[bytes, bytes] = {}
-    revoked: dict[bytes, bytes] = {}
+    revoked: tuple[bytes, ...] = ()
+    changed: tuple[bytes, ...] = ()
 
 
 class Kept(msgspec.Struct, frozen=True, array_like=True):
@@ -58,6 +62,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
         snapshot: the sealed document.
         deltas: sealed deltas that apply to it, in order.
         keys: entries this machine used.
+        publisher: public key of the publisher that is believed, or None.
     """
 
     format: int
@@ -66,6 +71,7 @@ class Kept(msgspec.Struct, frozen=True, array_like=True):
     snapshot: bytes
     deltas: tuple[bytes, ...] = ()
     keys: KeptKeys = KeptKeys()
+    publisher: bytes | None = None
 
     @property
     def place(self) -> Place:
@@ -109,24 +115,27 @@ class Disk:
             raise ConfigError(f"the last good configuration in {self.path} has format {decoded.format}")
         return decoded, max(0.0, age_s)
 
-    def write(self, kept: Kept) -> None:
-        """Merge ``kept`` into what is there; whole or not at all.
+    def write(self, kept: Kept, age_s: float) -> None:
+        """Merge ``kept``, which Redis confirmed ``age_s`` ago, into what is there; whole or not at all.
 
         Raises:
             OSError: when it cannot be written.
         """
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._locked():
+            there = None
             with contextlib.suppress(ConfigError):
                 there = self.read()
-                if there is not None:
-                    kept = merge(there[0], kept)
+            if there is not None:
+                kept, age_s = merge(there[0], kept), min(there[1], age_s)
             descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
             try:
                 with os.fdopen(descriptor, "wb") as file:
                     file.write(_encoder.encode(kept))
                     file.flush()
                     os.fsync(file.fileno())
+                    confirmed = time.time() - age_s
+                    os.utime(name, (confirmed, confirmed))
                 Path(name).replace(self.path)
             except BaseException:
                 Path(name).unlink(missing_ok=True)
@@ -149,24 +158,32 @@ class Disk:
 
 
 def merge(there: Kept, mine: Kept) -> Kept:
-    """Return the newer configuration with the keys of both."""
+    """Return the newer configuration with the keys of both; what one process saw revoked stays so."""
     newer = there if there.place > mine.place else mine
     a, b = there.keys, mine.keys
-    revoked = _newest(a.revoked | b.revoked)
-    entries = {digest: sealed for digest, sealed in (a.entries | b.entries).items() if digest not in revoked}
+    unusable = {*a.revoked, *b.revoked, *b.changed}
+    entries = {digest: sealed for digest, sealed in a.entries.items() if digest not in unusable}
+    for digest, sealed in b.entries.items():
+        if digest not in unusable and not _is_newer(entries.get(digest), sealed):
+            entries[digest] = sealed
     keys = KeptKeys(
         seen=max(a.seen, b.seen, key=_order),
         applied=min((text for text in (a.applied, b.applied) if text), key=_order, default=""),
-        entries=_newest(entries),
-        revoked=revoked,
+        entries=dict(list(entries.items())[-MAX_KEPT_KEYS:]),
+        revoked=tuple(dict.fromkeys((*a.revoked, *b.revoked)))[-MAX_KEPT_REVOKED:],
     )
-    return msgspec.structs.replace(newer, keys=keys)
+    return msgspec.structs.replace(newer, keys=keys, publisher=mine.publisher or there.publisher)
+
+
+def _is_newer(there: bytes | None, mine: bytes) -> bool:
+    if there is None or there == mine:
+        return False
+    try:
+        return unseal_place(there) > unseal_place(mine)
+    except ConfigError:
+        return False
 
 
 def _order(text: str) -> Place:
     epoch, _, revision = text.partition(" ")
     return Place(epoch, int(revision) if revision.isdigit() else -1)
-
-
-def _newest(table: dict[bytes, bytes]) -> dict[bytes, bytes]:
-    return dict(list(table.items())[-MAX_KEPT_KEYS:])

@@ -14,13 +14,17 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from redis.exceptions import NoPermissionError
+
+from mesh_store.model.errors import MeshError
 from mesh_store.model.snapshot import Snapshot
 from mesh_store.redis import config_channel as channel
 from mesh_store.redis.client import connect
-from mesh_store.redis.failures import FAILURES
+from mesh_store.redis.failures import FAILURES, translate
 from mesh_store.sync.keys import KeyCache
 from mesh_store.sync.last_good import LastGood
 from mesh_store.sync.replica import Replica
+from mesh_store.sync.trust import Trust
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -32,6 +36,8 @@ log = logging.getLogger(__name__)
 READ_DEADLINE = 5.0
 #: Seconds a connection may take to make.
 CONNECT_DEADLINE = 1.0
+#: Polls in a row that found what no hint had told, after which the connection is made anew.
+DEAF_POLLS = 3
 #: Seconds before the first new attempt after a failure; doubles up to the poll interval.
 BACKOFF_S = 0.05
 
@@ -55,6 +61,7 @@ class Follower:
         replica: Replica,
         keys: KeyCache,
         last_good: LastGood,
+        trust: Trust,
         *,
         on_change: OnChange | None,
         poll_s: float,
@@ -65,11 +72,13 @@ class Follower:
         self._replica = replica
         self._keys = keys
         self._last_good = last_good
+        self._trust = trust
         self._on_change = on_change
         self._poll_s = poll_s
         self._clock = clock
         self._stop = threading.Event()
         self._pubsub: PubSub | None = None
+        self._hints = True
         self.confirmed_at = confirmed_at
         self.asked = threading.Event()
         self.changed = threading.Condition()
@@ -102,7 +111,7 @@ class Follower:
             self._keys.followed(confirmed=False)
             pause = min(self._poll_s, BACKOFF_S * 2 ** min(failures, 10))
             self._stop.wait(pause * random.uniform(0.5, 1.0))
-        self._last_good.save(confirmed=self.confirmed_at > float("-inf"), now=True)
+        self._last_good.save(self.confirmed_at, at_once=True)
 
     @contextlib.contextmanager
     def _connection(self) -> Iterator[tuple[Redis, PubSub]]:
@@ -119,11 +128,27 @@ class Follower:
 
     def _follow(self, redis: Redis, pubsub: PubSub) -> None:
         poll_at = self._clock() + self._poll_s
-        while not self._stop.is_set():
-            message = pubsub.get_message(timeout=max(0.0, poll_at - self._clock()))
-            if self._is_news(message) or self._clock() >= poll_at:
+        unheard = 0
+        while not self._stop.is_set() and unheard < DEAF_POLLS:
+            if self._is_news(self._hear(pubsub, max(0.0, poll_at - self._clock()))):
                 self._sync(redis)
+                unheard = 0
+            if self._clock() >= poll_at:
+                if self._sync(redis) and self._hints:
+                    unheard += 1
                 poll_at = self._clock() + self._poll_s * random.uniform(0.8, 1.2)
+
+    def _hear(self, pubsub: PubSub, timeout: float) -> dict[str, Any] | None:
+        if not self._hints:
+            self._stop.wait(timeout)
+            return None
+        try:
+            message: dict[str, Any] | None = pubsub.get_message(timeout=timeout)
+        except NoPermissionError as error:
+            log.warning("no hints, changes arrive by the poll: %s (`mesh acl` prints the rules)", error)
+            self._hints = False
+            return None
+        return message
 
     def _is_news(self, message: dict[str, Any] | None) -> bool:
         if message is None:
@@ -137,9 +162,12 @@ class Follower:
         held = self._replica.place if kind == "snapshot" else self._keys.place
         return held is None or place > held
 
-    def _sync(self, redis: Redis) -> None:
-        before = self._replica.made
+    def _sync(self, redis: Redis) -> bool:
+        """Catch up with Redis; tell whether there was anything new."""
+        before, keys_before = self._replica.made, self._keys.place
         heads = channel.read_heads(redis)
+        self._trust.learn(channel.parse_handovers(heads.handovers))
+        self._meet_publisher()
         # Keys first: a revocation takes effect before anything a newer snapshot allows.
         keys_confirmed = self._keys.catch_up(redis, heads.keys)
         confirmed = self._replica.catch_up(redis, heads.snapshot)
@@ -149,11 +177,18 @@ class Follower:
             self.said = "Redis answered"
         else:
             self.said = self._replica.last_refusal or "Redis holds no configuration: nobody has published yet"
+        self.asked.set()
         after = self._replica.made
         if after is not None and after is not before:
             self._tell(None if before is None else before.snapshot, after.snapshot)
-        self.asked.set()
-        self._last_good.save(confirmed=confirmed)
+        self._last_good.save(self.confirmed_at)
+        return after is not before or self._keys.place != keys_before
+
+    def _meet_publisher(self) -> None:
+        own = self._trust.wants_voucher
+        if own is not None:
+            with contextlib.suppress(MeshError):  # who asks for the key hears what is wrong with it
+                self._keys.lookup(own)
 
     def _tell(self, old: Snapshot | None, new: Snapshot) -> None:
         with self.changed:
@@ -165,7 +200,10 @@ class Follower:
                 log.exception("a listener failed on configuration revision %d", new.revision)
 
     def _failed(self, error: Exception) -> None:
-        said = f"Redis could not be followed: {type(error).__name__}: {error}"
+        if isinstance(error, FAILURES):
+            said = str(translate(error, "follow the configuration"))
+        else:
+            said = f"following the configuration failed: {type(error).__name__}: {error}"
         if said != self.said:
             log.warning("%s; keeping what is held", said, exc_info=not isinstance(error, FAILURES))
         self.said = said

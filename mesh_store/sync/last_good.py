@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from mesh_store.model.errors import ConfigError
 from mesh_store.sync.disk import DISK_FORMAT, Disk, Kept
-from mesh_store.sync.keys import KeyCache
+from mesh_store.sync.key_table import KeyTable
 from mesh_store.sync.replica import Made, Replica
+from mesh_store.sync.trust import Trust
 
 log = logging.getLogger(__name__)
 
@@ -26,6 +28,7 @@ class LastGood:
         redis_url: names the copy.
         replica: what the process holds of the configuration.
         keys: what it holds of keys.
+        trust: whom it believes; the pin is kept too.
         clock: seconds that only grow.
 
     Attributes:
@@ -37,15 +40,18 @@ class LastGood:
         folder: Path | None,
         redis_url: str,
         replica: Replica,
-        keys: KeyCache,
+        keys: KeyTable,
+        trust: Trust,
         clock: Callable[[], float],
     ) -> None:
         self._disk = None if folder is None else Disk(folder, redis_url)
         self._replica = replica
         self._keys = keys
+        self._trust = trust
         self._clock = clock
         self._written: tuple[Made, int] | None = None
         self._written_at = self._noted_at = float("-inf")
+        self.after_fork()
         self.said = (
             "no copy on disk is configured" if self._disk is None else "the copy on disk was not read yet"
         )
@@ -64,6 +70,8 @@ class LastGood:
             self.said = f"there is no copy at {self._disk.path}"
             return None
         kept, age_s = there
+        if kept.publisher is not None:
+            self._trust.pin(kept.publisher)
         self._keys.load(kept.keys, age_s)
         if not self._replica.load(kept.snapshot) or self._replica.made is None:
             self.said = f"the copy at {self._disk.path} was refused: {self._replica.last_refusal}"
@@ -74,32 +82,45 @@ class LastGood:
         )
         return age_s
 
-    def save(self, *, confirmed: bool, now: bool = False) -> None:
-        """Write what is held if it changed, at most once a second unless ``now``.
+    def save(self, confirmed_at: float, *, at_once: bool = False) -> None:
+        """Write what is held if it changed, at most once a second unless ``at_once``.
 
         Args:
-            confirmed: Redis just said that what is held is the newest.
-            now: write at once.
+            confirmed_at: when Redis last said that what is held is the newest.
+            at_once: write now.
         """
-        made, at = self._replica.made, self._clock()
-        if self._disk is None or made is None:
+        made, now = self._replica.made, self._clock()
+        if self._disk is None or made is None or not self._lock.acquire(timeout=WRITE_EVERY_S):
             return
-        if self._written != (made, self._keys.version):
-            if confirmed and (now or at - self._written_at >= WRITE_EVERY_S):
-                self._write(self._disk, made, at)
-        elif confirmed and at - self._noted_at >= CONFIRM_EVERY_S:
-            self._disk.confirm()
-            self._noted_at = at
+        try:
+            if self._written != (made, self._keys.version):
+                if at_once or now - self._written_at >= WRITE_EVERY_S:
+                    self._write(self._disk, made, now, now - confirmed_at)
+            elif now - confirmed_at < WRITE_EVERY_S and now - self._noted_at >= CONFIRM_EVERY_S:
+                self._disk.confirm()
+                self._noted_at = now
+        finally:
+            self._lock.release()
 
-    def _write(self, disk: Disk, made: Made, at: float) -> None:
+    def after_fork(self) -> None:
+        """Start anew in a child: a lock held by a thread that is not here."""
+        self._lock = threading.Lock()
+
+    def _write(self, disk: Disk, made: Made, now: float, age_s: float) -> None:
         version = self._keys.version
         document = made.snapshot.document
         kept = Kept(
-            DISK_FORMAT, document.epoch, document.revision, made.sealed, made.deltas, self._keys.keep()
+            DISK_FORMAT,
+            document.epoch,
+            document.revision,
+            made.sealed,
+            made.deltas,
+            self._keys.keep(),
+            self._trust.publisher,
         )
-        self._written_at = self._noted_at = at
+        self._written_at = self._noted_at = now
         try:
-            disk.write(kept)
+            disk.write(kept, age_s)
         except OSError as error:
             log.warning("the last good configuration cannot be kept in %s: %s", disk.path, error)
         else:

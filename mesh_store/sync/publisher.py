@@ -11,18 +11,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from mesh_store.model.errors import ConfigError
-from mesh_store.model.signing import Place, seal, unseal
+from mesh_store.model.signing import Place, Signer, seal, unseal
 from mesh_store.model.snapshot import KeyEntry, SnapshotDocument, decode, encode
 from mesh_store.redis import config_channel as channel
 from mesh_store.sync.delta import difference, encode_delta, place_of
-from mesh_store.sync.source import ConfigSource
+from mesh_store.sync.source import ConfigSource, VouchingSource
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -56,8 +56,19 @@ class Published(NamedTuple):
     redis_ahead: bool = False
 
 
-async def publish(source: ConfigSource, redis: Redis) -> Published:
-    """Bring Redis up to the source; nothing is written when it is there already."""
+async def publish(source: ConfigSource, redis: Redis, *, signer: Signer | None = None) -> Published:
+    """Bring Redis up to the source; nothing is written when it is there already.
+
+    Args:
+        source: the database.
+        redis: where to.
+        signer: signs what is written, or None where nothing is signed.
+
+    Raises:
+        ConfigError: what is there is signed, and there is no signer here: callers would refuse what
+            this process writes, so it must leave publishing to one that holds MESH_SECRET_KEY.
+    """
+    written = 0
     for attempt in range(ATTEMPTS):
         before, head = await channel.aread_heads(redis), await source.head()
         document = None
@@ -65,11 +76,15 @@ async def publish(source: ConfigSource, redis: Redis) -> Published:
             document = await source.compile_snapshot()
             head = await source.head()
         keys = Place(head.epoch, head.keys_revision)
-        written = 0
+        if document is None and before.keys is not None and before.keys >= keys:
+            break
+        there = await _readable(redis, signer)
         if before.keys is None or before.keys < keys:
-            written = await _publish_keys(source, redis, before.keys, keys)
-        with_delta = attempt + 1 < ATTEMPTS
-        if document is None or await _publish_document(redis, document, with_delta=with_delta):
+            written += await _publish_keys(source, redis, signer, before.keys, keys)
+        if document is None:
+            break
+        base = there if attempt + 1 < ATTEMPTS else None
+        if await _publish_document(redis, signer, base, document):
             break
     return await _published(source, redis, written)
 
@@ -79,6 +94,7 @@ async def watch_and_publish(
     redis: Redis,
     stop: asyncio.Event,
     *,
+    signer: Signer | None = None,
     listen: Listen | None = None,
     poll_s: float = 1.0,
 ) -> None:
@@ -94,7 +110,7 @@ async def watch_and_publish(
         while not stop.is_set():
             heard.clear()
             try:
-                await publish(source, redis)
+                await publish(source, redis, signer=signer)
             except Exception:
                 log.warning("configuration could not be published; trying again", exc_info=True)
             waiting = asyncio.create_task(heard.wait())
@@ -102,7 +118,24 @@ async def watch_and_publish(
             waiting.cancel()
 
 
-async def _publish_keys(source: ConfigSource, redis: Redis, complete: Place | None, goal: Place) -> int:
+async def _readable(redis: Redis, signer: Signer | None) -> SnapshotDocument | None:
+    sealed = await channel.aread_snapshot(redis)
+    if sealed is None:
+        return None
+    try:
+        envelope = unseal("snapshot", sealed)
+        document = await asyncio.to_thread(decode, envelope.body)
+    except ConfigError as error:
+        log.warning("the configuration in Redis will be replaced without a delta: %s", error)
+        return None
+    if envelope.publisher is not None and signer is None:
+        raise ConfigError("the configuration is signed: publishing needs MESH_SECRET_KEY")
+    return document
+
+
+async def _publish_keys(
+    source: ConfigSource, redis: Redis, signer: Signer | None, complete: Place | None, goal: Place
+) -> int:
     # Entries of an older epoch count for nothing: then every key is written again.
     since = complete.revision if complete is not None and complete.epoch == goal.epoch else 0
     written = 0
@@ -112,39 +145,48 @@ async def _publish_keys(source: ConfigSource, redis: Redis, complete: Place | No
             break
         if page.revision <= since:
             raise ConfigError(f"the source told of keys after revision {since} that are not after it")
-        sealed = [(digest, _sealed_entry(goal.epoch, digest, entry)) for digest, entry in page.entries]
+        digests = [digest for digest, _ in page.entries]
+        secrets = await source.trust_secrets(digests) if isinstance(source, VouchingSource) else {}
+        sealed = await asyncio.to_thread(_sealed_entries, goal.epoch, page.entries, signer, secrets)
         written += await channel.publish_keys(redis, goal.epoch, since, page.revision, sealed)
         since = page.revision
     await channel.publish_complete(redis, Place(goal.epoch, max(since, goal.revision)))
     return written
 
 
-async def _publish_document(redis: Redis, document: SnapshotDocument, *, with_delta: bool) -> bool:
-    place, base, delta = place_of(document), None, b""
-    if with_delta:
-        base, delta = _delta(await channel.aread_snapshot(redis), document)
-    sealed = seal("snapshot", place, encode(document))
-    done = await channel.publish_snapshot(redis, place, sealed, base=base, delta=delta)
+def _sealed_entries(
+    epoch: str,
+    entries: Sequence[tuple[bytes, KeyEntry]],
+    signer: Signer | None,
+    secrets: Mapping[bytes, bytes],
+) -> list[tuple[bytes, bytes]]:
+    sealed = []
+    for digest, entry in entries:
+        place, body = Place(epoch, entry.revision), msgspec.msgpack.encode(entry)
+        envelope = seal("key", place, body, name=digest, signer=signer, trust=secrets.get(digest))
+        sealed.append((digest, envelope))
+    return sealed
+
+
+async def _publish_document(
+    redis: Redis, signer: Signer | None, there: SnapshotDocument | None, document: SnapshotDocument
+) -> bool:
+    sealed, delta = await asyncio.to_thread(_sealed_document, there, document, signer)
+    base = place_of(there) if there is not None and delta else None
+    done = await channel.publish_snapshot(redis, place_of(document), sealed, base=base, delta=delta)
     return done != "moved"
 
 
-def _sealed_entry(epoch: str, digest: bytes, entry: KeyEntry) -> bytes:
-    return seal("key", Place(epoch, entry.revision), msgspec.msgpack.encode(entry), name=digest)
-
-
-def _delta(there: bytes | None, document: SnapshotDocument) -> tuple[Place | None, bytes]:
-    if there is None:
-        return None, b""
-    try:
-        old = decode(unseal("snapshot", there).body)
-    except ConfigError as error:
-        log.warning("the configuration in Redis is replaced without a delta: %s", error)
-        return None, b""
-    delta = difference(old, document)
+def _sealed_document(
+    there: SnapshotDocument | None, document: SnapshotDocument, signer: Signer | None
+) -> tuple[bytes, bytes]:
+    place = place_of(document)
+    sealed = seal("snapshot", place, encode(document), signer=signer)
+    delta = None if there is None else difference(there, document)
     if delta is None:
-        return None, b""
-    sealed = seal("delta", place_of(document), encode_delta(delta))
-    return (place_of(old), sealed) if len(sealed) <= channel.MAX_DELTA_BYTES else (None, b"")
+        return sealed, b""
+    sealed_delta = seal("delta", place, encode_delta(delta), signer=signer)
+    return sealed, sealed_delta if len(sealed_delta) <= channel.MAX_DELTA_BYTES else b""
 
 
 async def _published(source: ConfigSource, redis: Redis, written: int) -> Published:

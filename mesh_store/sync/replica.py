@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from mesh_store.model.errors import ConfigError
-from mesh_store.model.signing import Place, unseal
+from mesh_store.model.signing import Place
 from mesh_store.model.snapshot import Snapshot, SnapshotDocument, decode
 from mesh_store.redis import config_channel as channel
 from mesh_store.sync.delta import apply, decode_delta, place_of
+from mesh_store.sync.trust import Trust
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -32,6 +33,9 @@ class Made(NamedTuple):
 class Replica:
     """Holds the newest snapshot that could be verified.
 
+    Args:
+        trust: decides whose configuration counts.
+
     Attributes:
         made: the newest one with its envelopes, or None; replaced in one step.
         refused: how many snapshots and deltas were damaged, older, or not what they claimed.
@@ -39,7 +43,8 @@ class Replica:
         loads: how often a whole document was loaded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, trust: Trust) -> None:
+        self._trust = trust
         self.made: Made | None = None
         self.refused = 0
         self.last_refusal = ""
@@ -69,7 +74,7 @@ class Replica:
     def load(self, sealed: bytes) -> bool:
         """Take over a whole document if it is genuine and newer than what is held."""
         try:
-            envelope = unseal("snapshot", sealed)
+            envelope = self._trust.unseal("snapshot", sealed)
             if self.place is not None and envelope.place <= self.place:
                 raise ConfigError(
                     f"the snapshot in Redis is of {envelope.place}, this process has {self.place}"
@@ -90,7 +95,7 @@ class Replica:
         applied = list(made.deltas)
         for sealed in deltas:
             try:
-                after = _after(document, sealed)
+                after = _after(self._trust, document, sealed)
             except ConfigError as error:
                 self._refuse(str(error))
                 break
@@ -106,11 +111,11 @@ class Replica:
         self.last_refusal = why
 
 
-def _after(document: SnapshotDocument, sealed: bytes) -> SnapshotDocument | None:
+def _after(trust: Trust, document: SnapshotDocument, sealed: bytes) -> SnapshotDocument | None:
     """Return the document a delta leads to; None when it says nothing about this one."""
     if not sealed:
         return None
-    envelope = unseal("delta", sealed)
+    envelope = trust.unseal("delta", sealed)
     delta = decode_delta(envelope.body)
     if envelope.epoch != document.epoch or delta.base != document.revision:
         return None

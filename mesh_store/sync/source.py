@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 from mesh_store.model.snapshot import KeyEntry, SnapshotDocument
 
@@ -47,3 +47,11 @@ class ConfigSource(Protocol):
 
     async def keys_since(self, keys_revision: int, limit: int) -> KeysDelta:
         """Return keys that changed after ``keys_revision``, about ``limit`` of them, oldest first."""
+
+
+@runtime_checkable
+class VouchingSource(Protocol):
+    """A source that also keeps what lets a key's entry vouch for the publisher."""
+
+    async def trust_secrets(self, digests: Sequence[bytes]) -> Mapping[bytes, bytes]:
+        """Return `mesh_store.model.signing.trust_secret` of each key, as kept when it was minted."""

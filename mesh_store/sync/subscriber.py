@@ -7,6 +7,7 @@ keeps, or boots from, the last good configuration, for ``max_stale_s``, and says
 
 from __future__ import annotations
 
+import atexit
 import os
 import threading
 import weakref
@@ -22,7 +23,10 @@ from mesh_store.sync.follower import READ_DEADLINE, Follower, OnChange
 from mesh_store.sync.keys import KeyCache
 from mesh_store.sync.last_good import LastGood
 from mesh_store.sync.replica import Replica
+from mesh_store.sync.trust import Trust
 
+#: Seconds a first look waits for Redis although there is a copy on disk.
+FIRST_ANSWER_S = 0.25
 #: Polls without a confirmation after which what is held is called stale.
 LIVE_POLLS = 3
 
@@ -61,9 +65,11 @@ class Subscriber:
         on_change: called in the thread with the old snapshot (None at first) and the new one.
         poll_s: seconds between polls, give or take a fifth.
         max_stale_s: how long a configuration is honoured that Redis no longer confirms.
+        trust: whose configuration counts; by default the first publisher's that is seen.
         clock: seconds that only grow.
 
     Attributes:
+        trust: whom this process believes.
         keys: finds the entries of callers' keys.
     """
 
@@ -75,6 +81,7 @@ class Subscriber:
         on_change: OnChange | None = None,
         poll_s: float = 1.0,
         max_stale_s: float = 86_400.0,
+        trust: Trust | None = None,
         clock: Callable[[], float] = seconds,
     ) -> None:
         self._url = redis_url
@@ -82,9 +89,12 @@ class Subscriber:
         self._poll_s = poll_s
         self._max_stale_s = max_stale_s
         self._clock = clock
-        self._replica = Replica()
-        self.keys = KeyCache(redis_url, max_stale_s=max_stale_s, ensure_followed=self.start, clock=clock)
-        self._last_good = LastGood(disk, redis_url, self._replica, self.keys, clock)
+        self.trust = trust or Trust()
+        self._replica = Replica(self.trust)
+        self.keys = KeyCache(
+            redis_url, trust=self.trust, max_stale_s=max_stale_s, ensure_followed=self.start, clock=clock
+        )
+        self._last_good = LastGood(disk, redis_url, self._replica, self.keys.table, self.trust, clock)
         self._booted = self._closed = False
         self._lock = threading.Lock()
         self._follower = self._new_follower(float("-inf"))
@@ -118,7 +128,7 @@ class Subscriber:
         made, follower = self._replica.made, self._follower
         if (
             made is not None
-            and follower.thread.ident is not None
+            and follower.asked.is_set()
             and self._clock() - follower.confirmed_at < self._max_stale_s
         ):
             return made.snapshot
@@ -153,7 +163,7 @@ class Subscriber:
             age_s=self.age_s,
             revision=None if made is None else made.snapshot.revision,
             refused=replica.refused,
-            keys_refused=self.keys.refused,
+            keys_refused=self.keys.table.refused,
             connects=self._follower.connects,
             redis=self._follower.said,
             disk=self._last_good.said,
@@ -171,10 +181,10 @@ class Subscriber:
 
     def _first_snapshot(self) -> Snapshot:
         self.start()
-        made, follower = self._replica.made, self._follower
-        if made is None and not self._closed:
-            follower.asked.wait(READ_DEADLINE)
-            made = self._replica.made
+        follower = self._follower
+        if not self._closed:
+            follower.asked.wait(READ_DEADLINE if self._replica.made is None else FIRST_ANSWER_S)
+        made = self._replica.made
         age_s = self._clock() - follower.confirmed_at
         if made is None:
             raise ConfigUnavailable(f"there is no configuration. {self._tried()}")
@@ -194,6 +204,7 @@ class Subscriber:
             self._replica,
             self.keys,
             self._last_good,
+            self.trust,
             on_change=self._on_change,
             poll_s=self._poll_s,
             clock=self._clock,
@@ -206,7 +217,13 @@ class Subscriber:
         _inherited.append(self._follower)
         self._lock = threading.Lock()
         self._follower = self._new_follower(self._follower.confirmed_at)
+        self._last_good.after_fork()
         self.keys.after_fork()
+
+    def _at_exit(self) -> None:
+        # A daemon thread does not survive the interpreter; what a short script learned should.
+        self._follower.stop(0.0)
+        self._last_good.save(self._follower.confirmed_at, at_once=True)
 
 
 def _shown(url: str) -> str:
@@ -222,6 +239,12 @@ _inherited: list[object] = []
 def _after_fork_in_child() -> None:
     for subscriber in list(_subscribers):
         subscriber._after_fork()
+
+
+@atexit.register
+def _at_exit() -> None:
+    for subscriber in list(_subscribers):
+        subscriber._at_exit()
 
 
 if hasattr(os, "register_at_fork"):  # pragma: no branch - everywhere but Windows

@@ -6,14 +6,15 @@ import contextlib
 import importlib.util
 import os
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import msgspec
 import pytest
 import redis
 import redis.asyncio
@@ -174,18 +175,91 @@ def subscribe(valkey: Valkey) -> Iterator[Callable[..., Subscriber]]:
         yield make
 
 
+class DeafProxy:
+    """Stands before a server and, once told so, loses every message of its Pub/Sub."""
+
+    def __init__(self, target: str, folder: Path) -> None:
+        self.url = f"unix://{folder}/proxy"
+        self.deaf = False
+        self.lost = 0
+        self._target = target
+        self._sockets: list[socket.socket] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(f"{folder}/proxy")
+        self._listener.listen(64)
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        for one in [self._listener, *self._sockets]:
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self._target)
+                self._sockets += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if self.deaf and data.startswith(b"*3\r\n$7\r\nmessage"):
+                    self.lost += 1
+                    continue
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def proxy(valkey: Valkey) -> Iterator[DeafProxy]:
+    with tempfile.TemporaryDirectory(prefix="mesh-") as folder:
+        proxy = DeafProxy(f"{valkey.folder}/s", Path(folder))
+        yield proxy
+        proxy.close()
+
+
 def model_of(subscriber: Subscriber, name: str = "fast") -> str:
+    """Return what an alias points at, as a caller sees it."""
     alias = subscriber.snapshot().alias(name, "team-1")
     assert alias is not None
     return alias.targets[0].model
 
 
+def questions(client: redis.Redis) -> int:
+    """Return how many MGETs the server was asked."""
+    stats = client.info("commandstats").get("cmdstat_mget", {"calls": 0})
+    return int(stats["calls"])
+
+
+class Helpers:
+    """The functions of this file, since test modules cannot import one another."""
+
+    eventually = staticmethod(eventually)
+    model_of = staticmethod(model_of)
+    questions = staticmethod(questions)
+    answers = staticmethod(answers)
+
+
 @pytest.fixture
-def helpers() -> Any:
-    """The functions of this file; test modules cannot import one another."""
+def helpers() -> type[Helpers]:
+    return Helpers
 
-    class Helpers(msgspec.Struct):
-        eventually: Callable[..., Any] = staticmethod(eventually)
-        model_of: Callable[..., str] = staticmethod(model_of)
 
-    return Helpers()
+class Clock:
+    """Seconds that pass when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
