@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mesh_plugins.cli.operating import done, every, listing, operate
 from mesh_plugins.cli.options import Archived, AsJson, Team
 from mesh_plugins.cli.targets import parse_parameters, parse_target, target_text
+
+if TYPE_CHECKING:
+    from mesh_store.model.entities import AliasEntity
 
 alias = typer.Typer(no_args_is_help=True, help="The model names callers use.")
 
@@ -59,7 +62,7 @@ def create_alias(
     """Create an alias; with --team it is that team's own."""
     fields = _fields(target, grant, operation, default, max_output_tokens, timeout)
     made = operate(lambda repo: repo.create_alias(name=name, team=team, **fields))
-    done(f"alias {made.name} is there, with {len(made.targets)} targets", made, as_json=as_json)
+    done(f"alias {made.name} is there: {_targets(made)}", made, as_json=as_json)
 
 
 @alias.command("set")
@@ -83,7 +86,7 @@ def set_alias(
     if deprecated is not None:
         fields["deprecated"] = deprecated
     made = operate(lambda repo: repo.update_alias(name, for_team=team, **fields))
-    done(f"alias {made.name} is at revision {made.revision}", made, as_json=as_json)
+    done(f"alias {made.name} is now: {_targets(made)}", made, as_json=as_json)
 
 
 @alias.command("list")
@@ -100,6 +103,10 @@ def archive_alias(name: AliasName, team: Team = None, as_json: AsJson = False) -
     """Take an alias out of use."""
     gone = operate(lambda repo: repo.archive_alias(name, team=team))
     done(f"alias {gone.name} is archived", gone, as_json=as_json)
+
+
+def _targets(made: AliasEntity) -> str:
+    return " ".join(target_text(each.model_dump()) for each in made.targets) or "no targets yet"
 
 
 def _fields(

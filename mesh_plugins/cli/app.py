@@ -39,9 +39,21 @@ def build() -> typer.Typer:
 
 
 def _add_commands(app: typer.Typer) -> None:
-    from mesh_plugins.cli import aliases, database, engines, keys, limits, providers, teams
+    from mesh_plugins.cli import (
+        aliases,
+        chat,
+        collecting,
+        database,
+        engines,
+        keys,
+        limits,
+        providers,
+        teams,
+        usage,
+        watch,
+    )
 
-    for room in (engines, database, teams, keys, providers, aliases, limits):
+    for room in (engines, teams, keys, providers, aliases, limits, usage, chat, watch, collecting, database):
         room.register(app)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -103,10 +103,24 @@ async def database(found: Place) -> AsyncIterator[Database]:
 @asynccontextmanager
 async def repository() -> AsyncIterator[Repository]:
     """Open the repository; callers follow a change as soon as it is committed."""
+    from mesh_plugins.cli.publishing import publishing
     from mesh_store.postgres.repository import Repository
 
-    async with place() as found, database(found) as opened:
-        yield Repository(opened, actor=actor())
+    async with place() as found, database(found) as opened, publishing(found, opened) as told:
+        yield Repository(opened, actor=actor(), after_commit=told)
+
+
+@contextmanager
+def redis_place() -> Iterator[str]:
+    """Find Redis alone; embedded engines run at least as long as this is open."""
+    settings = Settings.from_env()
+    if not settings.embedded:
+        if settings.redis_url is None:
+            raise ConfigError("MESH_REDIS_URL is not set, but MESH_DATABASE_URL is: set both, or neither")
+        yield settings.redis_url
+        return
+    with embedded_engines(settings) as engines:
+        yield engines.redis_url
 
 
 def _embedded_database(settings: Settings) -> str | None:

@@ -63,7 +63,7 @@ def table(rows: Iterable[Row], columns: Sequence[str], *, title: str | None = No
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; times are ISO 8601, money is a decimal number in text."""
+    """Print a value as JSON; times are ISO 8601, money is a number of USD."""
     typer.echo(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
 
 
@@ -86,7 +86,9 @@ def _cell(value: Any) -> str:
 def _plain(value: Any) -> Any:
     if isinstance(value, datetime | date):
         return value.isoformat()
-    if isinstance(value, Decimal | Path):
+    if isinstance(value, Decimal):
+        return float(value)  # exact to the pico-USD below $9,007
+    if isinstance(value, Path):
         return str(value)
     if isinstance(value, tuple | set | frozenset):
         return list(value)

@@ -87,7 +87,11 @@ def set_price(
         k: v for k, v in {"cache_read": cache_read, "cache_write": cache_write}.items() if v is not None
     }
     made = operate(lambda repo: repo.set_price(provider=name, model=model, **rates))
-    done(f"{made.provider}/{made.model} costs ${made.input} in, ${made.output} out", made, as_json=as_json)
+    done(
+        f"{made.provider}/{made.model}: ${made.input} in and ${made.output} out, per million",
+        made,
+        as_json=as_json,
+    )
 
 
 @price.command("list")

@@ -1,0 +1,89 @@
+"""``mesh collect`` and ``mesh drain``: facts on their way to Postgres."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from mesh_plugins.cli.options import AsJson
+from mesh_plugins.cli.printing import print_json
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(collect)
+    app.command()(drain)
+
+
+def collect(
+    publish: Annotated[
+        bool,
+        typer.Option("--publish/--no-publish", help="Bring changes of the configuration to callers, too."),
+    ] = True,
+) -> None:
+    """Bring facts from Redis to Postgres, and configuration back, until SIGTERM."""
+    from mesh_plugins.cli.control import run_async
+
+    run_async(_collect(publish))
+
+
+def drain(
+    timeout: Annotated[float, typer.Option(help="Seconds for all of it.")] = 10.0, as_json: AsJson = False
+) -> None:
+    """Settle and ship what dead processes left in their rings under MESH_HOME."""
+    from mesh_plugins.cli.control import run_async
+
+    report = run_async(_drain(timeout))
+    if as_json:
+        print_json(report)
+    else:
+        typer.echo(", ".join(f"{count} {name.replace('_', ' ')}" for name, count in report.items()))
+
+
+async def _collect(publish: bool) -> None:
+    from mesh_plugins.cli.control import database, place
+    from mesh_plugins.cli.publishing import DEADLINE, signer_of
+    from mesh_store.postgres.compile import PostgresSource
+    from mesh_store.redis import connect_async
+    from mesh_store.sync.publisher import watch_and_publish
+    from mesh_store.telemetry.collector import Collector
+
+    stop = _told_to_stop()
+    async with place() as found, database(found) as opened, contextlib.AsyncExitStack() as held:
+        home = found.settings.home
+        collector = Collector(
+            found.database_url, found.telemetry_redis_url, home, settle_redis_url=found.redis_url
+        )
+        work = [collector.run(stop)]
+        if publish:
+            redis = connect_async(found.redis_url, deadline=DEADLINE)
+            held.push_async_callback(redis.aclose)
+            source = PostgresSource(opened)
+            work.append(watch_and_publish(source, redis, stop, signer=signer_of(found)))
+        await asyncio.gather(*work)
+
+
+async def _drain(timeout_s: float) -> dict[str, Any]:
+    from mesh_plugins.cli.control import place
+    from mesh_store.telemetry import drain as drain_rings
+
+    async with place() as found:
+        adopted = await asyncio.to_thread(
+            drain_rings, found.settings.home, found.redis_url, found.telemetry_redis_url, timeout_s=timeout_s
+        )
+    return asdict(adopted)
+
+
+def _told_to_stop() -> asyncio.Event:
+    """Return an event that SIGTERM and Ctrl-C set."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Windows' event loop has no signal handlers: there Ctrl-C ends the program as ever.
+        with contextlib.suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
