@@ -18,6 +18,10 @@ import msgspec
 #: The largest integer Lua's doubles hold exactly; no amount, period or debt may exceed it.
 MAX_EXACT = 2**53 - 1
 
+#: The largest amount of a ``window`` limit, 9.2 million USD in pico-USD: what 64-bit integers hold. (2^53
+#: would end budgets at 9,007 USD; the window script counts in pairs instead.)
+MAX_PICO = 2**63 - 1
+
 Kind = Literal["rate", "window", "slots"]
 OnOutage = Literal["closed", "share", "open"]
 
@@ -30,7 +34,7 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             at once (``slots``).
         period_us: the period in microseconds; for ``slots`` the lease of one slot.
         burst: units that may be taken at once; at most this many are ever available. Defaults to
-            ``amount``.
+            ``amount``, or a tenth of it when ``hard``.
         kind: ``rate`` (GCRA), ``window`` (calendar budget) or ``slots`` (concurrency).
         hard: True promises at most ``amount`` in *every* window of one period, by sustaining
             ``amount - burst`` per period and by reserving upper bounds.
@@ -50,12 +54,15 @@ class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def __post_init__(self) -> None:
         for name in ("amount", "period_us", "burst"):
             value = getattr(self, name)
-            if type(value) is not int or not 0 <= value <= MAX_EXACT:
-                raise ValueError(f"limit.{name} must be a whole number from 0 to {MAX_EXACT}, not {value!r}")
+            most = MAX_PICO if self.kind == "window" and name != "period_us" else MAX_EXACT
+            if type(value) is not int or not 0 <= value <= most:
+                raise ValueError(f"limit.{name} must be a whole number from 0 to {most}, not {value!r}")
         if self.period_us == 0:
             raise ValueError("limit.period_us must be at least 1 microsecond")
         if self.burst == 0:
-            msgspec.structs.force_setattr(self, "burst", self.amount)
+            # A hard limit sustains what its burst leaves of the amount; a tenth leaves most of it.
+            burst = -(-self.amount // 10) if self.hard and self.kind == "rate" else self.amount
+            msgspec.structs.force_setattr(self, "burst", burst)
 
 
 class Charge(msgspec.Struct, frozen=True, array_like=True):

@@ -63,12 +63,8 @@ _UNHEARD = (redis_errors.ConnectionError, redis_errors.InvalidResponse, msgspec.
 _MISTAKES = (redis_errors.CrossSlotTransactionError,)
 
 
-def translate(error: Exception, doing: str) -> MeshError:
-    """Say in our words why Redis could not do something.
-
-    Args:
-        error: what the client raised.
-        doing: what was asked of it, for the message ("reserve").
+def translate(error: Exception) -> MeshError:
+    """Say in our words why Redis could not decide.
 
     Returns:
         `ConfigError` for what somebody must correct, `QuotaUnavailable` for what passes.
@@ -76,7 +72,7 @@ def translate(error: Exception, doing: str) -> MeshError:
     # AuthenticationError is a ConnectionError: it must be looked at first.
     if isinstance(error, _CREDENTIALS):
         return ConfigError(
-            f"Redis refused {doing}: {error}. Check the user, password and ACL rules in MESH_REDIS_URL "
+            f"Redis refused us: {error}. Check the user, password and ACL rules in MESH_REDIS_URL "
             "(`mesh acl` prints the rules a caller needs)."
         )
     if _untrusted_certificate(error):
@@ -86,8 +82,8 @@ def translate(error: Exception, doing: str) -> MeshError:
     if not isinstance(error, _MISTAKES) and (
         isinstance(error, _TRANSIENT) or str(error).partition(" ")[0] in _TRANSIENT_WORDS
     ):
-        return QuotaUnavailable(f"Redis could not {doing}: {type(error).__name__}: {error}", retry_after=1.0)
-    return ConfigError(f"Redis could not {doing} and will not by itself: {error}")
+        return QuotaUnavailable(f"Redis could not decide: {type(error).__name__}: {error}", retry_after=1.0)
+    return ConfigError(f"Redis could not decide and will not by itself: {error}")
 
 
 def may_have_lost_a_reply(error: Exception) -> bool:

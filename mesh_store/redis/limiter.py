@@ -11,21 +11,16 @@ simulations; 0 means the server's clock, which is the only one that should decid
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from typing import Any
 
 import redis
 import redis.asyncio
-from redis.client import NEVER_DECODE
-from redis.exceptions import NoScriptError
 
 from mesh_store.model.limits import Charge, Decision, Reservation
-from mesh_store.redis import protocol, scripts, wire
-from mesh_store.redis.failures import FAILURES, may_have_lost_a_reply, translate
-from mesh_store.redis.protocol import RECORD_LIFETIME_US, Calling, Course, Orphaned, Step, mint_id
-
-_RAW: dict[str, Any] = {NEVER_DECODE: []}
+from mesh_store.redis import reserving, settling
+from mesh_store.redis.driver import AsyncDriver, Driver
+from mesh_store.redis.reserving import RECORD_LIFETIME_US
+from mesh_store.redis.steps import Orphaned, mint_id
 
 
 def _ignore(reservation_id: str, charges: Sequence[Charge]) -> None:
@@ -41,7 +36,7 @@ class Limiter:
     """
 
     def __init__(self, client: redis.Redis, *, orphaned: Orphaned = _ignore) -> None:
-        self._client = client
+        self._driver = Driver(client)
         self._orphaned = orphaned
 
     def reserve(
@@ -69,7 +64,7 @@ class Limiter:
             ConfigError: Redis refused us, or the id was used for other charges.
             ValueError: a limit or amount cannot be counted exactly; names the field.
         """
-        course = protocol.reserve(
+        course = reserving.reserve(
             charges,
             reservation_id or mint_id(),
             max_wait_us=max_wait_us,
@@ -77,7 +72,7 @@ class Limiter:
             now_us=now_us,
             orphaned=self._orphaned,
         )
-        decision: Decision = self._follow(course)
+        decision: Decision = self._driver.follow(course)
         return decision
 
     def settle(self, reservation: Reservation, deltas: Sequence[int] = (), *, now_us: int = 0) -> bool:
@@ -92,21 +87,47 @@ class Limiter:
         self, settlements: Sequence[tuple[Reservation, Sequence[int]]], *, now_us: int = 0
     ) -> list[bool]:
         """Settle many reservations in as few calls as their tags allow."""
-        applied: list[bool] = self._follow(protocol.settle(settlements, now_us=now_us))
+        applied: list[bool] = self._driver.follow(settling.settle(settlements, now_us=now_us))
         return applied
 
-    def cancel(self, reservation_id: str, charges: Sequence[Charge], *, now_us: int = 0) -> bool:
+    def cancel(
+        self, reservation_id: str, charges: Sequence[Charge], *, reserved_at_us: int = 0, now_us: int = 0
+    ) -> bool:
         """Give everything back; for a minute the id is refused should its reserve come late.
+
+        Args:
+            reservation_id: the id the charges were, or may have been, reserved under.
+            charges: the same charges.
+            reserved_at_us: when they were reserved, where that is known: it says whose calendar
+                window holds a budget's estimate. Else the present window and the one before are
+                looked into.
+            now_us: virtual time; 0 is the server's.
 
         Returns:
             True when something was open under the id.
         """
-        applied: bool = self._follow(protocol.cancel(reservation_id, charges, now_us=now_us))
+        course = settling.cancel(reservation_id, charges, reserved_at_us=reserved_at_us, now_us=now_us)
+        applied: bool = self._driver.follow(course)
         return applied
+
+    def renew(
+        self,
+        reservations: Sequence[Reservation],
+        *,
+        ttl_us: int = RECORD_LIFETIME_US,
+        now_us: int = 0,
+    ) -> list[bool]:
+        """Keep the slots and records of calls that still run; due at a third of the shortest lease.
+
+        Returns:
+            For each whether it kept its slots; False when a lease had ended before.
+        """
+        kept: list[bool] = self._driver.follow(settling.renew(reservations, ttl_us=ttl_us, now_us=now_us))
+        return kept
 
     def peek(self, charges: Sequence[Charge], *, now_us: int = 0) -> Decision:
         """Say what `reserve` would answer now, changing nothing."""
-        decision: Decision = self._follow(protocol.peek(charges, now_us=now_us))
+        decision: Decision = self._driver.follow(reserving.peek(charges, now_us=now_us))
         return decision
 
     def at_most(
@@ -118,52 +139,18 @@ class Limiter:
         now_us: int = 0,
     ) -> Decision:
         """Take as many units of a rate limit as fit; ``decision.granted`` says how many."""
-        course = protocol.at_most(
+        course = reserving.at_most(
             charge, reservation_id or mint_id(), ttl_us=ttl_us, now_us=now_us, orphaned=self._orphaned
         )
-        decision: Decision = self._follow(course)
+        decision: Decision = self._driver.follow(course)
         return decision
-
-    def _follow(self, course: Course) -> Any:
-        try:
-            steps = next(course)
-            while True:
-                steps = course.send([self._perform(step) for step in steps])
-        except StopIteration as end:
-            return end.value
-
-    def _perform(self, step: Step) -> Any:
-        try:
-            if isinstance(step, Calling):
-                return self._call(step)
-            reply = self._call(Calling(scripts.RESERVE, *wire.pack_reserve([step.ask], step.now_us)))
-            return wire.read_reserve(reply, [step.ask])[0]
-        except FAILURES as error:
-            return translate(error, "decide")
-
-    def _call(self, call: Calling) -> bytes:
-        try:
-            return self._call_once(call)
-        except FAILURES as error:
-            if not may_have_lost_a_reply(error):
-                raise
-        return self._call_once(call)
-
-    def _call_once(self, call: Calling) -> bytes:
-        tail = (len(call.keys), *call.keys, call.argument)
-        try:
-            reply = self._client.execute_command("EVALSHA", call.script.sha, *tail, **_RAW)  # type: ignore[no-untyped-call]
-        except NoScriptError:
-            reply = self._client.execute_command("EVAL", call.script.source, *tail, **_RAW)  # type: ignore[no-untyped-call]
-        assert isinstance(reply, bytes)
-        return reply
 
 
 class AsyncLimiter:
     """Decides charges for one event loop; methods and arguments are `Limiter`'s."""
 
     def __init__(self, client: redis.asyncio.Redis, *, orphaned: Orphaned = _ignore) -> None:
-        self._client = client
+        self._driver = AsyncDriver(client)
         self._orphaned = orphaned
 
     async def reserve(
@@ -176,7 +163,7 @@ class AsyncLimiter:
         now_us: int = 0,
     ) -> Decision:
         """Take all charges, or none; see `Limiter.reserve`."""
-        course = protocol.reserve(
+        course = reserving.reserve(
             charges,
             reservation_id or mint_id(),
             max_wait_us=max_wait_us,
@@ -184,7 +171,7 @@ class AsyncLimiter:
             now_us=now_us,
             orphaned=self._orphaned,
         )
-        decision: Decision = await self._follow(course)
+        decision: Decision = await self._driver.follow(course)
         return decision
 
     async def settle(self, reservation: Reservation, deltas: Sequence[int] = (), *, now_us: int = 0) -> bool:
@@ -195,17 +182,37 @@ class AsyncLimiter:
         self, settlements: Sequence[tuple[Reservation, Sequence[int]]], *, now_us: int = 0
     ) -> list[bool]:
         """Settle many reservations in as few calls as their tags allow."""
-        applied: list[bool] = await self._follow(protocol.settle(settlements, now_us=now_us))
+        applied: list[bool] = await self._driver.follow(settling.settle(settlements, now_us=now_us))
         return applied
 
-    async def cancel(self, reservation_id: str, charges: Sequence[Charge], *, now_us: int = 0) -> bool:
+    async def cancel(
+        self, reservation_id: str, charges: Sequence[Charge], *, reserved_at_us: int = 0, now_us: int = 0
+    ) -> bool:
         """Give everything back; see `Limiter.cancel`."""
-        applied: bool = await self._follow(protocol.cancel(reservation_id, charges, now_us=now_us))
+        course = settling.cancel(reservation_id, charges, reserved_at_us=reserved_at_us, now_us=now_us)
+        applied: bool = await self._driver.follow(course)
         return applied
+
+    async def renew(
+        self,
+        reservations: Sequence[Reservation],
+        *,
+        ttl_us: int = RECORD_LIFETIME_US,
+        now_us: int = 0,
+    ) -> list[bool]:
+        """Keep the slots and records of calls that still run; due at a third of the shortest lease.
+
+        Returns:
+            For each whether it kept its slots; False when a lease had ended before.
+        """
+        kept: list[bool] = await self._driver.follow(
+            settling.renew(reservations, ttl_us=ttl_us, now_us=now_us)
+        )
+        return kept
 
     async def peek(self, charges: Sequence[Charge], *, now_us: int = 0) -> Decision:
         """Say what `reserve` would answer now, changing nothing."""
-        decision: Decision = await self._follow(protocol.peek(charges, now_us=now_us))
+        decision: Decision = await self._driver.follow(reserving.peek(charges, now_us=now_us))
         return decision
 
     async def at_most(
@@ -217,46 +224,8 @@ class AsyncLimiter:
         now_us: int = 0,
     ) -> Decision:
         """Take as many units of a rate limit as fit; ``decision.granted`` says how many."""
-        course = protocol.at_most(
+        course = reserving.at_most(
             charge, reservation_id or mint_id(), ttl_us=ttl_us, now_us=now_us, orphaned=self._orphaned
         )
-        decision: Decision = await self._follow(course)
+        decision: Decision = await self._driver.follow(course)
         return decision
-
-    async def _follow(self, course: Course) -> Any:
-        try:
-            steps = next(course)
-            while True:
-                if len(steps) == 1:
-                    results = [await self._perform(steps[0])]
-                else:
-                    results = await asyncio.gather(*map(self._perform, steps))
-                steps = course.send(results)
-        except StopIteration as end:
-            return end.value
-
-    async def _perform(self, step: Step) -> Any:
-        try:
-            if isinstance(step, Calling):
-                return await self._call(step)
-            reply = await self._call(Calling(scripts.RESERVE, *wire.pack_reserve([step.ask], step.now_us)))
-            return wire.read_reserve(reply, [step.ask])[0]
-        except FAILURES as error:
-            return translate(error, "decide")
-
-    async def _call(self, call: Calling) -> bytes:
-        try:
-            return await self._call_once(call)
-        except FAILURES as error:
-            if not may_have_lost_a_reply(error):
-                raise
-        return await self._call_once(call)
-
-    async def _call_once(self, call: Calling) -> bytes:
-        tail = (len(call.keys), *call.keys, call.argument)
-        try:
-            reply = await self._client.execute_command("EVALSHA", call.script.sha, *tail, **_RAW)  # type: ignore[no-untyped-call]
-        except NoScriptError:
-            reply = await self._client.execute_command("EVAL", call.script.source, *tail, **_RAW)  # type: ignore[no-untyped-call]
-        assert isinstance(reply, bytes)
-        return reply

@@ -25,7 +25,7 @@ class Script:
     sha: str
 
 
-_SHARED = ("numbers", "records", "rate", "kinds")
+_SHARED = ("numbers", "records", "rate", "slots", "window", "kinds")
 
 
 def _assemble(name: str, flags: str = "") -> Script:
@@ -40,3 +40,5 @@ RESERVE = _assemble("reserve")
 PEEK = _assemble("peek", " flags=no-writes")
 AT_MOST = _assemble("at_most")
 SETTLE = _assemble("settle", " flags=allow-oom")
+RENEW = _assemble("renew", " flags=allow-oom")
+COMMIT = _assemble("commit", " flags=allow-oom")

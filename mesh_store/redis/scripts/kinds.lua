@@ -1,3 +1,3 @@
 -- The kinds of limits by their number on the wire.
 
-local KINDS = {rate}
+local KINDS = {rate, slots, window}

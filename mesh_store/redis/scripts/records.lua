@@ -5,7 +5,7 @@
 --   "done"                                    settled or cancelled; refuses a late reserve for 60 s
 -- shape is a checksum of the charges: an id used again for other charges is refused.
 
-local ADMITTED, DENIED, DONE, REUSED = 1, 0, 2, 3
+local DENIED, ADMITTED, DONE, REUSED, ROLLED = 0, 1, 2, 3, 4
 local TOMBSTONE_MS = '60000'
 
 -- An id becomes a member and a field, so its alphabet is narrow.

@@ -9,7 +9,7 @@
 --                      {limit index, a, b, limit index, a, b, ...}}
 -- Returns  msgpack {now, answer, ...}; an answer is {status, wait, expires, what each kind tells ...}
 --            status   1 admitted (after sleeping wait us), 0 denied, 2 cancelled before,
---                     3 the id was used for other charges
+--                     3 the id was used for other charges, 4 a calendar window is not the current one
 -- A denial changes nothing. Everything is checked and read before the first write.
 -- O(requests + charges), a few microseconds each.
 
@@ -54,6 +54,7 @@ local function decide(request)
   local charges, longest = request[6], 0
   for i = 1, #charges, 3 do
     local limit = limits[charges[i]]
+    if limit.rolled then return {ROLLED, 0, 0} end
     local wait = KINDS[limit[1]].wait(limit, charges[i + 1], charges[i + 2])
     if wait > longest then longest = wait end
   end

@@ -1,0 +1,109 @@
+"""Drivers perform the steps of a course over a client, one for threads, one for an event loop.
+
+A reply that was lost is asked for once more under the same reservation id, on another connection
+(the client drops the broken one): whatever the first attempt did, the second answers the same. No
+exception of the client gets past a driver; a course is sent a `MeshError` instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.client import NEVER_DECODE
+from redis.exceptions import NoScriptError
+
+from mesh_store.redis import scripts, wire
+from mesh_store.redis.failures import FAILURES, may_have_lost_a_reply, translate
+from mesh_store.redis.steps import Calling, Course, Step
+
+#: Replies are msgpack whatever the client decodes for others.
+_RAW: dict[str, Any] = {NEVER_DECODE: []}
+
+
+class Driver:
+    """Performs steps for threads."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+
+    def follow(self, course: Course) -> Any:
+        """Run a course to its end and return its result."""
+        try:
+            steps = next(course)
+            while True:
+                steps = course.send([self._perform(step) for step in steps])
+        except StopIteration as end:
+            return end.value
+
+    def _perform(self, step: Step) -> Any:
+        try:
+            if isinstance(step, Calling):
+                return self._call(step)
+            reply = self._call(Calling(scripts.RESERVE, *wire.pack_reserve([step.ask], step.now_us)))
+            return wire.read_reserve(reply, [step.ask])[0]
+        except FAILURES as error:
+            return translate(error)
+
+    def _call(self, call: Calling) -> bytes:
+        try:
+            return self._call_once(call)
+        except FAILURES as error:
+            if not may_have_lost_a_reply(error):
+                raise
+        return self._call_once(call)
+
+    def _call_once(self, call: Calling) -> bytes:
+        tail = (len(call.keys), *call.keys, call.argument)
+        run: Any = self._client.execute_command
+        try:
+            return wire.raw(run("EVALSHA", call.script.sha, *tail, **_RAW))
+        except NoScriptError:
+            return wire.raw(run("EVAL", call.script.source, *tail, **_RAW))
+
+
+class AsyncDriver:
+    """Performs steps for one event loop."""
+
+    def __init__(self, client: redis.asyncio.Redis) -> None:
+        self._client = client
+
+    async def follow(self, course: Course) -> Any:
+        """Run a course to its end and return its result."""
+        try:
+            steps = next(course)
+            while True:
+                if len(steps) == 1:
+                    results = [await self._perform(steps[0])]
+                else:
+                    results = await asyncio.gather(*map(self._perform, steps))
+                steps = course.send(results)
+        except StopIteration as end:
+            return end.value
+
+    async def _perform(self, step: Step) -> Any:
+        try:
+            if isinstance(step, Calling):
+                return await self._call(step)
+            reply = await self._call(Calling(scripts.RESERVE, *wire.pack_reserve([step.ask], step.now_us)))
+            return wire.read_reserve(reply, [step.ask])[0]
+        except FAILURES as error:
+            return translate(error)
+
+    async def _call(self, call: Calling) -> bytes:
+        try:
+            return await self._call_once(call)
+        except FAILURES as error:
+            if not may_have_lost_a_reply(error):
+                raise
+        return await self._call_once(call)
+
+    async def _call_once(self, call: Calling) -> bytes:
+        tail = (len(call.keys), *call.keys, call.argument)
+        run: Any = self._client.execute_command
+        try:
+            return wire.raw(await run("EVALSHA", call.script.sha, *tail, **_RAW))
+        except NoScriptError:
+            return wire.raw(await run("EVAL", call.script.source, *tail, **_RAW))

@@ -1,0 +1,107 @@
+"""The courses after a decision: settle, cancel, renew, and the ledger's word on budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mesh_store.model.gcra import check_units
+from mesh_store.model.limits import MAX_EXACT, MAX_PICO, Charge, Reservation
+from mesh_store.redis import scripts, wire
+from mesh_store.redis.steps import MAX_REQUESTS, Calling, Course, Step, batched, raise_first, reused, wall_us
+from mesh_store.redis.wire import REUSED, Adjustment, Ask
+
+
+def settle(settlements: Sequence[tuple[Reservation, Sequence[int]]], *, now_us: int) -> Course:
+    """True reservations up; returns for each whether it was open."""
+    adjustments = []
+    for reservation, given in settlements:
+        charges = reservation.charges
+        deltas = _deltas(charges, given)
+        asks = wire.split(charges, reservation.id, reservation.reserved_at_us)
+        adjustments.append([Adjustment(ask, [deltas[at] for at in ask.positions]) for ask in asks])
+    return (yield from _apply(adjustments, now_us))
+
+
+def cancel(reservation_id: str, charges: Sequence[Charge], *, reserved_at_us: int, now_us: int) -> Course:
+    """Give everything back; an id nobody knows yet is refused when it comes late."""
+    check_units("reserved_at_us", reserved_at_us)
+    unsure = reserved_at_us == 0
+    asks = wire.split(charges, reservation_id, reserved_at_us or wall_us(now_us))
+    parts = [Adjustment(ask, _all_back(ask), cancel=True, before=unsure) for ask in asks]
+    [applied] = yield from _apply([parts], now_us)
+    return applied
+
+
+def cancelling(ask: Ask, now_us: int) -> Step:
+    """Return the step that gives one tag's charges back."""
+    part = Adjustment(ask, _all_back(ask), cancel=True)
+    return Calling(scripts.SETTLE, *wire.pack_settle([part], now_us))
+
+
+def renew(reservations: Sequence[Reservation], *, ttl_us: int, now_us: int) -> Course:
+    """Keep slots and records of calls that still run; returns for each whether it kept its slots."""
+    check_units("now_us", now_us)
+    lifetime_ms = -(-check_units("ttl_us", ttl_us) // 1000)
+    owned = [
+        (owner, ask)
+        for owner, held in enumerate(reservations)
+        for ask in wire.split(held.charges, held.id, held.reserved_at_us, lifetime_ms)
+    ]
+    batches = batched([ask for _, ask in owned])
+    packed = [wire.pack_renew([owned[i][1] for i in batch], now_us) for batch in batches]
+    replies = yield [Calling(scripts.RENEW, *one) for one in packed]
+    raise_first(replies, "renew")
+    kept = [True] * len(reservations)
+    for batch, reply in zip(batches, replies, strict=True):
+        for i, outcome in zip(batch, wire.read_outcomes(reply), strict=True):
+            kept[owned[i][0]] &= outcome == 1
+    return kept
+
+
+def commit(
+    charge: Charge, at_us: int, spent_pico: int, version: int, settled: Sequence[str], *, now_us: int
+) -> Course:
+    """Set what the ledger counted in a budget's window; returns whether its version was newer."""
+    check_units("spent_pico", spent_pico, MAX_PICO)
+    check_units("version", version)
+    # An empty list still carries the count; a long one carries it every time, which changes nothing.
+    parts = [settled[i : i + MAX_REQUESTS] for i in range(0, max(1, len(settled)), MAX_REQUESTS)]
+    packed = [wire.pack_commit(charge, at_us, spent_pico, version, part, now_us) for part in parts]
+    replies = yield [Calling(scripts.COMMIT, *one) for one in packed]
+    raise_first(replies, "commit")
+    return any(wire.read_committed(reply) for reply in replies)
+
+
+def _deltas(charges: Sequence[Charge], given: Sequence[int]) -> list[int]:
+    deltas = list(given) or [0] * len(charges)
+    if len(deltas) != len(charges):
+        raise ValueError(f"deltas must be {len(charges)}, one per charge, not {len(deltas)}")
+    for charge, delta in zip(charges, deltas, strict=True):
+        most = MAX_PICO - charge.amount if charge.limit.kind == "window" else MAX_EXACT
+        if type(delta) is not int or not -charge.amount <= delta <= most:
+            raise ValueError(
+                f"delta of {charge.key} must be a whole number from -{charge.amount} to {most}, not {delta!r}"
+            )
+    return deltas
+
+
+def _all_back(ask: Ask) -> list[int]:
+    return [-charge.amount for charge in ask.charges]
+
+
+def _apply(adjustments: list[list[Adjustment]], now_us: int) -> Course:
+    """Send settlements in as few calls as their tags allow."""
+    check_units("now_us", now_us)
+    owned = [(owner, part) for owner, parts in enumerate(adjustments) for part in parts]
+    batches = batched([part.ask for _, part in owned])
+    packed = [wire.pack_settle([owned[i][1] for i in batch], now_us) for batch in batches]
+    replies = yield [Calling(scripts.SETTLE, *one) for one in packed]
+    raise_first(replies, "settle")
+    applied = [False] * len(adjustments)
+    for batch, reply in zip(batches, replies, strict=True):
+        for i, outcome in zip(batch, wire.read_outcomes(reply), strict=True):
+            owner, part = owned[i]
+            if outcome == REUSED:
+                raise reused(part.ask.id)
+            applied[owner] = applied[owner] or outcome == 1
+    return applied
