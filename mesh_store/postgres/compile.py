@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -60,6 +60,12 @@ class PostgresSource:
     async def keys_since(self, keys_revision: int, limit: int) -> KeysDelta:
         """Return keys that changed after ``keys_revision``, about ``limit`` of them, oldest first."""
         return await keys_since(self._database, keys_revision, limit)
+
+    async def trust_secrets(self, digests: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return what lets an entry vouch for the publisher, by digest, as kept when it was minted."""
+        async with _frozen(self._database) as connection:
+            rows = await connection.fetch(statements("keys")["trust_secrets"], list(digests))
+        return {row["digest"]: row["trust"] for row in rows}
 
 
 async def compile_snapshot(database: Database) -> SnapshotDocument:

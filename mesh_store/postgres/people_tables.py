@@ -97,11 +97,16 @@ class KeyRow(Revised, Base):
 
 
 class KeySecretRow(Base):
-    """One secret of a key; several are good at once only while a rotation overlaps."""
+    """One secret of a key; several are good at once only while a rotation overlaps.
+
+    ``trust`` is derived from the key's text when it is minted. It lets the control plane prove to the
+    caller, on first contact, that it is the one who minted the key; it opens nothing.
+    """
 
     __tablename__ = "key_secrets"
     __table_args__ = (
         CheckConstraint("octet_length(digest) = 32", name="digest_length"),
+        CheckConstraint("octet_length(trust) = 32", name="trust_length"),
         CheckConstraint("last_four ~ '^[0-9A-Za-z]{4}$'", name="last_four_form"),
         # At most one secret has no end of its own; the others are being rotated out.
         Index("uq_key_secrets_current", "key_id", unique=True, postgresql_where=text("expires_at IS NULL")),
@@ -110,6 +115,7 @@ class KeySecretRow(Base):
 
     digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     key_id: Mapped[str] = mapped_column(ForeignKey("keys.id", ondelete="RESTRICT"))
+    trust: Mapped[bytes | None] = mapped_column(LargeBinary)
     last_four: Mapped[str]
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[Timestamp | None]

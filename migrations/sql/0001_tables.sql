@@ -139,11 +139,13 @@ CREATE INDEX ix_keys_team_id_user_id ON keys (team_id, user_id)
 CREATE TABLE key_secrets (
   digest BYTEA NOT NULL,
   key_id TEXT NOT NULL,
+  trust BYTEA,
   last_four TEXT NOT NULL,
   created_at TIMESTAMP WITH TIME ZONE DEFAULT now() NOT NULL,
   expires_at TIMESTAMP WITH TIME ZONE,
   CONSTRAINT pk_key_secrets PRIMARY KEY (digest),
   CONSTRAINT ck_key_secrets_digest_length CHECK (octet_length(digest) = 32),
+  CONSTRAINT ck_key_secrets_trust_length CHECK (octet_length(trust) = 32),
   CONSTRAINT ck_key_secrets_last_four_form CHECK (last_four ~ '^[0-9A-Za-z]{4}$'),
   CONSTRAINT fk_key_secrets_key_id_keys FOREIGN KEY(key_id) REFERENCES keys (id) ON DELETE RESTRICT
 )

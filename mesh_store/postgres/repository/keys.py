@@ -13,6 +13,7 @@ from mesh_store.model.entities import KeyEntity, KeySpec, LimitSpec, Page, check
 from mesh_store.model.errors import Conflict, Rejected
 from mesh_store.model.keys import MintedKey, mint
 from mesh_store.model.limit_text import parse_period_us
+from mesh_store.model.signing import trust_secret
 from mesh_store.postgres.people_tables import KeyRow, KeySecretRow, MemberRow
 from mesh_store.postgres.repository import named
 from mesh_store.postgres.repository.effects import revoke_keys
@@ -191,7 +192,12 @@ def key_row(minted: MintedKey, spec: KeySpec, team_id: str, user_id: str | None)
 
 def secret_row(minted: MintedKey) -> KeySecretRow:
     """Return the row of a new secret: its digest, never its text."""
-    return KeySecretRow(digest=minted.digest, key_id=minted.id, last_four=minted.last_four)
+    return KeySecretRow(
+        digest=minted.digest,
+        key_id=minted.id,
+        trust=trust_secret(minted.text),
+        last_four=minted.last_four,
+    )
 
 
 async def owner_ids(session: AsyncSession, team: str, user: str | None) -> tuple[str, str | None]:

@@ -14,3 +14,7 @@ WHERE k.keys_revision > $1
     FROM (SELECT keys_revision FROM keys WHERE keys_revision > $1 ORDER BY keys_revision LIMIT $2) page
   )
 ORDER BY k.keys_revision, k.id, s.created_at, s.digest
+
+-- name: trust_secrets
+-- Inputs: $1 digests. Outputs: digest and trust of those that have one. Complexity: one look-up each.
+SELECT digest, trust FROM key_secrets WHERE digest = ANY($1::bytea[]) AND trust IS NOT NULL

@@ -1,0 +1,108 @@
+"""Real engines for the store's tests: one pair a session, one copied database a test."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy.engine import make_url
+
+from mesh_store.embedded import Engines, attach
+from mesh_store.model.keys import MintedKey
+from mesh_store.postgres import Database
+from mesh_store.postgres.repository import Repository
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """Postgres and Valkey of this session's own."""
+    with attach(tmp_path_factory.mktemp("engines"), linger=0.1) as engines:
+        yield engines
+
+
+def url_of(engines: Engines, name: str) -> str:
+    return make_url(engines.database_url).set(database=name).render_as_string(hide_password=False)
+
+
+async def administer(engines: Engines, statement: str) -> None:
+    connection = await asyncpg.connect(engines.dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def empty_url(engines: Engines) -> AsyncIterator[str]:
+    """The URL of a database with nothing in it."""
+    name = f"empty{next(_numbers)}"
+    await administer(engines, f"CREATE DATABASE {name}")
+    yield url_of(engines, name)
+    await administer(engines, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def template(engines: Engines) -> str:
+    """A migrated database that tests copy, which is far cheaper than migrating."""
+
+    async def make() -> None:
+        await administer(engines, "CREATE DATABASE template_mesh")
+        async with Database(url_of(engines, "template_mesh")) as database:
+            await database.migrate()
+
+    asyncio.run(make())
+    return "template_mesh"
+
+
+@pytest.fixture
+async def url(engines: Engines, template: str) -> AsyncIterator[str]:
+    """The URL of a migrated database of this test's own."""
+    name = f"test{next(_numbers)}"
+    await administer(engines, f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield url_of(engines, name)
+    await administer(engines, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def database(url: str) -> AsyncIterator[Database]:
+    async with Database(url) as database:
+        yield database
+
+
+@pytest.fixture
+def repo(database: Database) -> Repository:
+    return Repository(database, actor="ops@example.com")
+
+
+@pytest.fixture
+async def sql(database: Database) -> AsyncIterator[Callable[..., Awaitable[list[Any]]]]:
+    """Run a statement as somebody with psql would: past the repository, with the database's rules."""
+    connection = await asyncpg.connect(database.url.set(drivername="postgresql").render_as_string(False))
+
+    async def run(statement: str, *arguments: Any) -> list[Any]:
+        return [tuple(row) for row in await connection.fetch(statement, *arguments)]
+
+    yield run
+    await connection.close()
+
+
+@pytest.fixture
+async def research(repo: Repository) -> MintedKey:
+    """A team with a member, a provider, an alias of two targets, and the member's key."""
+    await repo.create_team(name="research")
+    await repo.create_user(name="ada@example.com")
+    await repo.add_member(team="research", user="ada@example.com")
+    await repo.create_provider(name="openai", kind="openai", secret="env:OPENAI_API_KEY")
+    targets = [
+        {"provider": "openai", "model": "gpt-5-mini"},
+        {"provider": "openai", "model": "gpt-5", "tier": 2},
+    ]
+    await repo.create_alias(name="fast", targets=targets)
+    _, minted = await repo.create_key(team="research", user="ada@example.com")
+    return minted
