@@ -6,6 +6,7 @@ seconds and 175 MiB, and nobody should pay for it by importing this package.
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mesh_plugins.hosts.litellm.installation import install, uninstall
@@ -41,10 +42,6 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "MeshLogger":
-        from mesh_plugins.hosts.litellm import logger as home
-    elif name in __all__:
-        from mesh_plugins.hosts.litellm import errors as home  # type: ignore[no-redef]
-    else:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(home, name)
+    return getattr(import_module(f"{__name__}.{'logger' if name == 'MeshLogger' else 'errors'}"), name)

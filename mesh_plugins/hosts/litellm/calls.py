@@ -27,7 +27,8 @@ def governed_call(
         door: which of litellm's functions was called.
         original: that function as it was before `install`.
         alias: the alias it named.
-        args, kwargs: what it was called with.
+        args: what it was called with.
+        kwargs: what it was called with, by name.
 
     Returns:
         Whatever ``original`` returns for a model that is called by its own name.

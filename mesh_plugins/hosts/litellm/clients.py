@@ -30,7 +30,12 @@ _making = threading.Lock()
 
 def openai_client(base_url: str, key: str, query: Mapping[str, str], *, is_async: bool) -> Any:
     """Return a client of OpenAI's SDK for one destination and credential."""
-    options = {"base_url": base_url, "api_key": key, "default_query": dict(query), "max_retries": 0}
+    options: dict[str, Any] = {
+        "base_url": base_url,
+        "api_key": key,
+        "default_query": dict(query),
+        "max_retries": 0,
+    }
     bound = hashlib.sha256(repr((base_url, key, sorted(query.items()))).encode()).hexdigest()
     if is_async:
         return _kept(f"aopenai-{bound}", lambda: openai.AsyncOpenAI(**options, http_client=_async_session()))

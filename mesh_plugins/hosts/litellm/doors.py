@@ -16,11 +16,11 @@ from mesh_store.model.snapshot import Operation
 PREFIX = "mesh/"
 
 _CHAT = """
-    audio cache_control_injection_points context_management frequency_penalty function_call functions logit_bias
-    logprobs max_completion_tokens max_tokens messages modalities n parallel_tool_calls prediction
-    presence_penalty prompt_cache_key prompt_cache_retention reasoning_effort response_format safety_identifier
-    seed service_tier stop store stream_options temperature thinking tool_choice tools top_logprobs top_p user
-    verbosity web_search_options
+    audio cache_control_injection_points context_management frequency_penalty function_call functions
+    logit_bias logprobs max_completion_tokens max_tokens messages modalities n parallel_tool_calls prediction
+    presence_penalty prompt_cache_key prompt_cache_retention reasoning_effort response_format
+    safety_identifier seed service_tier stop store stream_options temperature thinking tool_choice tools
+    top_logprobs top_p user verbosity web_search_options
 """
 #: What vendors add to OpenAI's parameters; all of it ends up in the body and none of it names a place.
 _VENDORS = """
@@ -66,19 +66,20 @@ class Door:
         return model[len(PREFIX) :]
 
 
-def _names(*lists: str) -> frozenset[str]:
+def names(*lists: str) -> frozenset[str]:
+    """Return the words of the lists."""
     return frozenset(" ".join(lists).split())
 
 
-_chat = _names(_CHAT, _VENDORS)
-_text = _names("prompt best_of echo suffix", _CHAT, _VENDORS) - {"messages"}
-_embedding = _names("input dimensions encoding_format user input_type task_type")
-_responses = _names(
+_chat = names(_CHAT, _VENDORS)
+_text = names("prompt best_of echo suffix", _CHAT, _VENDORS) - {"messages"}
+_embedding = names("input dimensions encoding_format user input_type task_type")
+_responses = names(
     """background include input instructions max_output_tokens max_tool_calls metadata parallel_tool_calls
-    previous_response_id prompt prompt_cache_key prompt_cache_retention reasoning safety_identifier service_tier
-    store temperature text text_format tool_choice tools top_logprobs top_p truncation user"""
+    previous_response_id prompt prompt_cache_key prompt_cache_retention reasoning safety_identifier
+    service_tier store temperature text text_format tool_choice tools top_logprobs top_p truncation user"""
 )
-_messages = _names(
+_messages = names(
     """cache_control container context_management max_tokens mcp_servers messages metadata output_config
     output_format reasoning_effort service_tier stop_sequences system temperature thinking tool_choice tools
     top_k top_p"""
@@ -99,7 +100,9 @@ DOORS: tuple[Door, ...] = (
         metadata="litellm_metadata",
         asynchronous_twin="aresponses",
     ),
-    Door("aresponses", "responses", ("input", "model"), _responses, is_async=True, metadata="litellm_metadata"),
+    Door(
+        "aresponses", "responses", ("input", "model"), _responses, is_async=True, metadata="litellm_metadata"
+    ),
     Door(
         "anthropic_messages",
         "chat",

@@ -25,7 +25,8 @@ from typing import Any
 import httpx
 import litellm
 import openai
-from litellm.exceptions import GuardrailRaisedException
+from litellm.exceptions import BudgetExceededError, RateLimitError, ServiceUnavailableError
+from litellm.exceptions import GuardrailRaisedException as Refusal
 
 from mesh_store.model.errors import (
     AccessDenied,
@@ -43,37 +44,35 @@ from mesh_store.model.errors import (
 _PICO_PER_USD = 10**12
 
 
-class LiteLLMInvalidKey(InvalidKey, litellm.AuthenticationError, GuardrailRaisedException):  # type: ignore[misc]
+class LiteLLMInvalidKey(InvalidKey, litellm.AuthenticationError, Refusal):  # type: ignore[misc]
     """The caller's key is not accepted."""
 
 
-class LiteLLMAccessDenied(AccessDenied, litellm.PermissionDeniedError, GuardrailRaisedException):  # type: ignore[misc]
+class LiteLLMAccessDenied(AccessDenied, litellm.PermissionDeniedError, Refusal):  # type: ignore[misc]
     """The key's team may not use this alias."""
 
 
-class LiteLLMUnknownAlias(UnknownAlias, litellm.NotFoundError, GuardrailRaisedException):  # type: ignore[misc]
+class LiteLLMUnknownAlias(UnknownAlias, litellm.NotFoundError, Refusal):  # type: ignore[misc]
     """No alias of that name exists."""
 
 
-class LiteLLMQuotaExceeded(QuotaExceeded, litellm.RateLimitError, GuardrailRaisedException):  # type: ignore[misc]
+class LiteLLMQuotaExceeded(QuotaExceeded, RateLimitError, Refusal):  # type: ignore[misc]
     """A limit has no room; ``retry_after`` says when it will, and so does the response's header."""
 
 
-class LiteLLMBudgetExceeded(  # type: ignore[misc]
-    BudgetExceeded, litellm.RateLimitError, litellm.BudgetExceededError, GuardrailRaisedException
-):
+class LiteLLMBudgetExceeded(BudgetExceeded, RateLimitError, BudgetExceededError, Refusal):  # type: ignore[misc]
     """A budget has no room; ``current_cost`` and ``max_budget`` are in USD, as litellm's are."""
 
 
-class LiteLLMConfigUnavailable(ConfigUnavailable, litellm.ServiceUnavailableError, GuardrailRaisedException):  # type: ignore[misc]
+class LiteLLMConfigUnavailable(ConfigUnavailable, ServiceUnavailableError, Refusal):  # type: ignore[misc]
     """No configuration could be had."""
 
 
-class LiteLLMQuotaUnavailable(QuotaUnavailable, litellm.ServiceUnavailableError, GuardrailRaisedException):  # type: ignore[misc]
+class LiteLLMQuotaUnavailable(QuotaUnavailable, ServiceUnavailableError, Refusal):  # type: ignore[misc]
     """A limit could not be checked, and its policy is closed."""
 
 
-class LiteLLMConfigError(ConfigError, litellm.BadRequestError, GuardrailRaisedException):  # type: ignore[misc]
+class LiteLLMConfigError(ConfigError, litellm.BadRequestError, Refusal):  # type: ignore[misc]
     """The call or the stored configuration is wrong; the message says what to change."""
 
 
@@ -152,7 +151,10 @@ def _headers(error: MeshError) -> dict[str, str]:
     if seconds is None:
         return {}
     # RFC 9110 knows whole seconds; the millisecond header is what OpenAI's own client reads first.
-    return {"retry-after": str(max(1, -int(-seconds // 1))), "retry-after-ms": str(max(1, round(seconds * 1000)))}
+    return {
+        "retry-after": str(max(1, -int(-seconds // 1))),
+        "retry-after-ms": str(max(1, round(seconds * 1000))),
+    }
 
 
 def _budget(error: BudgetExceeded) -> tuple[float, float]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import httpx
 import litellm
 import openai
+from litellm.exceptions import MidStreamFallbackError
 
 from mesh_plugins.core.call import ProviderCall
 from mesh_store.model.errors import ProviderError
@@ -63,7 +65,9 @@ def _joined(call: ProviderCall, error: Exception) -> ProviderError:
         kind=kind,
         retry_after=_retry_after(error),
     )
-    joined: Any = _joined_class(type(error)).__new__(_joined_class(type(error)), *error.args)
+    host: Any = type(error)
+    kind_of_both: Any = _joined_class(host)
+    joined = kind_of_both.__new__(kind_of_both, *error.args)
     # litellm's own model and body go over ours: its callers know them.
     joined.__dict__ |= ours.__dict__ | error.__dict__
     joined.__traceback__, joined.__cause__ = error.__traceback__, error.__cause__
@@ -71,28 +75,41 @@ def _joined(call: ProviderCall, error: Exception) -> ProviderError:
 
 
 @cache
-def _joined_class(host: type[Exception]) -> type[ProviderError]:
+def _joined_class(host: Any) -> type[ProviderError]:
     """Return the class that is ``host`` and ours, named like ``host`` because logs show names."""
     return type(host.__name__, (ProviderError, host), {"__module__": __name__, "__doc__": host.__doc__})
 
 
 def _classified(error: Exception) -> tuple[str, int]:
-    status = getattr(error, "status_code", None)
+    """Say how an attempt failed; litellm's class alone misleads.
+
+    A refused connection is its InternalServerError, an Anthropic redirect its APIConnectionError, and
+    whatever ends a stream in the middle its MidStreamFallbackError; the exception beneath knows.
+    """
+    if isinstance(error, MidStreamFallbackError) and isinstance(error.original_exception, Exception):
+        kind, status = _classified(error.original_exception)
+        return ("incomplete" if kind == "connect" else kind), status
     if isinstance(error, openai.APITimeoutError):
         return "timeout", 504
-    if isinstance(error, openai.APIConnectionError) or _never_connected(error):
+    for cause in _chain(error):
+        if isinstance(cause, httpx.HTTPStatusError):
+            return "status", cause.response.status_code
+        if isinstance(cause, httpx.TransportError) or type(cause) is openai.APIConnectionError:
+            return "connect", 502
+    if isinstance(error, openai.APIConnectionError):
         return "connect", 502
-    return ("status", status) if isinstance(status, int) else ("protocol", 502)
+    told = getattr(error, "status_code", None)
+    return ("status", told) if isinstance(told, int) else ("protocol", 502)
 
 
-def _never_connected(error: BaseException | None) -> bool:
-    """Tell whether a refused connection lies beneath: litellm calls it an InternalServerError."""
-    seen = 0
-    while error is not None and seen < 10:
-        if isinstance(error, openai.APIConnectionError | httpx.ConnectError):
-            return True
-        error, seen = error.__cause__ or error.__context__, seen + 1
-    return False
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and what lies beneath it, outermost first, ten at most."""
+    beneath: BaseException | None = error
+    for _ in range(10):
+        if beneath is None:
+            return
+        yield beneath
+        beneath = beneath.__cause__ or beneath.__context__
 
 
 def _retry_after(error: Exception) -> float | None:

@@ -16,34 +16,36 @@ from typing import Any
 import litellm
 from litellm.types.utils import all_litellm_params
 
-from mesh_plugins.hosts.litellm.doors import Door
+from mesh_plugins.hosts.litellm.doors import Door, names
 from mesh_store.model.errors import ConfigError
 
 _log = logging.getLogger("mesh_plugins.litellm")
 
 #: Read by litellm inside this process only: callbacks, caches, mocks, how to treat parameters.
-LOCAL = frozenset(
+LOCAL = names(
     """
     additional_drop_params allowed_openai_params assistant_continue_message cache caching caching_groups
-    disable_add_transform_inline_image_block drop_params enable_json_schema_validation ensure_alternating_roles
-    guardrails id litellm_call_id litellm_disabled_callbacks litellm_logging_obj litellm_metadata
-    litellm_parent_otel_span litellm_session_id litellm_trace_id logger_fn merge_reasoning_content_in_choices
-    metadata mock_delay mock_response mock_timeout mock_tool_calls model_info no-log proxy_server_request
-    supports_system_message tags ttl turn_off_message_logging user_continue_message verbose
-    """.split()
+    disable_add_transform_inline_image_block drop_params enable_json_schema_validation
+    ensure_alternating_roles guardrails id litellm_call_id litellm_disabled_callbacks litellm_logging_obj
+    litellm_metadata litellm_parent_otel_span litellm_session_id litellm_trace_id logger_fn
+    merge_reasoning_content_in_choices metadata mock_delay mock_response mock_timeout mock_tool_calls
+    model_info no-log proxy_server_request supports_system_message tags ttl turn_off_message_logging
+    user_continue_message verbose
+    """
 )
-#: The caller's, but never used: where, with what credential, by which client, and how often are the alias's.
-OURS = frozenset(
+#: The caller's, but never used: where, with what credential, by which client and how often are the alias's.
+OURS = names(
     """
     api_base api_key api_type api_version azure azure_ad_token azure_ad_token_provider base_url client
     context_window_fallback_dict cooldown_time custom_llm_provider default_headers deployment_id extra_query
     fallbacks headers http_client max_retries model model_list num_retries organization retry_policy
     retry_strategy shared_session ssl_verify stream timeout request_timeout
-    """.split()
+    """
 )
 #: Ignoring these changes what the caller gets, so it is said.
 _SAID = frozenset(
-    "api_base base_url client context_window_fallback_dict custom_llm_provider extra_query fallbacks headers model_list".split()
+    {"api_base", "base_url", "client", "custom_llm_provider", "fallbacks", "headers", "model_list"}
+    | {"context_window_fallback_dict", "extra_query"}
 )
 #: Headers that ask for a feature or carry a trace; none of them can authenticate or redirect.
 _HEADERS = frozenset({"anthropic-beta", "openai-beta", "traceparent", "tracestate", "x-request-id"})
@@ -135,10 +137,10 @@ def _named(
     door: Door, original: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Give positional arguments their names."""
-    names = _positional(original) or door.positional  # litellm's own async functions take *args
-    if len(args) > len(names):
-        raise TypeError(f"{door.name}() takes at most {len(names)} positional arguments, {len(args)} were given")
-    given = dict(zip(names, args, strict=False))
+    known = _positional(original) or door.positional  # litellm's own async functions take *args
+    if len(args) > len(known):
+        raise TypeError(f"{door.name}() takes at most {len(known)} positional arguments, not {len(args)}")
+    given = dict(zip(known, args, strict=False))
     twice = given.keys() & kwargs.keys()
     if twice:
         raise TypeError(f"{door.name}() got multiple values for argument {min(twice)!r}")
@@ -177,14 +179,17 @@ def _harmless(headers: Any) -> dict[str, str]:
 
 def _ignored(name: str, value: Any) -> None:
     if name in _SAID and value:
-        _log.warning("%s is ignored for mesh/ models: the alias decides where a call goes and what it falls back to", name)
+        _log.warning(
+            "%s is ignored for mesh/ models: the alias decides where a call goes and what it falls back to",
+            name,
+        )
 
 
 def _refused(door: Door, unknown: list[str]) -> ConfigError:
-    names = ", ".join(sorted(unknown))
     return ConfigError(
-        f"litellm.{door.name}: {names} cannot be passed to a mesh/ model. Put a vendor's own request parameters "
-        "into extra_body, settings of the target into the alias, or drop them with drop_params=True"
+        f"litellm.{door.name}: {', '.join(sorted(unknown))} cannot be passed to a mesh/ model. Put a "
+        "vendor's own request parameters into extra_body, settings of the target into the alias, or drop "
+        "them with drop_params=True"
     )
 
 

@@ -42,37 +42,72 @@ class Reader(Protocol):
         ...
 
 
-class ChatReader:
-    """Chat completions, text completions and embeddings: OpenAI's shapes."""
+class _Reading:
+    """What the readers share: the reply they fill, and how much of the usage they believe."""
 
     def __init__(self) -> None:
         self.reply = ProviderReply(body=None)
         self.finished = False
+        self._said: Usage | None = None
+
+    def _believe(self, read: Callable[[Any], Usage | None], said: Any) -> None:
+        """Take a report of usage; one that cannot be true spoils all of them."""
+        if said is None or "usage_suspect" in self.reply.flags:
+            return
+        try:
+            self._said = larger(self._said, read(said))
+        except Unbelievable:
+            self._said, self.reply.flags = None, (*self.reply.flags, "usage_suspect")
+
+    def _conclude(self) -> None:
+        """Say what was used so far; before the end a report is only a first word (Anthropic's is)."""
+        usage = self._said
+        if usage is not None and not self.finished:
+            output = max(usage.output_tokens, (self.reply.output_chars + 3) // 4)
+            usage = msgspec.structs.replace(usage, output_tokens=output, estimated=True)
+        self.reply.usage = usage
+
+    def _identify(self, body: Any) -> None:
+        self.reply.response_id = getattr(body, "id", None) or self.reply.response_id
+        self.reply.response_model = getattr(body, "model", None) or self.reply.response_model
+
+    def _from_cache(self, body: Any) -> bool:
+        """Tell whether litellm's cache answered: then nothing was used."""
+        hidden = getattr(body, "_hidden_params", None)
+        cached = isinstance(hidden, Mapping) and hidden.get("cache_hit") is True
+        if cached:
+            self.reply.usage, self.reply.flags = Usage(), ("cache_hit",)
+        return cached
+
+
+class ChatReader(_Reading):
+    """Chat completions, text completions and embeddings: OpenAI's shapes."""
 
     def whole(self, body: Any) -> ProviderReply:
-        """Read a complete reply; one from litellm's cache took nothing."""
-        _identify(self.reply, body)
+        """Read a complete reply."""
+        self._identify(body)
         self.reply.body = body
         for choice in getattr(body, "choices", None) or ():
             self._choice(choice, getattr(choice, "message", None))
         self.finished = True
-        if _from_cache(body):
-            self.reply.usage, self.reply.flags = Usage(), ("cache_hit",)
-        else:
-            _believe(self.reply, openai_usage, getattr(body, "usage", None))
+        if not self._from_cache(body):
+            self._believe(openai_usage, getattr(body, "usage", None))
+            self._conclude()
         return self.reply
 
     def chunk(self, chunk: Any) -> None:
         """Read one chunk."""
-        _identify(self.reply, chunk)
+        self._identify(chunk)
         for choice in getattr(chunk, "choices", None) or ():
             self._choice(choice, getattr(choice, "delta", None))
-        _believe(self.reply, openai_usage, getattr(chunk, "usage", None))
+        self._believe(openai_usage, getattr(chunk, "usage", None))
+        self._conclude()
 
     def held_back(self, chunks: Sequence[Any]) -> None:
         """Read the usage of chunks that litellm keeps from its caller."""
         for chunk in chunks:
-            _believe(self.reply, openai_usage, getattr(chunk, "usage", None))
+            self._believe(openai_usage, getattr(chunk, "usage", None))
+        self._conclude()
 
     def _choice(self, choice: Any, said: Any) -> None:
         self.reply.output_chars += _length(said) + len(getattr(choice, "text", None) or "")
@@ -81,21 +116,16 @@ class ChatReader:
             self.reply.finish_reason, self.finished = str(reason), True
 
 
-class ResponsesReader:
+class ResponsesReader(_Reading):
     """The Responses API: a reply object, or events of which the last one carries it."""
 
     _TERMINAL = frozenset({"response.completed", "response.incomplete", "response.failed"})
-
-    def __init__(self) -> None:
-        self.reply = ProviderReply(body=None)
-        self.finished = False
 
     def whole(self, body: Any) -> ProviderReply:
         """Read a complete reply."""
         self.reply.body = body
         self._end(body)
-        if _from_cache(body):
-            self.reply.usage, self.reply.flags = Usage(), ("cache_hit",)
+        self._from_cache(body)
         return self.reply
 
     def chunk(self, chunk: Any) -> None:
@@ -109,21 +139,21 @@ class ResponsesReader:
 
     def _end(self, body: Any) -> None:
         self.finished = True
-        _identify(self.reply, body)
+        self._identify(body)
         status = getattr(body, "status", None)
         self.reply.finish_reason = str(status) if status else None
-        _believe(self.reply, responses_usage, getattr(body, "usage", None))
+        self._believe(responses_usage, getattr(body, "usage", None))
+        self._conclude()
 
 
-class MessagesReader:
+class MessagesReader(_Reading):
     """Anthropic's Messages through litellm: a mapping, or server-sent events as bytes."""
 
     #: An event longer than this is not one we wait for.
     _MOST_BUFFERED = 4 << 20
 
     def __init__(self) -> None:
-        self.reply = ProviderReply(body=None)
-        self.finished = False
+        super().__init__()
         self._rest = b""
 
     def whole(self, body: Any) -> ProviderReply:
@@ -132,13 +162,13 @@ class MessagesReader:
         if isinstance(body, Mapping):
             self._message(body)
             self.reply.finish_reason = body.get("stop_reason")
+        self._conclude()
         return self.reply
 
     def chunk(self, chunk: Any) -> None:
         """Read a piece of the stream: bytes that may end in the middle of an event, or an event."""
         if isinstance(chunk, Mapping):
-            self._event(chunk)
-            return
+            chunk = b"data:" + msgspec.json.encode(chunk) + b"\n"
         if isinstance(chunk, str):
             chunk = chunk.encode()
         if not isinstance(chunk, bytes):
@@ -153,6 +183,7 @@ class MessagesReader:
                     continue
                 if isinstance(event, dict):
                     self._event(event)
+        self._conclude()
 
     def _event(self, event: Mapping[str, Any]) -> None:
         match event.get("type"):
@@ -164,32 +195,14 @@ class MessagesReader:
                     self.reply.output_chars += len(delta.get(name) or "")
             case "message_delta":
                 self.reply.finish_reason = (event.get("delta") or {}).get("stop_reason")
-                _believe(self.reply, messages_usage, event.get("usage"))
+                self.finished = self.finished or self.reply.finish_reason is not None
+                self._believe(messages_usage, event.get("usage"))
             case "message_stop":
                 self.finished = True
 
     def _message(self, message: Mapping[str, Any]) -> None:
         self.reply.response_id, self.reply.response_model = message.get("id"), message.get("model")
-        _believe(self.reply, messages_usage, message.get("usage"))
-
-
-def _believe(reply: ProviderReply, read: Callable[[Any], Usage | None], said: Any) -> None:
-    if said is None or "usage_suspect" in reply.flags:
-        return
-    try:
-        reply.usage = larger(reply.usage, read(said))
-    except Unbelievable:
-        reply.usage, reply.flags = None, (*reply.flags, "usage_suspect")
-
-
-def _identify(reply: ProviderReply, body: Any) -> None:
-    reply.response_id = getattr(body, "id", None) or reply.response_id
-    reply.response_model = getattr(body, "model", None) or reply.response_model
-
-
-def _from_cache(body: Any) -> bool:
-    hidden = getattr(body, "_hidden_params", None)
-    return isinstance(hidden, Mapping) and hidden.get("cache_hit") is True
+        self._believe(messages_usage, message.get("usage"))
 
 
 def _length(said: Any) -> int:

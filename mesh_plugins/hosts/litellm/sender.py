@@ -70,7 +70,7 @@ class LiteLLMSender:
         native = fetched(self.original(**self._arguments(call)))
         if not self.asked.wants_usage:
             hide_usage(native)
-        return Chunks(native, self._reader(), call)
+        return Chunks(native, self._reader(), call, mocked=self._mocked)
 
     async def astream(self, call: ProviderCall) -> AsyncProviderStream:
         """Like `stream`, on the caller's event loop."""
@@ -78,11 +78,15 @@ class LiteLLMSender:
             native = await afetched(await self.original(**self._arguments(call)))
         if not self.asked.wants_usage:
             hide_usage(native)
-        return AsyncChunks(native, self._reader(), call)
+        return AsyncChunks(native, self._reader(), call, mocked=self._mocked)
 
     def failure(self, call: ProviderCall, error: Exception) -> ProviderError | None:
         """Translate an exception of litellm; None when it is not the provider's doing."""
         return provider_failure(call, error)
+
+    @property
+    def _mocked(self) -> bool:
+        return "mock_response" in self.asked.local
 
     def _reader(self) -> Reader:
         if self.door.name == "anthropic_messages":
@@ -117,7 +121,12 @@ class LiteLLMSender:
         spoken_plainly = self.door.operation == "responses" or self.door.name == "anthropic_messages"
         if kind == "anthropic" or (kind == "openai" and self.door.operation == "responses"):
             return http_client(is_async=is_async)
-        if kind != "openai" or spoken_plainly or call.provider.options.get("azure") or "api_key" not in arguments:
+        if (
+            kind != "openai"
+            or spoken_plainly
+            or call.provider.options.get("azure")
+            or "api_key" not in arguments
+        ):
             return None
         return openai_client(
             arguments["api_base"], arguments["api_key"], call.provider.query, is_async=is_async
@@ -132,7 +141,9 @@ def address(call: ProviderCall) -> dict[str, Any]:
     """
     provider, target = call.provider, call.target
     if target.model.startswith(PREFIX):
-        raise ConfigError(f"target {target.model!r} of provider {provider.name!r} names an alias, not a model")
+        raise ConfigError(
+            f"target {target.model!r} of provider {provider.name!r} names an alias, not a model"
+        )
     if provider.kind == "litellm":
         return _any_vendor(call)
     azure = provider.kind == "openai" and bool(provider.options.get("azure"))

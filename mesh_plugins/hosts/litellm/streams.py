@@ -16,8 +16,8 @@ from mesh_plugins.hosts.litellm.reading import ChatReader, Reader
 class Chunks:
     """Chunks of one litellm stream; see `mesh_plugins.core.ports.ProviderStream`."""
 
-    def __init__(self, native: Any, reader: Reader, call: ProviderCall) -> None:
-        self.native = native
+    def __init__(self, native: Any, reader: Reader, call: ProviderCall, *, mocked: bool = False) -> None:
+        self.native, self._mocked = native, mocked
         self.reply = reader.reply
         self._reader, self._call, self._chunks = reader, call, iter(native)
 
@@ -31,11 +31,11 @@ class Chunks:
             self._ended()
             raise
         self._reader.chunk(chunk)
-        if self._reader.finished and _invented(self.native):
+        if self._reader.finished and not self._mocked and _invented(self.native):
             # Nothing more can come: reading on lets litellm tell the caller's callbacks of its end.
             for _ in self._chunks:
                 pass
-            self._reader.finished = False
+            self._reader.finished, self.reply.finish_reason = False, None
             self._ended()
         return chunk
 
@@ -59,8 +59,8 @@ class Chunks:
 class AsyncChunks:
     """Like `Chunks`, on the caller's event loop."""
 
-    def __init__(self, native: Any, reader: Reader, call: ProviderCall) -> None:
-        self.native = native
+    def __init__(self, native: Any, reader: Reader, call: ProviderCall, *, mocked: bool = False) -> None:
+        self.native, self._mocked = native, mocked
         self.reply = reader.reply
         self._reader, self._call, self._chunks = reader, call, aiter(native)
 
@@ -74,10 +74,10 @@ class AsyncChunks:
             self._ended()
             raise
         self._reader.chunk(chunk)
-        if self._reader.finished and _invented(self.native):
+        if self._reader.finished and not self._mocked and _invented(self.native):
             async for _ in self._chunks:
                 pass
-            self._reader.finished = False
+            self._reader.finished, self.reply.finish_reason = False, None
             self._ended()
         return chunk
 
@@ -140,12 +140,16 @@ def _mapped(native: Any, error: Exception) -> Exception:
 
 
 def _invented(native: Any) -> bool:
-    """Tell whether litellm made up the finish reason of a stream that just ended."""
+    """Tell whether litellm made up the finish reason of a stream that just ended.
+
+    It does for a provider that fell silent, and for replies out of its cache, which are whole.
+    """
     wrapper = _wrapper(native)
     return (
         wrapper is not None
         and wrapper.received_finish_reason is None
         and wrapper.intermittent_finish_reason is None
+        and wrapper.custom_llm_provider != "cached_response"
     )
 
 

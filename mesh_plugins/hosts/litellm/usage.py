@@ -82,9 +82,7 @@ def larger(one: Usage | None, other: Usage | None) -> Usage | None:
     """Merge two reports of one stream: counters only grow, so each field's larger value holds."""
     if one is None or other is None:
         return one or other
-    return Usage(
-        *(max(getattr(one, name), getattr(other, name)) for name in Usage.__struct_fields__[:-1])
-    )
+    return Usage(*(max(getattr(one, name), getattr(other, name)) for name in Usage.__struct_fields__[:-1]))
 
 
 def _usage(
