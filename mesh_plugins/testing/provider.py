@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ssl
 import threading
 import time
 from collections import deque
@@ -53,11 +54,12 @@ class StandInProvider:
         aborted: how many were closed by the client in the middle of an answer.
     """
 
-    def __init__(self, port: int = 0, *, record: bool = True) -> None:
+    def __init__(self, port: int = 0, *, record: bool = True, tls: ssl.SSLContext | None = None) -> None:
         self.requests: deque[Recorded] = deque(maxlen=_KEPT if record else 0)
         self.count = self.connections = self.aborted = 0
         self._open: set[Connection] = set()
         self._port = port
+        self._tls = tls
         self._scripts = Scripts()
         self._router = Router(self._scripts)
         self._changed = threading.Condition()
@@ -72,7 +74,7 @@ class StandInProvider:
     @property
     def origin(self) -> str:
         """Scheme, host and port."""
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     @property
     def base_url(self) -> str:
@@ -132,7 +134,7 @@ class StandInProvider:
     async def serve(self) -> asyncio.Server:
         """Listen on the running event loop."""
         server = await asyncio.get_running_loop().create_server(
-            lambda: Connection(self._answer, self), "127.0.0.1", self._port, backlog=1024
+            lambda: Connection(self._answer, self), "127.0.0.1", self._port, backlog=1024, ssl=self._tls
         )
         self._port = server.sockets[0].getsockname()[1]
         return server

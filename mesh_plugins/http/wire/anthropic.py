@@ -22,19 +22,18 @@ VERSION = "2023-06-01"
 class AnthropicWire:
     """Chat, as messages."""
 
+    def __init__(self) -> None:
+        self._endpoints = base.Endpoints(_endpoint)
+
     def request(self, call: ProviderCall) -> HttpRequest:
         if call.request.operation != "chat":
             raise ConfigError(
                 f"provider {call.provider.name!r} (kind anthropic) has no operation "
                 f"{call.request.operation!r}: point the alias at a provider that has it"
             )
-        return HttpRequest(
-            url=_url(call),
-            headers=_headers(call),
-            body=base.encode(translated(call), call),
-            timeout_s=call.timeout_s,
-            idle_s=base.idle_s(call),
-        )
+        endpoint = self._endpoints.of(call)
+        body = base.encode(translated(call), call)
+        return HttpRequest(endpoint.url, endpoint.headers, body, call.timeout_s, endpoint.idle_s)
 
     def reply(self, call: ProviderCall, body: bytes) -> ProviderReply:
         try:
@@ -60,6 +59,10 @@ class AnthropicWire:
 
     def chunks(self, call: ProviderCall) -> AnthropicChunks:
         return AnthropicChunks(call, show_usage=base.asked_for_usage(call))
+
+
+def _endpoint(call: ProviderCall) -> base.Endpoint:
+    return base.Endpoint(_url(call), _headers(call), base.idle_s(call))
 
 
 def _url(call: ProviderCall) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
@@ -10,12 +12,23 @@ from mesh_plugins.core.call import ProviderCall, ProviderReply
 from mesh_plugins.http.reply import plain
 from mesh_plugins.http.transport import HttpRequest
 from mesh_store.model.errors import ConfigError, ProviderError
+from mesh_store.model.snapshot import Provider
 
 #: The longest silence between two pieces of a stream; a provider's option ``idle_timeout_s`` overrides it.
 IDLE_S = 120.0
+_MOST_ENDPOINTS = 1_024
 
 _decoder = msgspec.json.Decoder()
 _encoder = msgspec.json.Encoder(enc_hook=plain)
+
+
+@dataclass(slots=True, frozen=True)
+class Endpoint:
+    """Where to ask one operation of one provider, and with which headers; nobody changes them."""
+
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    idle_s: float | None
 
 
 class Chunks(Protocol):
@@ -109,6 +122,31 @@ def header(call: ProviderCall, name: str, value: str) -> str:
             "no header may have (a line break at its end?)"
         )
     return value
+
+
+class Endpoints:
+    """Addresses and headers by provider, worked out once for as long as its entry and secret stay.
+
+    Snapshots hand out the same `Provider` until its configuration changes; another one, or another
+    secret, replaces what was kept.
+    """
+
+    def __init__(self, build: Callable[[ProviderCall], Endpoint]) -> None:
+        self._build = build
+        self._kept: dict[tuple[str, str, str, bool], tuple[Provider, Any, Endpoint]] = {}
+
+    def of(self, call: ProviderCall) -> Endpoint:
+        """Return where and how to ask."""
+        provider = call.provider
+        key = (provider.id, call.request.operation, call.target.model, call.stream)
+        kept = self._kept.get(key)
+        if kept is not None and kept[0] is provider and kept[1] == call.secret:
+            return kept[2]
+        if len(self._kept) >= _MOST_ENDPOINTS:
+            self._kept.clear()
+        endpoint = self._build(call)
+        self._kept[key] = provider, call.secret, endpoint
+        return endpoint
 
 
 def idle_s(call: ProviderCall) -> float | None:

@@ -10,7 +10,7 @@ from mesh_plugins.http.reply import Reply
 from mesh_plugins.http.transport import HttpRequest
 from mesh_plugins.http.wire import base
 from mesh_plugins.http.wire.failures import protocol_error, stream_error
-from mesh_plugins.http.wire.openai_stream import OpenAIChunks, ResponsesChunks
+from mesh_plugins.http.wire.openai_stream import OpenAIChunks, ResponsesChunks, message_chars
 from mesh_plugins.http.wire.usage import openai_usage
 from mesh_store.model.errors import ConfigError
 
@@ -28,14 +28,13 @@ _CONTENTS = {"chat": "choices", "text_completion": "choices", "embeddings": "dat
 class OpenAIWire:
     """Chat, text completions, embeddings and responses."""
 
+    def __init__(self) -> None:
+        self._endpoints = base.Endpoints(_endpoint)
+
     def request(self, call: ProviderCall) -> HttpRequest:
-        return HttpRequest(
-            url=_url(call),
-            headers=_headers(call),
-            body=base.encode(_body(call), call),
-            timeout_s=call.timeout_s,
-            idle_s=base.idle_s(call),
-        )
+        endpoint = self._endpoints.of(call)
+        body = base.encode(_body(call), call)
+        return HttpRequest(endpoint.url, endpoint.headers, body, call.timeout_s, endpoint.idle_s)
 
     def reply(self, call: ProviderCall, body: bytes) -> ProviderReply:
         operation = call.request.operation
@@ -52,13 +51,17 @@ class OpenAIWire:
             raise protocol_error(call, f"no {_CONTENTS[operation]!r}", body)
         try:
             return _reply(operation, data, contents)
-        except (AttributeError, TypeError, KeyError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise protocol_error(call, f"not of its format ({error})", body) from None
 
     def chunks(self, call: ProviderCall) -> OpenAIChunks | ResponsesChunks:
         if call.request.operation == "responses":
             return ResponsesChunks(call)
         return OpenAIChunks(call, hide_usage=not base.asked_for_usage(call))
+
+
+def _endpoint(call: ProviderCall) -> base.Endpoint:
+    return base.Endpoint(_url(call), _headers(call), base.idle_s(call))
 
 
 def _url(call: ProviderCall) -> str:
@@ -117,34 +120,19 @@ def _body(call: ProviderCall) -> dict[str, Any]:
 
 def _reply(operation: str, data: dict[str, Any], contents: list[Any]) -> ProviderReply:
     chars = 0
-    finish: str | None = None
-    if operation == "chat":
-        chars = sum(_message_chars(choice.get("message") or {}) for choice in contents)
-        finish = contents[0].get("finish_reason")
-    elif operation == "text_completion":
-        chars = sum(len(choice.get("text") or "") for choice in contents)
-        finish = contents[0].get("finish_reason")
-    elif operation == "responses":
-        chars = sum(_item_chars(item) for item in contents)
+    finish: Any = None
+    if operation == "responses":
         finish = data.get("status")
+        for item in contents:
+            chars += _item_chars(item)
+    elif operation != "embeddings":
+        finish = contents[0].get("finish_reason")
+        for choice in contents:
+            message = choice.get("message")
+            chars += len(choice.get("text") or "") if message is None else message_chars(message)
     usage, flags = openai_usage(data.get("usage"), chars)
-    return ProviderReply(
-        Reply(data),
-        usage,
-        finish_reason=base.text(finish),
-        response_model=base.text(data.get("model")),
-        response_id=base.text(data.get("id")),
-        output_chars=chars,
-        flags=flags,
-    )
-
-
-def _message_chars(message: dict[str, Any]) -> int:
-    chars = len(message.get("content") or "") + len(message.get("reasoning_content") or "")
-    for call in message.get("tool_calls") or ():
-        function = call.get("function") or {}
-        chars += len(function.get("name") or "") + len(function.get("arguments") or "")
-    return chars
+    model, name = base.text(data.get("model")), base.text(data.get("id"))
+    return ProviderReply(Reply(data), usage, base.text(finish), model, name, chars, flags)
 
 
 def _item_chars(item: dict[str, Any]) -> int:

@@ -64,7 +64,8 @@ class OpenAIChunks(_Events):
             reply.response_id, reply.response_model = text(data.get("id")), text(data.get("model"))
         choices = data.get("choices") or ()
         for choice in choices:
-            reply.output_chars += _chars(choice)
+            delta = choice.get("delta")
+            reply.output_chars += len(choice.get("text") or "") if delta is None else message_chars(delta)
             if reason := choice.get("finish_reason"):
                 reply.finish_reason = text(reason)
                 self.complete = True
@@ -101,12 +102,12 @@ class ResponsesChunks(_Events):
             self._believe(response.get("usage"))
 
 
-def _chars(choice: dict[str, Any]) -> int:
-    delta = choice.get("delta")
-    if delta is None:
-        return len(choice.get("text") or "")
-    chars = len(delta.get("content") or "") + len(delta.get("reasoning_content") or "")
-    for call in delta.get("tool_calls") or ():
+def message_chars(message: dict[str, Any]) -> int:
+    """Count the characters of a message or of a delta: text, reasoning and tool calls."""
+    chars = len(message.get("content") or "")
+    if thought := message.get("reasoning_content"):
+        chars += len(thought)
+    for call in message.get("tool_calls") or ():
         function = call.get("function") or {}
         chars += len(function.get("name") or "") + len(function.get("arguments") or "")
     return chars

@@ -25,8 +25,15 @@ def openai_usage(raw: Any, output_chars: int = 0) -> tuple[Usage | None, tuple[s
     if raw is None:
         return None, ()
     try:
-        usage = _openai(raw)
-    except ValueError:
+        if "prompt_tokens" in raw:
+            ins, outs = raw.get("prompt_tokens_details"), raw.get("completion_tokens_details")
+            usage = Usage(_count(raw, "prompt_tokens"), _count(raw, "completion_tokens"))
+        else:
+            ins, outs = raw.get("input_tokens_details"), raw.get("output_tokens_details")
+            usage = Usage(_count(raw, "input_tokens"), _count(raw, "output_tokens"))
+        if ins or outs:
+            usage = _detailed(usage, raw, ins or {}, outs or {})
+    except (AttributeError, TypeError, ValueError):
         return None, SUSPECT
     return _plausible(usage, output_chars)
 
@@ -49,17 +56,13 @@ def anthropic_usage(raw: Any, output_chars: int = 0) -> tuple[Usage | None, tupl
             cache_read_tokens=read,
             cache_write_tokens=write,
         )
-    except ValueError:
+    except (AttributeError, TypeError, ValueError):
         return None, SUSPECT
     return _plausible(usage, output_chars)
 
 
-def _openai(raw: Any) -> Usage:
-    old = isinstance(raw, dict) and "prompt_tokens" in raw
-    sent = _count(raw, "prompt_tokens" if old else "input_tokens")
-    said = _count(raw, "completion_tokens" if old else "output_tokens")
-    ins = raw.get("prompt_tokens_details" if old else "input_tokens_details") or {}
-    outs = raw.get("completion_tokens_details" if old else "output_tokens_details") or {}
+def _detailed(whole: Usage, raw: dict[str, Any], ins: dict[str, Any], outs: dict[str, Any]) -> Usage:
+    sent, said = whole.input_tokens, whole.output_tokens
     reasoning = _count(outs, "reasoning_tokens")
     if reasoning and _count(raw, "total_tokens") == sent + said + reasoning:
         said += reasoning  # some count reasoning beside the output, and only the total tells
@@ -81,9 +84,7 @@ def _openai(raw: Any) -> Usage:
     return usage
 
 
-def _count(raw: Any, name: str) -> int:
-    if not isinstance(raw, dict):
-        raise ValueError("not an object")
+def _count(raw: dict[str, Any], name: str) -> int:
     value = raw.get(name)
     if value is None:
         return 0
