@@ -21,11 +21,11 @@ from typing import NamedTuple
 import asyncpg
 import msgspec
 
-from mesh_store.model.errors import DatabaseUnavailable, MeshError
+from mesh_store.model.errors import DatabaseUnavailable, MeshError, Unavailable
 from mesh_store.model.ids import now_us
 from mesh_store.postgres.usage_write import Dead
 from mesh_store.redis.client import connect_async
-from mesh_store.redis.failures import FAILURES, translate
+from mesh_store.redis.failures import FAILURES
 from mesh_store.redis.stream import Batch
 from mesh_store.redis.stream_reader import Entry, StreamReader
 from mesh_store.telemetry.draining import drain
@@ -137,7 +137,7 @@ class Collector:
 
         Raises:
             DatabaseUnavailable: Postgres cannot be used; nothing is lost.
-            QuotaUnavailable: Redis cannot be used; nothing is lost.
+            Unavailable: Redis cannot be used; nothing is lost.
         """
         done = Collected()
         try:
@@ -145,7 +145,7 @@ class Collector:
                 done = done.plus(step)
         except FAILURES as error:
             self._broken(error, 1)
-            raise translate(error, "collect facts") from error
+            raise Unavailable(f"facts cannot be read from Redis ({type(error).__name__}: {error})") from error
         except _POSTGRES_FAILURES as error:
             self._broken(error, 1)
             raise DatabaseUnavailable(f"facts cannot be stored ({type(error).__name__}: {error})") from error

@@ -16,11 +16,11 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from mesh_store.model.facts import Cancel
+from mesh_store.model.facts import Cancel, Settlement
 from mesh_store.redis.stream import Batch, EntryId, FactStream
 from mesh_store.telemetry import records
 from mesh_store.telemetry.ranges import Ranges
-from mesh_store.telemetry.records import Closed, Stored, StoredDone, StoredIntent
+from mesh_store.telemetry.records import Closed, Stored, StoredDone
 from mesh_store.telemetry.ring import Frame, Mark, Ring
 from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.watch import Watch, reach
@@ -32,7 +32,8 @@ BATCH_BYTES = 256 * 1024
 LINGER_S = 0.05
 #: Seconds an entry may be missing from the stream, unacknowledged, before it is sent again.
 GONE_S = 5.0
-#: Records settled in one step, so that shipping gets its turn.
+#: Records settled in one call, and in one step, so that shipping gets its turn.
+SETTLED_AT_ONCE = 64
 STEP = 512
 
 
@@ -87,16 +88,20 @@ class Delivery:
             Away: Redis cannot be used now.
         """
         head = self.ring.head
-        for count, frame in enumerate(self.ring.frames(self.settled, head)):
-            if count == STEP:
-                return
+        read: list[tuple[Frame, Stored]] = []
+        for count, frame in enumerate(self.ring.frames(self.settled, head), start=1):
             record = None if frame.payload is None else records.decode(frame.payload)
             if record is None:
                 self.damaged += 1
             else:
-                self._settle(frame, record)
-            self._settled_up_to(frame.end)
-        self._settled_up_to(head)
+                read.append((frame, record))
+            if len(read) == SETTLED_AT_ONCE:
+                self._settle(read, frame.end)
+                read = []
+            if count == STEP:
+                self._settle(read, frame.end)
+                return
+        self._settle(read, head)
 
     def ship(self, now: float, *, force: bool = False) -> bool:
         """Put one batch of settled facts into the stream; False when none is due.
@@ -163,15 +168,28 @@ class Delivery:
         self._server = self._watch.fingerprint
         self.ring.set_mark(Mark.SERVER, self._server)
 
-    def _settle(self, frame: Frame, record: Stored) -> None:
-        match record:
-            case StoredDone() | Closed():
-                if record.settlement is not None:
-                    self.settlements.settle(record.settlement)
-            case Cancel():
+    def _settle(self, read: list[tuple[Frame, Stored]], end: int) -> None:
+        """Settle what was read, in as few calls as that takes, and note that it is."""
+        due = [settlement for pair in read if (settlement := self._due(*pair)) is not None]
+        if due:
+            self.settlements.settle_all(due)
+        for frame, record in read:
+            if isinstance(record, Cancel) and self._is_due(frame):
                 self.settlements.cancel(record.reservation_id, record.charges)
-            case StoredIntent():
-                pass
+        for frame, record in read:
+            self._note(frame, record)
+        self._settled_up_to(end)
+
+    def _is_due(self, frame: Frame) -> bool:
+        """Tell whether a record has not been answered before."""
+        return True
+
+    def _due(self, frame: Frame, record: Stored) -> Settlement | None:
+        """Return what a record asks to settle."""
+        return record.settlement if isinstance(record, StoredDone | Closed) and self._is_due(frame) else None
+
+    def _note(self, frame: Frame, record: Stored) -> None:
+        """Take note of a record that is settled."""
 
     def _fact_of(self, frame: Frame) -> bytes | None:
         """Return the encoded fact that this frame contributes to the stream."""

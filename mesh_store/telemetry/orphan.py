@@ -7,6 +7,7 @@ produce the same fact, and Postgres takes it once.
 
 from __future__ import annotations
 
+from mesh_store.model.facts import Settlement
 from mesh_store.redis.stream import EntryId, FactStream
 from mesh_store.telemetry import records
 from mesh_store.telemetry.delivery import Delivery, Sent
@@ -46,14 +47,23 @@ class OrphanDelivery(Delivery):
         """True when Postgres has everything: the file may go."""
         return self.ring.tail >= self.ring.head
 
-    def _settle(self, frame: Frame, record: Stored) -> None:
-        if isinstance(record, StoredIntent):
-            if self._is_lost(frame, records.fact_id(record.lost)) and frame.start >= self._closed_before:
-                if record.reservation is not None:
-                    self.settlements.settle(records.kept(record.reservation))
-                self.lost += 1
-        elif frame.start >= self._answered:
-            super()._settle(frame, record)
+    def _is_due(self, frame: Frame) -> bool:
+        return frame.start >= self._answered
+
+    def _due(self, frame: Frame, record: Stored) -> Settlement | None:
+        if not isinstance(record, StoredIntent):
+            return super()._due(frame, record)
+        if record.reservation is None or not self._is_found_lost(frame, record):
+            return None
+        return records.kept(record.reservation)
+
+    def _note(self, frame: Frame, record: Stored) -> None:
+        if isinstance(record, StoredIntent) and self._is_found_lost(frame, record):
+            self.lost += 1
+
+    def _is_found_lost(self, frame: Frame, intent: StoredIntent) -> bool:
+        """Tell whether this drain is the first to find that a call was lost."""
+        return frame.start >= self._closed_before and self._is_lost(frame, records.fact_id(intent.lost))
 
     def _fact_of(self, frame: Frame) -> bytes | None:
         if frame.payload is None:

@@ -37,8 +37,7 @@ class OwnDelivery(Delivery):
         """Calls that are running, as far as the ring has been read."""
         return len(self._open)
 
-    def _settle(self, frame: Frame, record: Stored) -> None:
-        super()._settle(frame, record)
+    def _note(self, frame: Frame, record: Stored) -> None:
         match record:
             case StoredIntent():
                 if frame.start in self._copies:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from redis import exceptions as redis_errors
@@ -15,24 +16,23 @@ from mesh_store.redis.failures import FAILURES
 
 log = logging.getLogger(__name__)
 
-#: Refusals of one settlement after which it is given up and counted.
-TRIES = 3
+#: Refusals of a lone settlement after which it is given up and counted: about 20 s of trying.
+TRIES = 10
 
 _PASSES = (
     redis_errors.AuthenticationError,
     redis_errors.AuthorizationError,
     redis_errors.NoPermissionError,
-    redis_errors.ConnectionError,
-    redis_errors.TimeoutError,
-    OSError,
+    redis_errors.OutOfMemoryError,
+    redis_errors.ReadOnlyError,
 )
 
 
 class Settler(Protocol):
     """What the shipper needs of a `mesh_store.redis.Limiter`."""
 
-    def settle(self, reservation: Reservation, *, deltas: Sequence[int]) -> object:
-        """Correct what a reservation took; a second time changes nothing."""
+    def settle_all(self, settlements: Sequence[tuple[Reservation, Sequence[int]]]) -> object:
+        """Correct what reservations took, by signed units per charge; a second time changes nothing."""
 
     def cancel(self, reservation_id: str, charges: Sequence[Charge]) -> object:
         """Give a reservation back if it was granted, and refuse it if it arrives late."""
@@ -43,7 +43,7 @@ class Away(Exception):
 
 
 class Settlements:
-    """Settles one record after another, each until Redis answered.
+    """Settles until Redis answered.
 
     Attributes:
         made: how many were answered.
@@ -52,62 +52,82 @@ class Settlements:
 
     def __init__(self, settler: Settler) -> None:
         self._settler = settler
-        self._tries = 0
+        self._tries: dict[str, int] = {}
         self.made = 0
         self.refused = 0
 
-    def settle(self, settlement: Settlement) -> None:
-        """Settle; returns when it is done or can never be done.
+    def settle_all(self, settlements: Sequence[Settlement]) -> None:
+        """Settle; returns when each is done or can never be done.
 
         Raises:
-            Away: when it has to be tried again.
+            Away: when it has to be tried again, all of it: a repeat changes nothing.
         """
-        try:
-            deltas = settlement.deltas
-        except ValueError:
-            self._give_up(settlement.reservation.id, "amounts and charges differ in number")
+        pairs = []
+        for settlement in settlements:
+            try:
+                pairs.append((settlement.reservation, settlement.deltas))
+            except ValueError as error:
+                self._give_up(settlement.reservation.id, error)
+        if not pairs:
             return
         try:
-            self._settler.settle(settlement.reservation, deltas=deltas)
+            self._settler.settle_all(pairs)
         except (*FAILURES, MeshError, ValueError) as error:
-            self._judge(settlement.reservation.id, error)
+            if passes_by_itself(error):
+                raise Away(f"settle: {error}") from error
+            self._one_by_one(pairs)
         else:
-            self._done()
+            self.made += len(pairs)
 
     def cancel(self, reservation_id: str, charges: Sequence[Charge]) -> None:
-        """Cancel; as `settle`."""
+        """Cancel; as `settle_all`."""
+        error = self._try(partial(self._settler.cancel, reservation_id, charges))
+        if error is not None:
+            self._count(reservation_id, error)
+
+    def _one_by_one(self, pairs: Sequence[tuple[Reservation, Sequence[int]]]) -> None:
+        """Find out which of many is refused; while others pass, a refusal is meant for that one alone."""
+        failed: dict[str, Exception] = {}
+        for pair in pairs:
+            error = self._try(partial(self._settler.settle_all, [pair]))
+            if error is not None:
+                failed[pair[0].id] = error
+        for reservation_id, error in failed.items():
+            if len(failed) < len(pairs):
+                self._give_up(reservation_id, error)
+            else:
+                self._count(reservation_id, error)
+
+    def _try(self, call: Callable[[], object]) -> Exception | None:
         try:
-            self._settler.cancel(reservation_id, charges)
+            call()
         except (*FAILURES, MeshError, ValueError) as error:
-            self._judge(reservation_id, error)
-        else:
-            self._done()
-
-    def _done(self) -> None:
-        self._tries = 0
+            if passes_by_itself(error):
+                raise Away(f"settle: {error}") from error
+            return error
         self.made += 1
+        return None
 
-    def _judge(self, reservation_id: str, error: Exception) -> None:
-        if passes_by_itself(error):
+    def _count(self, reservation_id: str, error: Exception) -> None:
+        """Have it tried again, a few times."""
+        self._tries[reservation_id] = self._tries.get(reservation_id, 0) + 1
+        if self._tries[reservation_id] < TRIES:
             raise Away(f"settle: {error}") from error
-        self._tries += 1
-        if self._tries < TRIES:
-            raise Away(f"settle: {error}") from error
-        self._give_up(reservation_id, str(error))
+        self._give_up(reservation_id, error)
 
-    def _give_up(self, reservation_id: str, why: str) -> None:
-        self._tries = 0
+    def _give_up(self, reservation_id: str, error: Exception) -> None:
         self.refused += 1
-        log.error("reservation %s cannot be settled and keeps its estimate: %s", reservation_id, why)
+        self._tries.pop(reservation_id, None)
+        log.error("reservation %s cannot be settled and keeps its estimate: %s", reservation_id, error)
 
 
 def passes_by_itself(error: BaseException) -> bool:
-    """Tell an outage (wrong credentials included: someone corrects them) from a hopeless request."""
-    if isinstance(error, Unavailable):
+    """Tell what time or an operator will mend (wrong credentials included) from a hopeless request."""
+    if isinstance(error, Unavailable | OSError):
         return True
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, _PASSES):
-            return True
-        cause = cause.__cause__
-    return isinstance(error, redis_errors.RedisError) and not isinstance(error, redis_errors.ResponseError)
+    if isinstance(error, MeshError):
+        # The limiter's word for refused credentials and permissions; it keeps no cause.
+        return str(error).startswith("Redis refused")
+    return isinstance(error, redis_errors.RedisError) and (
+        isinstance(error, _PASSES) or not isinstance(error, redis_errors.ResponseError)
+    )

@@ -75,20 +75,15 @@ class Settled:
         self.cancelled: list[str] = []
         self.failing: Exception | None = None
 
-    def settle(self, reservation: Reservation, deltas: Any = ()) -> bool:
+    def settle_all(self, settlements: Any) -> None:
         if self.failing is not None:
             raise self.failing
-        self.settled.append((reservation.id, tuple(deltas)))
-        return True
+        self.settled += [(reservation.id, tuple(deltas)) for reservation, deltas in settlements]
 
-    def settle_all(self, settlements: Any) -> list[bool]:
-        return [self.settle(*each) for each in settlements]
-
-    def cancel(self, reservation_id: str, charges: Any) -> bool:
+    def cancel(self, reservation_id: str, charges: Any) -> None:
         if self.failing is not None:
             raise self.failing
         self.cancelled.append(reservation_id)
-        return True
 
 
 def eventually(true: Callable[[], object], what: str, timeout: float = 20.0) -> None:
