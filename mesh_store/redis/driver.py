@@ -8,6 +8,7 @@ exception of the client gets past a driver; a course is sent a `MeshError` inste
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -17,7 +18,9 @@ from redis.exceptions import NoScriptError
 
 from mesh_store.redis import scripts, wire
 from mesh_store.redis.failures import FAILURES, may_have_lost_a_reply, translate
+from mesh_store.redis.joining import AsyncJoiner, Joiner, Result
 from mesh_store.redis.steps import Calling, Course, Step
+from mesh_store.redis.wire import Ask
 
 #: Replies are msgpack whatever the client decodes for others.
 _RAW: dict[str, Any] = {NEVER_DECODE: []}
@@ -28,6 +31,7 @@ class Driver:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        self._joiner = Joiner(self._decide)
 
     def follow(self, course: Course) -> Any:
         """Run a course to its end and return its result."""
@@ -39,13 +43,19 @@ class Driver:
             return end.value
 
     def _perform(self, step: Step) -> Any:
+        if not isinstance(step, Calling):
+            return self._joiner.ask(step.ask, step.now_us)
         try:
-            if isinstance(step, Calling):
-                return self._call(step)
-            reply = self._call(Calling(scripts.RESERVE, *wire.pack_reserve([step.ask], step.now_us)))
-            return wire.read_reserve(reply, [step.ask])[0]
+            return self._call(step)
         except FAILURES as error:
             return translate(error)
+
+    def _decide(self, asks: Sequence[Ask], now_us: int) -> Sequence[Result]:
+        try:
+            reply = self._call(Calling(scripts.RESERVE, *wire.pack_reserve(asks, now_us)))
+            return wire.read_reserve(reply, asks)
+        except FAILURES as error:
+            return [translate(error)] * len(asks)
 
     def _call(self, call: Calling) -> bytes:
         try:
@@ -69,6 +79,7 @@ class AsyncDriver:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
+        self._joiner = AsyncJoiner(self._decide)
 
     async def follow(self, course: Course) -> Any:
         """Run a course to its end and return its result."""
@@ -84,13 +95,19 @@ class AsyncDriver:
             return end.value
 
     async def _perform(self, step: Step) -> Any:
+        if not isinstance(step, Calling):
+            return await self._joiner.ask(step.ask, step.now_us)
         try:
-            if isinstance(step, Calling):
-                return await self._call(step)
-            reply = await self._call(Calling(scripts.RESERVE, *wire.pack_reserve([step.ask], step.now_us)))
-            return wire.read_reserve(reply, [step.ask])[0]
+            return await self._call(step)
         except FAILURES as error:
             return translate(error)
+
+    async def _decide(self, asks: Sequence[Ask], now_us: int) -> Sequence[Result]:
+        try:
+            reply = await self._call(Calling(scripts.RESERVE, *wire.pack_reserve(asks, now_us)))
+            return wire.read_reserve(reply, asks)
+        except FAILURES as error:
+            return [translate(error)] * len(asks)
 
     async def _call(self, call: Calling) -> bytes:
         try:

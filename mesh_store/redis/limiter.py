@@ -11,6 +11,7 @@ simulations; 0 means the server's clock, which is the only one that should decid
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import redis
@@ -20,7 +21,8 @@ from mesh_store.model.limits import Charge, Decision, Reservation
 from mesh_store.redis import reserving, settling
 from mesh_store.redis.driver import AsyncDriver, Driver
 from mesh_store.redis.reserving import RECORD_LIFETIME_US
-from mesh_store.redis.steps import Orphaned, mint_id
+from mesh_store.redis.returns import AsyncReturns
+from mesh_store.redis.steps import Course, Orphaned, mint_id
 
 
 def _ignore(reservation_id: str, charges: Sequence[Charge]) -> None:
@@ -64,16 +66,16 @@ class Limiter:
             ConfigError: Redis refused us, or the id was used for other charges.
             ValueError: a limit or amount cannot be counted exactly; names the field.
         """
+        owner = reservation_id or mint_id()
         course = reserving.reserve(
             charges,
-            reservation_id or mint_id(),
+            owner,
             max_wait_us=max_wait_us,
             ttl_us=ttl_us,
             now_us=now_us,
             orphaned=self._orphaned,
         )
-        decision: Decision = self._driver.follow(course)
-        return decision
+        return self._decide(course, owner, charges)
 
     def settle(self, reservation: Reservation, deltas: Sequence[int] = (), *, now_us: int = 0) -> bool:
         """True a reservation up: signed units per charge, none meaning "as reserved".
@@ -106,9 +108,9 @@ class Limiter:
         Returns:
             True when something was open under the id.
         """
-        course = settling.cancel(reservation_id, charges, reserved_at_us=reserved_at_us, now_us=now_us)
-        applied: bool = self._driver.follow(course)
-        return applied
+        course = settling.cancel([(reservation_id, charges)], reserved_at_us=reserved_at_us, now_us=now_us)
+        [applied] = self._driver.follow(course)
+        return bool(applied)
 
     def renew(
         self,
@@ -139,10 +141,17 @@ class Limiter:
         now_us: int = 0,
     ) -> Decision:
         """Take as many units of a rate limit as fit; ``decision.granted`` says how many."""
-        course = reserving.at_most(
-            charge, reservation_id or mint_id(), ttl_us=ttl_us, now_us=now_us, orphaned=self._orphaned
-        )
-        decision: Decision = self._driver.follow(course)
+        owner = reservation_id or mint_id()
+        course = reserving.at_most(charge, owner, ttl_us=ttl_us, now_us=now_us, orphaned=self._orphaned)
+        return self._decide(course, owner, [charge])
+
+    def _decide(self, course: Course, owner: str, charges: Sequence[Charge]) -> Decision:
+        try:
+            decision: Decision = self._driver.follow(course)
+        except (KeyboardInterrupt, SystemExit):
+            # Interrupted (Ctrl-C) while the answer was on its way: nobody will hold the reservation.
+            self._orphaned(owner, charges)
+            raise
         return decision
 
 
@@ -152,6 +161,7 @@ class AsyncLimiter:
     def __init__(self, client: redis.asyncio.Redis, *, orphaned: Orphaned = _ignore) -> None:
         self._driver = AsyncDriver(client)
         self._orphaned = orphaned
+        self._returns = AsyncReturns(self._driver, orphaned)
 
     async def reserve(
         self,
@@ -163,16 +173,16 @@ class AsyncLimiter:
         now_us: int = 0,
     ) -> Decision:
         """Take all charges, or none; see `Limiter.reserve`."""
+        owner = reservation_id or mint_id()
         course = reserving.reserve(
             charges,
-            reservation_id or mint_id(),
+            owner,
             max_wait_us=max_wait_us,
             ttl_us=ttl_us,
             now_us=now_us,
             orphaned=self._orphaned,
         )
-        decision: Decision = await self._driver.follow(course)
-        return decision
+        return await self._decide(course, owner, charges)
 
     async def settle(self, reservation: Reservation, deltas: Sequence[int] = (), *, now_us: int = 0) -> bool:
         """True a reservation up; see `Limiter.settle`."""
@@ -189,9 +199,9 @@ class AsyncLimiter:
         self, reservation_id: str, charges: Sequence[Charge], *, reserved_at_us: int = 0, now_us: int = 0
     ) -> bool:
         """Give everything back; see `Limiter.cancel`."""
-        course = settling.cancel(reservation_id, charges, reserved_at_us=reserved_at_us, now_us=now_us)
-        applied: bool = await self._driver.follow(course)
-        return applied
+        course = settling.cancel([(reservation_id, charges)], reserved_at_us=reserved_at_us, now_us=now_us)
+        [applied] = await self._driver.follow(course)
+        return bool(applied)
 
     async def renew(
         self,
@@ -224,8 +234,18 @@ class AsyncLimiter:
         now_us: int = 0,
     ) -> Decision:
         """Take as many units of a rate limit as fit; ``decision.granted`` says how many."""
-        course = reserving.at_most(
-            charge, reservation_id or mint_id(), ttl_us=ttl_us, now_us=now_us, orphaned=self._orphaned
-        )
-        decision: Decision = await self._driver.follow(course)
+        owner = reservation_id or mint_id()
+        course = reserving.at_most(charge, owner, ttl_us=ttl_us, now_us=now_us, orphaned=self._orphaned)
+        return await self._decide(course, owner, [charge])
+
+    async def aclose(self) -> None:
+        """Wait until what cancelled callers were granted has been given back."""
+        await self._returns.finish()
+
+    async def _decide(self, course: Course, owner: str, charges: Sequence[Charge]) -> Decision:
+        try:
+            decision: Decision = await self._driver.follow(course)
+        except asyncio.CancelledError:
+            self._returns.add(owner, charges)
+            raise
         return decision

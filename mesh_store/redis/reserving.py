@@ -16,9 +16,9 @@ from mesh_store.model.errors import MeshError, QuotaUnavailable
 from mesh_store.model.gcra import check_units
 from mesh_store.model.limits import MAX_EXACT, Charge, Decision, Reservation
 from mesh_store.redis import scripts, wire
+from mesh_store.redis.batches import MAX_CHARGES
 from mesh_store.redis.settling import cancelling
 from mesh_store.redis.steps import (
-    MAX_CHARGES,
     Calling,
     Course,
     Orphaned,

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from mesh_store.model.gcra import check_units
 from mesh_store.model.limits import MAX_EXACT, MAX_PICO, Charge, Reservation
 from mesh_store.redis import scripts, wire
-from mesh_store.redis.steps import MAX_REQUESTS, Calling, Course, Step, batched, raise_first, reused, wall_us
+from mesh_store.redis.batches import MAX_REQUESTS, batched
+from mesh_store.redis.steps import Calling, Course, Step, raise_first, reused, wall_us
 from mesh_store.redis.wire import REUSED, Adjustment, Ask
 
 
@@ -22,14 +23,21 @@ def settle(settlements: Sequence[tuple[Reservation, Sequence[int]]], *, now_us: 
     return (yield from _apply(adjustments, now_us))
 
 
-def cancel(reservation_id: str, charges: Sequence[Charge], *, reserved_at_us: int, now_us: int) -> Course:
+def cancel(
+    cancellations: Sequence[tuple[str, Sequence[Charge]]], *, reserved_at_us: int = 0, now_us: int = 0
+) -> Course:
     """Give everything back; an id nobody knows yet is refused when it comes late."""
     check_units("reserved_at_us", reserved_at_us)
     unsure = reserved_at_us == 0
-    asks = wire.split(charges, reservation_id, reserved_at_us or wall_us(now_us))
-    parts = [Adjustment(ask, _all_back(ask), cancel=True, before=unsure) for ask in asks]
-    [applied] = yield from _apply([parts], now_us)
-    return applied
+    at_us = reserved_at_us or wall_us(now_us)
+    adjustments = [
+        [
+            Adjustment(ask, _all_back(ask), cancel=True, before=unsure)
+            for ask in wire.split(charges, reservation_id, at_us)
+        ]
+        for reservation_id, charges in cancellations
+    ]
+    return (yield from _apply(adjustments, now_us))
 
 
 def cancelling(ask: Ask, now_us: int) -> Step:

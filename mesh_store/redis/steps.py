@@ -13,12 +13,9 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 from mesh_store.model.errors import ConfigError, MeshError, QuotaUnavailable
-from mesh_store.model.limits import Charge, Limit
+from mesh_store.model.limits import Charge
 from mesh_store.redis.scripts import Script
 from mesh_store.redis.wire import DONE, REUSED, ROLLED, Answer, Ask
-
-#: The most requests, and the most charges, one script call carries.
-MAX_REQUESTS, MAX_CHARGES = 64, 256
 
 #: Told of charges that may stand without anybody holding their reservation.
 Orphaned = Callable[[str, Sequence[Charge]], None]
@@ -71,44 +68,3 @@ def raise_first(results: Sequence[Any], reservation_id: str) -> None:
 def reused(reservation_id: str) -> ConfigError:
     """Say that an id already stands for something else."""
     return ConfigError(f"reservation id {reservation_id} was used before for other charges; mint a new one")
-
-
-class _Batch:
-    """The indexes of requests that share a call, and what the next one must agree with."""
-
-    __slots__ = ("charges", "ids", "limits", "members")
-
-    def __init__(self) -> None:
-        self.members: list[int] = []
-        self.ids: set[str] = set()
-        self.limits: dict[str, Limit] = {}
-        self.charges = 0
-
-    def admits(self, ask: Ask) -> bool:
-        """Tell whether a request fits: room, another id, and the same limit under every key."""
-        if len(self.members) >= MAX_REQUESTS or self.charges + len(ask.charges) > MAX_CHARGES:
-            return False
-        limits = self.limits
-        return ask.id not in self.ids and all(
-            limits.get(charge.key, charge.limit) == charge.limit for charge in ask.charges
-        )
-
-    def add(self, index: int, ask: Ask) -> None:
-        self.members.append(index)
-        self.ids.add(ask.id)
-        self.charges += len(ask.charges)
-        for charge in ask.charges:
-            self.limits[charge.key] = charge.limit
-
-
-def batched(asks: Sequence[Ask]) -> list[list[int]]:
-    """Group requests that may share a call, by tag and in their order."""
-    batches: list[_Batch] = []
-    current: dict[str, _Batch] = {}
-    for index, ask in enumerate(asks):
-        batch = current.get(ask.tag)
-        if batch is None or not batch.admits(ask):
-            batch = current[ask.tag] = _Batch()
-            batches.append(batch)
-        batch.add(index, ask)
-    return [batch.members for batch in batches]
