@@ -46,8 +46,8 @@ def drain(
 
 
 async def _collect(publish: bool) -> None:
-    from mesh_plugins.cli.control import database, place
-    from mesh_plugins.cli.publishing import DEADLINE, signer_of
+    from mesh_plugins.cli.control import database, place, signer_of
+    from mesh_store.admin.admin import PUBLISH_DEADLINE
     from mesh_store.postgres.compile import PostgresSource
     from mesh_store.redis import connect_async
     from mesh_store.sync.publisher import watch_and_publish
@@ -61,7 +61,7 @@ async def _collect(publish: bool) -> None:
         )
         work = [collector.run(stop)]
         if publish:
-            redis = connect_async(found.redis_url, deadline=DEADLINE)
+            redis = connect_async(found.redis_url, deadline=PUBLISH_DEADLINE)
             held.push_async_callback(redis.aclose)
             source = PostgresSource(opened)
             work.append(watch_and_publish(source, redis, stop, signer=signer_of(found)))

@@ -13,9 +13,10 @@ from mesh_plugins.settings import Settings
 from mesh_store.model.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mesh_store.admin import Admin
     from mesh_store.embedded import Engines
+    from mesh_store.model.signing import Signer
     from mesh_store.postgres import Database
-    from mesh_store.postgres.repository import Repository
 
 _T = TypeVar("_T")
 
@@ -101,13 +102,24 @@ async def database(found: Place) -> AsyncIterator[Database]:
 
 
 @asynccontextmanager
-async def repository() -> AsyncIterator[Repository]:
-    """Open the repository; callers follow a change as soon as it is committed."""
-    from mesh_plugins.cli.publishing import publishing
-    from mesh_store.postgres.repository import Repository
+async def admin() -> AsyncIterator[Admin]:
+    """Open what an operator changes things with; callers follow as soon as a change is committed."""
+    from mesh_store.admin import Admin
 
-    async with place() as found, database(found) as opened, publishing(found, opened) as told:
-        yield Repository(opened, actor=actor(), after_commit=told)
+    async with place() as found:
+        signer, urls = signer_of(found), (found.database_url, found.redis_url)
+        async with Admin.open(*urls, actor=actor(), migrate=found.own, signer=signer) as opened:
+            yield opened
+
+
+def signer_of(found: Place) -> Signer | None:
+    """Return the publisher's key pair, or None where this process may not publish.
+
+    ``MESH_SECRET_KEY`` says it; embedded engines have one of their own in their home.
+    """
+    from mesh_store.sync.publisher_key import load_signer
+
+    return load_signer(os.environ.get("MESH_SECRET_KEY"), found.settings.home if found.own else None)
 
 
 @contextmanager

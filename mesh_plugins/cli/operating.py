@@ -12,8 +12,8 @@ from mesh_plugins.cli.printing import Row, print_json, show
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from mesh_store.admin import Admin
     from mesh_store.model.entities import Page
-    from mesh_store.postgres.repository import Repository
 
 _T = TypeVar("_T")
 
@@ -21,12 +21,12 @@ _T = TypeVar("_T")
 _PAGE = 1000
 
 
-def operate(work: Callable[[Repository], Awaitable[_T]]) -> _T:
-    """Run ``work`` on the repository; what it changed is published before this returns."""
-    from mesh_plugins.cli.control import repository, run_async
+def operate(work: Callable[[Admin], Awaitable[_T]]) -> _T:
+    """Run ``work`` as an operator; what it changed is published before this returns."""
+    from mesh_plugins.cli.control import admin, run_async
 
     async def run() -> _T:
-        async with repository() as opened:
+        async with admin() as opened:
             return await work(opened)
 
     return run_async(run())
@@ -40,7 +40,7 @@ def every(ask: Callable[..., Awaitable[Page[Any]]], **narrowed: Any) -> list[Row
         narrowed: what the listing is narrowed to.
     """
 
-    async def run(repo: Repository) -> list[Row]:
+    async def run(repo: Admin) -> list[Row]:
         rows: list[Row] = []
         after: str | None = None
         while True:
