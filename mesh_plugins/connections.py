@@ -17,9 +17,9 @@ from mesh_store.model.errors import ConfigError
 from mesh_store.model.limits import Charge, Decision
 from mesh_store.model.snapshot import KeyEntry, Snapshot
 from mesh_store.redis import AsyncLimiter, Limiter, connect
-from mesh_store.redis.client import DECISION_DEADLINE
 from mesh_store.sync import Subscriber
 from mesh_store.sync.loops import ClientPerLoop
+from mesh_store.sync.trust import Trust
 from mesh_store.telemetry import Recorder
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class LiveConfig:
 class LimiterPerLoop:
     """An async limiter for any number of event loops; connections never cross from one to another."""
 
-    def __init__(self, url: str) -> None:
-        self._clients = ClientPerLoop(url, deadline=DECISION_DEADLINE)
+    def __init__(self, url: str, *, deadline: float) -> None:
+        self._clients = ClientPerLoop(url, deadline=deadline)
         self._limiters: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLimiter] = (
             weakref.WeakKeyDictionary()
         )
@@ -100,9 +100,10 @@ class Connections:
             disk=settings.home / "config",
             on_change=on_snapshot,
             max_stale_s=settings.max_stale_s,
+            trust=_trust(settings),
         )
-        self.limiter = Limiter(connect(redis_url))
-        self.async_limiter = LimiterPerLoop(redis_url)
+        self.limiter = Limiter(connect(redis_url, deadline=settings.decision_s))
+        self.async_limiter = LimiterPerLoop(redis_url, deadline=settings.decision_s)
         self.recorder = Recorder(settings.home, redis_url, settings.telemetry_redis_url)
         self.subscriber.start()
 
@@ -112,6 +113,16 @@ class Connections:
         self.subscriber.close()
         if self.engines is not None:
             self.engines.close()
+
+
+def _trust(settings: Settings) -> Trust:
+    try:
+        publisher = bytes.fromhex(settings.trust_key) if settings.trust_key else None
+    except ValueError:
+        publisher = b""
+    if publisher is not None and len(publisher) != 32:
+        raise ConfigError("MESH_TRUST_KEY must be a publisher's public key: 64 hexadecimal digits")
+    return Trust(publisher, settings.key.get_secret_value() if settings.key else None)
 
 
 def _engines(settings: Settings) -> Engines | None:

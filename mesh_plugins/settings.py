@@ -35,7 +35,7 @@ class Settings(BaseModel):
         trust_key: the publisher's public key to accept, instead of the one seen first.
         plugins: entry points of the group ``mesh`` to load.
         max_stale_s: how long the last good configuration is honoured while Redis is away, seconds.
-        timeout_s: total deadline of a call that gives none and whose alias gives none, seconds.
+        decision_s: how long a limit may take to answer before it counts as unreachable, seconds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
@@ -47,8 +47,8 @@ class Settings(BaseModel):
     home: Path = Field(default_factory=default_home)
     trust_key: str | None = None
     plugins: tuple[str, ...] = ()
-    max_stale_s: float = 86_400.0
-    timeout_s: float = 600.0
+    max_stale_s: float = Field(default=86_400.0, ge=0, le=31_536_000)
+    decision_s: float = Field(default=0.05, gt=0, le=60)
 
     @property
     def embedded(self) -> bool:
@@ -98,5 +98,5 @@ _VARIABLES: dict[str, Any] = {
     "trust_key": str,
     "plugins": lambda text: tuple(name.strip() for name in text.split(",") if name.strip()),
     "max_stale_s": float,
-    "timeout_s": float,
+    "decision_s": float,
 }

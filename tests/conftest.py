@@ -1,0 +1,176 @@
+"""A whole mesh on real engines: Postgres and Valkey from the wheels, a stand-in provider over HTTP.
+
+One pair of engines for the session; every test makes a team, keys and aliases of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh_plugins.mesh import Mesh
+from mesh_plugins.settings import Settings
+from mesh_plugins.testing.provider import StandInProvider
+from mesh_store.admin import Admin
+from mesh_store.embedded import Engines, attach
+from mesh_store.telemetry.collector import Collector
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def mesh_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """Engines of this test session, migrated."""
+    with attach(tmp_path_factory.mktemp("mesh")) as engines:
+
+        async def migrate() -> None:
+            async with Admin.open(engines.database_url, engines.redis_url, actor="tests", migrate=True):
+                pass
+
+        asyncio.run(migrate())
+        yield engines
+
+
+@pytest.fixture(scope="session")
+def stand_in() -> Iterator[StandInProvider]:
+    """A provider over real HTTP on loopback."""
+    with StandInProvider() as provider:
+        yield provider
+
+
+@dataclass
+class World:
+    """One team with a key, on engines it shares with the other tests.
+
+    Attributes:
+        team, key, key_id: the team's name, its key's text and id.
+        home: a home of this test's own: its rings and its last good configuration.
+    """
+
+    engines: Engines
+    provider: StandInProvider
+    home: Path
+    team: str
+    key: str = ""
+    key_id: str = ""
+    closing: ExitStack = field(default_factory=ExitStack)
+
+    def run(self, change: Callable[[Admin], Any]) -> Any:
+        """Run an operator's change; it is published when this returns."""
+
+        async def through() -> Any:
+            async with Admin.open(self.engines.database_url, self.engines.redis_url, actor="tests") as admin:
+                result = await change(admin)
+                assert admin.unpublished is None
+                return result
+
+        return asyncio.run(through())
+
+    def name(self, stem: str) -> str:
+        """A name of this world's own."""
+        return f"{self.team}-{stem}"
+
+    def alias(self, stem: str = "fast", *, models: tuple[str, ...] = ("small",), **fields: Any) -> str:
+        """Make an alias whose targets are tried in order, all on the stand-in."""
+        name = self.name(stem)
+        targets = [
+            {"provider": self.name("local"), "model": model, "tier": tier}
+            for tier, model in enumerate(models, start=1)
+        ]
+        self.run(lambda admin: admin.create_alias(name=name, targets=targets, **fields))
+        return name
+
+    def limit(self, text: str, **subject: Any) -> None:
+        """Put a limit on this team, or on what ``subject`` says."""
+        whom = subject or {"team": self.team}
+        self.run(lambda admin: admin.create_limit(limit=text, **whom))
+
+    def new_key(self, **fields: Any) -> tuple[str, str]:
+        """Make another key; returns its id and its text."""
+        _, minted = self.run(lambda admin: admin.create_key(team=self.team, **fields))
+        return minted.id, minted.text
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What a process of this team has in its environment."""
+        return {
+            "MESH_DATABASE_URL": self.engines.database_url,
+            "MESH_REDIS_URL": self.engines.redis_url,
+            "MESH_HOME": str(self.home),
+            "MESH_KEY": self.key,
+            "MESH_DECISION_S": "5",  # a busy machine is not an outage; tests of outages set their own
+        }
+
+    def mesh(self, **overrides: Any) -> Mesh:
+        """A caller of this team; closed with the test."""
+        mesh = Mesh(Settings.from_env(self.environ, **overrides))
+        self.closing.callback(mesh.close, 0.5)
+        return mesh
+
+    def collect(self) -> Any:
+        """Bring every fact that has left its process to Postgres, orphaned rings included."""
+        collector = Collector(self.engines.database_url, self.engines.redis_url, self.home)
+        return asyncio.run(collector.collect_once())
+
+    def rows(self, columns: str = "*") -> list[Any]:
+        """This team's usage events, oldest first."""
+        return self.query(
+            f"SELECT {columns} FROM usage_events e JOIN teams t ON t.id::text = e.team_id::text "
+            "WHERE t.name = $1 ORDER BY e.started_at, e.attempt",
+            self.team,
+        )
+
+    def query(self, sql: str, *arguments: Any) -> list[Any]:
+        """Ask Postgres."""
+
+        async def ask() -> list[Any]:
+            import asyncpg
+
+            connection = await asyncpg.connect(self.engines.dsn)
+            try:
+                return list(await connection.fetch(sql, *arguments))
+            finally:
+                await connection.close()
+
+        return asyncio.run(ask())
+
+
+@pytest.fixture
+def make_world(
+    mesh_engines: Engines, stand_in: StandInProvider, tmp_path: Path
+) -> Iterator[Callable[..., World]]:
+    """Make teams: ``make_world(limits=[…])``."""
+    with ExitStack() as stack:
+
+        def make(*, limits: tuple[str, ...] = (), base_url: str | None = None) -> World:
+            team = f"team{next(_numbers)}"
+            world = World(mesh_engines, stand_in, tmp_path / team, team, closing=stack)
+            world.home.mkdir()
+
+            async def create(admin: Admin) -> Any:
+                await admin.create_team(name=team)
+                await admin.create_provider(
+                    name=world.name("local"), kind="openai", base_url=base_url or stand_in.base_url
+                )
+                for text in limits:
+                    await admin.create_limit(team=team, limit=text)
+                return await admin.create_key(team=team)
+
+            _, minted = world.run(create)
+            world.key, world.key_id = minted.text, minted.id
+            return world
+
+        yield make
+
+
+@pytest.fixture
+def world(make_world: Callable[..., World]) -> World:
+    """One team without limits."""
+    return make_world()
