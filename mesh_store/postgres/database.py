@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Self
 from uuid import uuid4
@@ -11,7 +12,7 @@ import asyncpg
 import msgspec
 from sqlalchemy import event, select, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -21,6 +22,9 @@ from mesh_store.postgres.history_tables import RevisionsRow
 
 #: A role named like a schema would make that schema the default, so the path is always said.
 SEARCH_PATH = "public"
+
+#: What the server answers to a wrong user, password or database name.
+_REFUSALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError)
 
 
 class Head(msgspec.Struct, frozen=True):
@@ -84,20 +88,24 @@ class Database:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncSession]:
         """Open a session in one transaction: committed at the end, rolled back on an error."""
-        async with (
-            self._explained(),
-            AsyncSession(self.engine, expire_on_commit=False) as session,
-            session.begin(),
-        ):
-            yield session
+        async with AsyncSession(self.engine, expire_on_commit=False) as session:
+            with self._connecting():
+                await session.connection()
+            with self._explained():
+                yield session
+            with self._connecting():
+                await session.commit()
 
     @asynccontextmanager
     async def connect(self, **execution_options: Any) -> AsyncIterator[AsyncConnection]:
         """Open a connection for reading; nothing is committed."""
-        async with self._explained(), self.engine.connect() as connection:
-            if execution_options:
-                await connection.execution_options(**execution_options)
-            yield connection
+        async with contextlib.AsyncExitStack() as stack:
+            with self._connecting():
+                connection = await stack.enter_async_context(self.engine.connect())
+                if execution_options:
+                    await connection.execution_options(**execution_options)
+            with self._explained():
+                yield connection
 
     async def head(self) -> Head:
         """Return where the order of changes stands."""
@@ -135,27 +143,37 @@ class Database:
             _set_in_each_transaction(engine, settings)
         return engine
 
-    @asynccontextmanager
-    async def _explained(self) -> AsyncIterator[None]:
+    @contextlib.contextmanager
+    def _connecting(self) -> Iterator[None]:
+        """Explain what goes wrong where only Postgres is at work, so that every OSError is its."""
+        try:
+            with self._explained():
+                yield
+        except (OSError, DBAPIError) as error:
+            cause = getattr(getattr(error, "orig", None), "__cause__", None) or error
+            if isinstance(cause, _REFUSALS):
+                raise ConfigError(f"Postgres refused {self._shown}: {cause}") from error
+            if isinstance(error, IntegrityError):
+                raise  # a deferred rule spoke at commit
+            raise self._unavailable(cause) from error
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Explain what the driver says; anything else is the caller's own."""
         try:
             yield
-        except (OSError, OperationalError, InterfaceError, asyncpg.PostgresConnectionError) as error:
-            raise self._unavailable(error) from error
-        except (asyncpg.CannotConnectNowError, asyncpg.TooManyConnectionsError) as error:
-            raise self._unavailable(error) from error
-        except (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InvalidCatalogNameError) as error:
-            raise ConfigError(f"Postgres refused {self._shown}: {error}") from error
         except DBAPIError as error:
-            if error.connection_invalidated:
-                raise self._unavailable(error) from error
+            cause = getattr(error.orig, "__cause__", None)
+            cancelled = isinstance(cause, asyncpg.QueryCanceledError)
+            if cancelled or error.connection_invalidated or isinstance(error, InterfaceError):
+                raise self._unavailable(cause or error) from error
             raise
 
     @property
     def _shown(self) -> str:
         return self.url.set(query={}).render_as_string(hide_password=True)
 
-    def _unavailable(self, error: Exception) -> DatabaseUnavailable:
-        cause = getattr(error, "orig", None) or error
+    def _unavailable(self, cause: BaseException) -> DatabaseUnavailable:
         return DatabaseUnavailable(
             f"Postgres at {self._shown} cannot be used ({type(cause).__name__}: {cause}); "
             "check MESH_DATABASE_URL and that the server runs"

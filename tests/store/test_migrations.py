@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any
 
 import pytest
 from sqlalchemy import text
 
 from mesh_store.model.errors import ConfigError
 from mesh_store.postgres import Database, migrate
-
-Sql = Callable[..., Awaitable[list[Any]]]
 
 MIGRATE = """
 import asyncio, sys
@@ -45,13 +41,18 @@ async def schema(database: Database) -> set[tuple[str, ...]]:
         return {tuple(row) for query in queries for row in await connection.execute(text(query))}
 
 
+async def altered(database: Database, statement: str) -> None:
+    async with database.begin() as session:
+        await session.execute(text(statement))
+
+
 async def test_the_tables_in_code_are_the_tables_in_the_database(database: Database) -> None:
     assert await migrate.differences(database) == []
 
 
-async def test_a_column_that_drifted_is_noticed(database: Database, sql: Sql) -> None:
-    await sql("ALTER TABLE teams ALTER COLUMN name DROP NOT NULL")
-    assert await migrate.differences(database)
+async def test_a_column_that_drifted_is_noticed(own_database: Database) -> None:
+    await altered(own_database, "ALTER TABLE teams ALTER COLUMN name DROP NOT NULL")
+    assert await migrate.differences(own_database)
 
 
 def test_eight_processes_that_start_at_once_make_one_schema(empty_url: str) -> None:
@@ -95,11 +96,11 @@ async def test_a_database_without_schema_says_to_migrate(empty_url: str) -> None
             await migrate.check(database)
 
 
-async def test_a_schema_newer_than_the_code_is_left_alone(database: Database, sql: Sql) -> None:
-    await sql("UPDATE alembic_version SET version_num = '9999'")
+async def test_a_schema_newer_than_the_code_is_left_alone(own_database: Database) -> None:
+    await altered(own_database, "UPDATE alembic_version SET version_num = '9999'")
     for attempt in (migrate.check, migrate.upgrade):
         with pytest.raises(ConfigError, match="upgrade mesh-plugins"):
-            await attempt(database)
+            await attempt(own_database)
 
 
 def test_a_migrated_database_is_checked_without_importing_alembic(url: str) -> None:
@@ -107,11 +108,11 @@ def test_a_migrated_database_is_checked_without_importing_alembic(url: str) -> N
     subprocess.run([sys.executable, "-c", code, url], check=True, capture_output=True, timeout=60)
 
 
-async def test_a_role_named_like_a_schema_changes_nothing(database: Database, sql: Sql) -> None:
+async def test_a_role_named_like_a_schema_changes_nothing(own_database: Database) -> None:
     # With "$user" in the search path, role and schema `mesh` would hide every table.
-    await sql("CREATE SCHEMA mesh")
-    assert await migrate.differences(database) == []
-    assert (await database.head()).revision == 0
+    await altered(own_database, "CREATE SCHEMA mesh")
+    assert await migrate.differences(own_database) == []
+    assert (await own_database.head()).revision == 0
 
 
 def test_migrations_use_nothing_newer_than_postgres_14() -> None:
