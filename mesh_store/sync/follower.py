@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoPermissionError
 
-from mesh_store.model.errors import MeshError
+from mesh_store.model.errors import ConfigError, MeshError
 from mesh_store.model.snapshot import Snapshot
 from mesh_store.redis import config_channel as channel
 from mesh_store.redis.client import connect
@@ -172,9 +172,11 @@ class Follower:
         keys_confirmed = self._keys.catch_up(redis, heads.keys)
         confirmed = self._replica.catch_up(redis, heads.snapshot)
         self._keys.followed(confirmed=keys_confirmed)
-        if confirmed:
+        if confirmed and keys_confirmed:
             self.confirmed_at = self._clock()
             self.said = "Redis answered"
+        elif confirmed:
+            self.said = "Redis lost keys that nobody has published again yet"
         else:
             self.said = self._replica.last_refusal or "Redis holds no configuration: nobody has published yet"
         self.asked.set()
@@ -200,10 +202,9 @@ class Follower:
                 log.exception("a listener failed on configuration revision %d", new.revision)
 
     def _failed(self, error: Exception) -> None:
-        if isinstance(error, FAILURES):
-            said = str(translate(error, "follow the configuration"))
-        else:
-            said = f"following the configuration failed: {type(error).__name__}: {error}"
+        said = f"following the configuration failed: {type(error).__name__}: {error}"
+        if isinstance(error, FAILURES) and isinstance(mistake := translate(error), ConfigError):
+            said = str(mistake)
         if said != self.said:
             log.warning("%s; keeping what is held", said, exc_info=not isinstance(error, FAILURES))
         self.said = said

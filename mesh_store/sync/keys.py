@@ -164,9 +164,9 @@ class KeyCache:
         if entry is not None:
             return entry
         if isinstance(failure, FAILURES):
-            translated = translate(failure, "look up a key")
-            if isinstance(translated, ConfigError):
-                raise translated from failure
+            mistake = translate(failure)
+            if isinstance(mistake, ConfigError):
+                raise mistake from failure
         raise ConfigUnavailable(
             f"the key cannot be checked: no usable entry is cached, and Redis gave none ({failure})"
         ) from failure
