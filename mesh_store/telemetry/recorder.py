@@ -64,6 +64,7 @@ class Recorder:
         self._shards = shards
         self._failed = 0
         self._closed = False
+        self._is_child = False
         self._opening = threading.RLock()
         self._pipeline: Pipeline | None = None
         self._open()
@@ -125,6 +126,10 @@ class Recorder:
                 self._pipeline = Pipeline(self._home, size, settler, stream, ship=not self._closed)
                 if self._pipeline.file.reason is not None and self._home is not None:
                     log.warning("telemetry is kept in memory only: %s", self._pipeline.file.reason)
+                if self._is_child and (util := sys.modules.get("multiprocessing.util")) is not None:
+                    # Its children leave by os._exit, which runs these finalizers but no atexit; and it
+                    # clears them after our fork hook, so they are registered with the first record.
+                    util.Finalize(self, _close, args=(weakref.ref(self),), exitpriority=0)
             return self._pipeline
 
     def _forked(self) -> None:
@@ -134,9 +139,7 @@ class Recorder:
         self._failed = 0
         if pipeline is not None:
             pipeline.file.abandon()
-        if (util := sys.modules.get("multiprocessing.util")) is not None:
-            # multiprocessing's children leave by os._exit, which runs its finalizers but no atexit.
-            util.Finalize(self, _close, args=(weakref.ref(self),), exitpriority=0)
+        self._is_child = True
 
 
 def _limiter(redis_url: str) -> Settler:
