@@ -20,7 +20,7 @@ import msgspec
 
 from mesh_store.model.errors import Rejected
 from mesh_store.model.gcra import rate_of
-from mesh_store.model.limits import MAX_EXACT, Kind, Limit, OnOutage
+from mesh_store.model.limits import MAX_EXACT, MAX_PICO, Kind, Limit, OnOutage
 from mesh_store.model.money import PICO
 from mesh_store.model.snapshot import Dimension
 
@@ -323,8 +323,9 @@ def _units(dimension: Dimension, amount: Decimal) -> int:
     if units != units.to_integral_value():
         smallest = "a millionth of a millionth of a dollar" if dimension == "usd" else "one"
         raise ValueError(f"{amount} is finer than {smallest}")
-    if units > MAX_EXACT:
-        most = f"${Decimal(MAX_EXACT) / PICO:.2f}" if dimension == "usd" else str(MAX_EXACT)
+    bound = MAX_PICO if dimension == "usd" else MAX_EXACT
+    if units > bound:
+        most = f"${Decimal(bound) / PICO:,.2f}" if dimension == "usd" else str(bound)
         raise ValueError(f"{amount} is more than a limit can hold, which is {most}")
     return int(units)
 
