@@ -60,6 +60,7 @@ _CREDENTIALS = (
     redis_errors.ExternalAuthProviderError,
 )
 _UNHEARD = (redis_errors.ConnectionError, redis_errors.InvalidResponse, msgspec.DecodeError)
+_NEVER_ASKED = (*_CREDENTIALS, redis_errors.BusyLoadingError, redis_errors.MaxConnectionsError)
 _MISTAKES = (redis_errors.CrossSlotTransactionError,)
 
 
@@ -70,12 +71,12 @@ def translate(error: Exception) -> MeshError:
         `ConfigError` for what somebody must correct, `QuotaUnavailable` for what passes.
     """
     # AuthenticationError is a ConnectionError: it must be looked at first.
-    if isinstance(error, _CREDENTIALS):
+    if _caused_by(error, _CREDENTIALS):
         return ConfigError(
             f"Redis refused us: {error}. Check the user, password and ACL rules in MESH_REDIS_URL "
             "(`mesh acl` prints the rules a caller needs)."
         )
-    if _untrusted_certificate(error):
+    if _caused_by(error, ssl.SSLCertVerificationError):
         return ConfigError(
             f"Redis' certificate is not trusted: {error}. Check ssl_ca_certs in MESH_REDIS_URL."
         )
@@ -88,7 +89,7 @@ def translate(error: Exception) -> MeshError:
 
 def may_have_lost_a_reply(error: Exception) -> bool:
     """Tell whether the server may have done what we asked without our hearing of it."""
-    if isinstance(error, (*_CREDENTIALS, redis_errors.BusyLoadingError, redis_errors.MaxConnectionsError)):
+    if _caused_by(error, _NEVER_ASKED):
         return False
     if isinstance(error, redis_errors.TimeoutError):
         return "connecting" not in str(error)
@@ -97,9 +98,14 @@ def may_have_lost_a_reply(error: Exception) -> bool:
     )
 
 
-def _untrusted_certificate(error: BaseException | None) -> bool:
+def _caused_by(error: BaseException | None, kinds: type[Exception] | tuple[type[Exception], ...]) -> bool:
+    """Tell whether an error, or what it was made from, is of a kind.
+
+    redis-py's asyncio client wraps what a handshake raised, a wrong password too, into a
+    `ConnectionError` (8.1), and both clients do so with TLS errors.
+    """
     while error is not None:
-        if isinstance(error, ssl.SSLCertVerificationError):
+        if isinstance(error, kinds):
             return True
         error = error.__cause__ or error.__context__
     return False

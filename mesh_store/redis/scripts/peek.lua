@@ -15,6 +15,7 @@ for _, limit in ipairs(limits) do
   if not KINDS[limit[1]] then refuse('limit.kind is unknown') end
   KINDS[limit[1]].check(limit)
 end
+groups(charges, 3, 'charges')
 for i = 1, #charges, 3 do
   index(charges[i], #limits, 'charge.limit')
   KINDS[limits[charges[i]][1]].check_charge(charges[i + 1], charges[i + 2])

@@ -57,6 +57,8 @@ function rate.load(limit, now)
     debt = debt - (now - at)
     if debt < 0 then debt, rem = 0, 0 end
   end
+  -- What has drained is owed at no rate.
+  if debt == 0 and rem == 0 then return end
   limit.debt, limit.rem, limit.stored = debt, rem, stored
   if stored ~= limit[3] then limit.l = tonumber(string.match(stored, '%d+$')) end
 end

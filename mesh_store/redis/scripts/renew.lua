@@ -20,7 +20,7 @@ for _, renewal in ipairs(renewals) do
   check_id(renewal[1])
   index(renewal[2], #KEYS, 'renewal.record')
   if whole(renewal[3], 'renewal.lifetime') < 1 then refuse('renewal.lifetime must be at least 1 ms') end
-  local held = renewal[4]
+  local held = groups(renewal[4], 2, 'renewal.charges')
   for i = 1, #held, 2 do
     index(held[i], #limits, 'charge.limit')
     slots.check_charge(held[i + 1])

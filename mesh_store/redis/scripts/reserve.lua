@@ -28,7 +28,8 @@ for _, request in ipairs(requests) do
   whole(request[3], 'request.shape')
   if whole(request[4], 'request.lifetime') < 1 then refuse('request.lifetime must be at least 1 ms') end
   if whole(request[5], 'request.max_wait') > CAP then refuse('request.max_wait must be at most 2^52') end
-  local charges = request[6]
+  local charges = groups(request[6], 3, 'request.charges')
+  if #charges == 0 then refuse('request.charges is empty') end
   for i = 1, #charges, 3 do
     index(charges[i], #limits, 'charge.limit')
     KINDS[limits[charges[i]][1]].check_charge(charges[i + 1], charges[i + 2])

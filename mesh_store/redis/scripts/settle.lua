@@ -28,7 +28,7 @@ for _, settlement in ipairs(settlements) do
   index(settlement[2], #KEYS, 'settlement.record')
   whole(settlement[3], 'settlement.shape')
   whole(settlement[4], 'settlement.cancel')
-  local deltas = settlement[5]
+  local deltas = groups(settlement[5], 4, 'settlement.charges')
   for i = 1, #deltas, 4 do
     index(deltas[i], #limits, 'charge.limit')
     KINDS[limits[deltas[i]][1]].check_charge(deltas[i + 1], deltas[i + 2])
