@@ -125,6 +125,11 @@ async def aread_heads(redis: AsyncRedis) -> Heads:
     return _heads(await redis.mget(HEAD, COMPLETE, HANDOVERS))
 
 
+async def ahas_snapshot(redis: AsyncRedis) -> bool:
+    """Tell whether there is a document at all, whatever the head says."""
+    return bool(await redis.exists(SNAPSHOT))
+
+
 def read_snapshot(redis: Redis) -> bytes | None:
     """Read the sealed document."""
     return _bytes(redis.get(SNAPSHOT))

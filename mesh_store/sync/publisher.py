@@ -72,7 +72,8 @@ async def publish(source: ConfigSource, redis: Redis, *, signer: Signer | None =
     for attempt in range(ATTEMPTS):
         before, head = await channel.aread_heads(redis), await source.head()
         document = None
-        if before.snapshot is None or before.snapshot < Place(head.epoch, head.revision):
+        newest = Place(head.epoch, head.revision)
+        if before.snapshot is None or before.snapshot < newest or not await channel.ahas_snapshot(redis):
             document = await source.compile_snapshot()
             head = await source.head()
         keys = Place(head.epoch, head.keys_revision)

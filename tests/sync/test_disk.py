@@ -44,7 +44,9 @@ def _file(folder):
     return next(folder.glob("*.mesh"))
 
 
-async def test_a_process_boots_from_disk_when_redis_is_away_and_says_so(filled, own_valkey, subscribe, helpers):
+async def test_a_process_boots_from_disk_when_redis_is_away_and_says_so(
+    filled, own_valkey, subscribe, helpers
+):
     subscriber = subscribe(own_valkey.url, disk=filled, poll_s=0.05)
     assert helpers.model_of(subscriber) == "model-2"
     assert subscriber.keys.lookup(KEY).team == "team-1"
@@ -94,7 +96,9 @@ async def test_what_becomes_too_old_while_a_process_runs_is_no_longer_used(
         subscriber.keys.lookup(KEY)
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-9], lambda data: data.replace(b"model-1", b"model-9")])
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[:-9], lambda data: data.replace(b"model-1", b"model-9")]
+)
 async def test_a_damaged_copy_is_not_used(filled, own_valkey, subscribe, damage, caplog):
     path = _file(filled)
     path.write_bytes(damage(path.read_bytes()))

@@ -57,9 +57,7 @@ async def test_a_changed_entry_is_read_again_without_being_asked_for(source, acl
 
 
 @pytest.mark.parametrize(("deaf", "seconds"), [(False, 1.0), (True, 2.0)], ids=["with hints", "by the poll"])
-async def test_a_revocation_takes_effect_in_time(
-    source, aclient, subscribe, helpers, proxy, deaf, seconds
-):
+async def test_a_revocation_takes_effect_in_time(source, aclient, subscribe, helpers, proxy, deaf, seconds):
     source.put_key(KEY)
     await publish(source, aclient)
     subscriber = subscribe(proxy.url)
@@ -73,7 +71,9 @@ async def test_a_revocation_takes_effect_in_time(
     assert time.monotonic() - started < seconds
 
 
-async def test_a_miss_without_the_marker_proves_nothing_and_is_not_cached(source, aclient, subscribe, helpers):
+async def test_a_miss_without_the_marker_proves_nothing_and_is_not_cached(
+    source, aclient, subscribe, helpers
+):
     source.put_key(KEY)
     source.commit()
     await publish(source, aclient)
@@ -212,7 +212,9 @@ async def test_an_answer_that_a_change_overtook_is_asked_for_again(source, aclie
         assert table.accept(KEY, channel.read_key(client, KEY), table.seen) is None
 
 
-async def test_what_is_known_to_have_changed_is_not_used_until_it_was_read_again(source, aclient, valkey, clock):
+async def test_what_is_known_to_have_changed_is_not_used_until_it_was_read_again(
+    source, aclient, valkey, clock
+):
     source.put_key(KEY)
     await publish(source, aclient)
     with connect(valkey.url) as client:

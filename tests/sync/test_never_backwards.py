@@ -58,7 +58,9 @@ async def test_an_older_snapshot_in_redis_is_refused(source, aclient, subscribe,
     assert helpers.model_of(subscriber) == "model-3"
 
 
-async def test_a_server_that_restarts_empty_is_filled_by_the_next_publish(source, own_valkey, subscribe, helpers):
+async def test_a_server_that_restarts_empty_is_filled_by_the_next_publish(
+    source, own_valkey, subscribe, helpers
+):
     source.commit()
     async with connect_async(own_valkey.url, deadline=5) as aclient:
         await publish(source, aclient)
@@ -140,7 +142,9 @@ async def test_a_damaged_snapshot_is_refused_and_the_last_good_one_stays(source,
     assert subscriber.state in ("live", "stale")
 
 
-async def test_a_snapshot_of_another_place_than_its_envelope_says_is_refused(source, aclient, subscribe, helpers):
+async def test_a_snapshot_of_another_place_than_its_envelope_says_is_refused(
+    source, aclient, subscribe, helpers
+):
     source.commit()
     await publish(source, aclient)
     subscriber = subscribe(poll_s=0.05)
@@ -215,7 +219,9 @@ async def test_a_restored_database_begins_a_new_epoch_that_wins_with_lower_revis
     assert subscriber.keys.lookup(KEY)
 
 
-async def test_a_client_a_day_offline_does_not_go_backwards_on_return(source, aclient, valkey, tmp_path, subscribe):
+async def test_a_client_a_day_offline_does_not_go_backwards_on_return(
+    source, aclient, valkey, tmp_path, subscribe
+):
     for _ in range(3):
         source.commit()
     await publish(source, aclient)

@@ -152,5 +152,12 @@ def test_a_callers_process_never_imports_the_database():
 
 
 def test_every_name_is_in_one_slot():
-    names = [channel.HEAD, channel.SNAPSHOT, channel.DELTAS, channel.CHANGED, channel.COMPLETE, channel.HANDOVERS]
+    names = [
+        channel.HEAD,
+        channel.SNAPSHOT,
+        channel.DELTAS,
+        channel.CHANGED,
+        channel.COMPLETE,
+        channel.HANDOVERS,
+    ]
     assert all("{cfg}" in name for name in [*names, channel.key_name(KEY)])

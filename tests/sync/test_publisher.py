@@ -40,6 +40,14 @@ async def test_an_empty_database_is_published_too(source, aclient, subscribe):
     assert subscriber.keys.lookup(KEY) is None
 
 
+async def test_a_snapshot_that_was_lost_alone_is_published_again(source, aclient, subscribe):
+    source.commit()
+    await publish(source, aclient)
+    await aclient.delete(channel.SNAPSHOT)
+    await publish(source, aclient)
+    assert subscribe().snapshot().revision == 1
+
+
 @pytest.mark.parametrize("step", ["publish_keys", "publish_complete", "publish_snapshot"])
 @pytest.mark.parametrize("when", ["before", "after"])
 async def test_a_publisher_killed_anywhere_is_finished_by_the_next_one(

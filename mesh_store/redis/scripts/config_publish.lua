@@ -16,8 +16,10 @@ local revision, wrong = checked_revision(ARGV[2])
 if wrong then return wrong end
 
 local head = redis.call('GET', KEYS[1])
+-- A head whose snapshot was lost is worth nothing.
+if redis.call('EXISTS', KEYS[2]) == 0 then head = false end
 if not is_newer(epoch, revision, head) then return 'stale' end
-if ARGV[4] ~= '' and ARGV[4] ~= head then return 'moved' end
+if ARGV[4] ~= '' and ARGV[4] ~= (head or '') then return 'moved' end
 
 local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)[1]
 -- The stream orders revisions of one epoch. An entry at or after ours is of another epoch, or of a
