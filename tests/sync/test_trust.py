@@ -44,7 +44,7 @@ async def test_what_another_publishes_is_refused_and_the_last_good_stays(
     await _forge(source, aclient, forger)
     helpers.eventually(lambda: subscriber.status().refused)
     assert helpers.model_of(subscriber) == "model-1"
-    with pytest.raises(ConfigUnavailable, match="this process believes|is not signed"):
+    with pytest.raises(ConfigUnavailable, match=r"this process believes|is not signed"):
         subscriber.keys.lookup(KEY)
 
 
