@@ -44,6 +44,7 @@ def _add_commands(app: typer.Typer) -> None:
         chat,
         collecting,
         database,
+        demo,
         engines,
         keys,
         limits,
@@ -53,7 +54,9 @@ def _add_commands(app: typer.Typer) -> None:
         watch,
     )
 
-    for room in (engines, teams, keys, providers, aliases, limits, usage, chat, watch, collecting, database):
+    work = (demo, chat, usage)
+    entities = (teams, keys, providers, aliases, limits)
+    for room in (*work, *entities, engines, watch, collecting, database):
         room.register(app)
 
 

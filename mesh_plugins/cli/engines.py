@@ -85,5 +85,6 @@ def _processes(found: EnginesStatus) -> list[dict[str, Any]]:
         for name, server in (("postgres", found.postgres), ("valkey", found.valkey))
         if server is not None
     ]
-    companions = [{"name": " ".join(each.argv[-1:]), "pid": each.pid} for each in found.companions]
+    # Interpreter and -m say nothing; what follows is the program.
+    companions = [{"name": " ".join(each.argv[2:]), "pid": each.pid} for each in found.companions]
     return [{"name": "supervisor", "pid": found.supervisor}, *servers, *companions]
