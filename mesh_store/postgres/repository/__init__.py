@@ -2,6 +2,7 @@
 
 from mesh_store.postgres.repository.aliases import Aliases
 from mesh_store.postgres.repository.history import History
+from mesh_store.postgres.repository.key_import import KeyImport
 from mesh_store.postgres.repository.keys import Expires, Keys
 from mesh_store.postgres.repository.limits import Limits
 from mesh_store.postgres.repository.part import AfterCommit
@@ -11,7 +12,7 @@ from mesh_store.postgres.repository.providers import Prices, Providers
 __all__ = ["AfterCommit", "Expires", "Repository"]
 
 
-class Repository(Teams, Users, Members, Keys, Providers, Prices, Aliases, Limits, History):
+class Repository(Teams, Users, Members, Keys, KeyImport, Providers, Prices, Aliases, Limits, History):
     """The control entities of one database, as one actor changes them.
 
     ::

@@ -10,11 +10,13 @@ from mesh_store.model.entities import TargetSpec
 from mesh_store.model.errors import NotFound
 from mesh_store.model.ids import new_id
 from mesh_store.postgres.limit_tables import LimitRow
-from mesh_store.postgres.people_tables import TeamRow
+from mesh_store.postgres.repository import named
 from mesh_store.postgres.repository.effects import archive_limits
 from mesh_store.postgres.repository.part import now
+from mesh_store.postgres.repository.people import TEAM
+from mesh_store.postgres.repository.providers import PROVIDER
 from mesh_store.postgres.repository.work import Work
-from mesh_store.postgres.routing_tables import AliasGrantRow, AliasRow, ProviderRow, TargetRow
+from mesh_store.postgres.routing_tables import AliasGrantRow, AliasRow, TargetRow
 
 
 async def set_targets(work: Work, alias: AliasRow, specs: Sequence[TargetSpec]) -> None:
@@ -78,18 +80,14 @@ async def _known_targets(work: Work, alias: AliasRow) -> dict[tuple[str, str, in
 
 
 async def _provider_ids(work: Work, names: set[str]) -> dict[str, str]:
-    query = select(ProviderRow.name, ProviderRow.id).where(
-        ProviderRow.name.in_(names), ProviderRow.archived_at.is_(None)
-    )
-    ids: dict[str, str] = {row.name: row.id for row in (await work.session.execute(query)).all()}
-    if missing := sorted(names - ids.keys()):
-        raise NotFound(f"alias: targets: there is no provider {missing[0]!r}", field="targets")
-    return ids
+    try:
+        return {name: (await named.referenced(work.session, PROVIDER, name)).id for name in sorted(names)}
+    except NotFound as error:
+        raise NotFound(f"alias: targets: {error}", field="targets") from None
 
 
 async def _team_ids(work: Work, names: Sequence[str]) -> set[str]:
-    query = select(TeamRow.name, TeamRow.id).where(TeamRow.name.in_(names), TeamRow.archived_at.is_(None))
-    ids: dict[str, str] = {row.name: row.id for row in (await work.session.execute(query)).all()}
-    if missing := sorted(set(names) - ids.keys()):
-        raise NotFound(f"alias: grants: there is no team {missing[0]!r}", field="grants")
-    return set(ids.values())
+    try:
+        return {(await named.referenced(work.session, TEAM, name)).id for name in sorted(names)}
+    except NotFound as error:
+        raise NotFound(f"alias: grants: {error}", field="grants") from None

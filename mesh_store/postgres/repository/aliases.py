@@ -6,7 +6,6 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mesh_store.model.entities import AliasEntity, AliasSpec, Page, checked
-from mesh_store.model.errors import Conflict
 from mesh_store.model.ids import new_id
 from mesh_store.postgres.limit_tables import LimitRow
 from mesh_store.postgres.repository import named
@@ -40,7 +39,6 @@ class Aliases(Part):
         spec = checked(AliasSpec, "alias", fields)
         async with self._work() as work:
             team_id = await _team_id(work.session, spec.team)
-            await _check_free(work.session, spec.name, team_id)
             row = AliasRow(id=new_id(), team_id=team_id, everyone=spec.grants is None)
             _fill(row, spec)
             work.session.add(row)
@@ -92,8 +90,6 @@ class Aliases(Part):
             spec = changed_spec("alias", AliasSpec, _as_spec(before), changes)
             if spec == _as_spec(before):
                 return before
-            if spec.name != row.name:
-                await _check_free(work.session, spec.name, row.team_id)
             _fill(row, spec)
             row.updated_at = now()
             await set_targets(work, row, spec.targets)
@@ -129,15 +125,7 @@ def _as_spec(entity: AliasEntity) -> AliasSpec:
 
 
 async def _team_id(session: AsyncSession, team: str | None) -> str | None:
-    return None if team is None else (await named.row_named(session, TEAM, team)).id
-
-
-async def _check_free(session: AsyncSession, name: str, team_id: str | None) -> None:
-    # The unique indexes have the last word; this only says it better.
-    query = select(AliasRow.id).where(AliasRow.name == name, AliasRow.archived_at.is_(None))
-    query = query.where(AliasRow.team_id.is_(None) if team_id is None else AliasRow.team_id == team_id)
-    if (await session.execute(query)).first() is not None:
-        raise Conflict(f"an alias called {name!r} exists already", field="name")
+    return None if team is None else (await named.referenced(session, TEAM, team)).id
 
 
 async def _locked(work: Work, name: str, team: str | None, expected_revision: int | None) -> AliasRow:

@@ -58,7 +58,7 @@ class Keys(Part):
             the key, and its text, which exists nowhere else from now on.
         """
         spec = checked(KeySpec, "key", {"expires_at": expiry(expires), **fields})
-        _check_future(spec.expires_at)
+        check_future(spec.expires_at)
         async with self._work() as work:
             team_id, user_id = await owner_ids(work.session, spec.team, spec.user)
             await check_aliases_exist(work.session, team_id, spec.team, spec.aliases)
@@ -114,7 +114,7 @@ class Keys(Part):
             if spec == changed_spec("key", KeySpec, before, {}):
                 return before
             if spec.expires_at != before.expires_at:
-                _check_future(spec.expires_at)
+                check_future(spec.expires_at)
             if spec.aliases != before.aliases:
                 await check_aliases_exist(work.session, row.team_id, spec.team, spec.aliases)
             row.aliases = None if spec.aliases is None else list(spec.aliases)
@@ -153,7 +153,7 @@ class Keys(Part):
                 secret.expires_at = old_end
             if row.expires_at is not None:
                 row.expires_at = expiry(expires)
-                _check_future(row.expires_at)
+                check_future(row.expires_at)
             row.updated_at = now()
             await work.flush()
             minted = mint(row.id)
@@ -202,11 +202,14 @@ def secret_row(minted: MintedKey) -> KeySecretRow:
 
 async def owner_ids(session: AsyncSession, team: str, user: str | None) -> tuple[str, str | None]:
     """Return the ids of a key's team and user, who must be a member of it."""
-    team_id = (await named.row_named(session, TEAM, team)).id
+    team_id = (await named.referenced(session, TEAM, team)).id
     if user is None:
         return team_id, None
-    user_id = (await named.row_named(session, USER, user)).id
-    member = await session.get(MemberRow, (team_id, user_id))
+    user_id = (await named.referenced(session, USER, user)).id
+    # Held until commit, so that a removal at the same moment finds this key and revokes it.
+    member = await session.get(
+        MemberRow, (team_id, user_id), with_for_update={"read": True, "key_share": True}
+    )
     if member is None or member.archived_at is not None:
         raise Rejected(f"key: user {user!r} is not a member of team {team!r}; add them first", field="user")
     return team_id, user_id
@@ -226,7 +229,8 @@ def _moment_after(value: object, field: str) -> datetime:
         raise Rejected(f"key: {field}: that is beyond the calendar", field=field) from None
 
 
-def _check_future(moment: datetime | None) -> None:
+def check_future(moment: datetime | None) -> None:
+    """Refuse an expiry that has passed already."""
     if moment is not None and moment <= datetime.now(UTC):
         raise Rejected("key: expires: it lies in the past; revoke the key instead", field="expires")
 

@@ -46,6 +46,11 @@ def limit_entity(row: Row[*tuple[Any, ...]]) -> LimitEntity:
         "provider": row.provider,
         "target": row.target,
     }
+    return limit_entity_of(limit, names)
+
+
+def limit_entity_of(limit: LimitRow, names: dict[str, str | None]) -> LimitEntity:
+    """Return the value of a limit whose subjects go by ``names``."""
     return LimitEntity.model_validate(
         {
             "id": limit.id,

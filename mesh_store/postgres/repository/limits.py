@@ -6,13 +6,13 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mesh_store.model.entities import LimitEntity, LimitSpec, Page, checked
-from mesh_store.model.errors import Conflict, NotFound
+from mesh_store.model.errors import NotFound
 from mesh_store.model.ids import new_id
 from mesh_store.model.limit_text import parse_terms
 from mesh_store.postgres.limit_tables import LimitRow
 from mesh_store.postgres.people_tables import KeyRow, TeamRow, UserRow
 from mesh_store.postgres.repository import named
-from mesh_store.postgres.repository.limit_values import LIMIT_VALUES, limit_entity
+from mesh_store.postgres.repository.limit_values import LIMIT_VALUES, limit_entity, limit_entity_of
 from mesh_store.postgres.repository.part import (
     AnySelect,
     Part,
@@ -77,7 +77,6 @@ class Limits(Part):
             if spec == changed_spec("limit", LimitSpec, before, {}):
                 return before
             _fill(row, spec)
-            await _check_single(work.session, row)
             return await _recorded(work, "limit.update", row, before)
 
     async def archive_limit(self, limit_id: str, /, *, expected_revision: int | None = None) -> LimitEntity:
@@ -93,9 +92,11 @@ async def add_limit(work: Work, spec: LimitSpec) -> LimitEntity:
     """Create a limit inside an open change."""
     row = LimitRow(id=new_id(), **await _subject_ids(work.session, spec))
     _fill(row, spec)
-    await _check_single(work.session, row)
     work.session.add(row)
-    return await _recorded(work, "limit.create", row, None)
+    await work.flush()
+    after = limit_entity_of(row, {name: getattr(spec, name) for name in SUBJECTS})
+    work.record("limit.create", entity_id=row.id, name=f"{after.label}: {after.limit}", after=after)
+    return after
 
 
 def _fill(row: LimitRow, spec: LimitSpec) -> None:
@@ -109,36 +110,20 @@ def _fill(row: LimitRow, spec: LimitSpec) -> None:
 async def _subject_ids(session: AsyncSession, spec: LimitSpec) -> dict[str, str | None]:
     ids: dict[str, str | None] = {}
     if spec.team is not None:
-        ids["team_id"] = (await named.row_named(session, TEAM, spec.team)).id
+        ids["team_id"] = (await named.referenced(session, TEAM, spec.team)).id
     if spec.user is not None:
-        ids["user_id"] = (await named.row_named(session, USER, spec.user)).id
+        ids["user_id"] = (await named.referenced(session, USER, spec.user)).id
     if spec.key is not None:
         live = select(KeyRow).where(KeyRow.id == spec.key, KeyRow.revoked_at.is_(None))
         ids["key_id"] = (await found(session, live, f"key {spec.key!r}")).id
     if spec.provider is not None:
-        ids["provider_id"] = (await named.row_named(session, PROVIDER, spec.provider)).id
+        ids["provider_id"] = (await named.referenced(session, PROVIDER, spec.provider)).id
     if spec.alias is not None:
         alias = await meant_alias(session, spec.alias, ids.get("team_id"))
         ids["alias_id"] = alias.id
         if spec.target is not None:
             ids["target_id"] = (await target_row(session, alias, spec.target)).id
     return ids
-
-
-async def _check_single(session: AsyncSession, row: LimitRow) -> None:
-    # The unique index has the last word; this only says it better.
-    same = [
-        getattr(LimitRow, f"{name}_id").is_not_distinct_from(getattr(row, f"{name}_id")) for name in SUBJECTS
-    ]
-    same += [getattr(LimitRow, name) == getattr(row, name) for name in ("dimension", "kind", "period_us")]
-    query = select(LimitRow.id).where(*same, LimitRow.archived_at.is_(None), LimitRow.id != row.id)
-    with session.no_autoflush:
-        other = (await session.execute(query)).scalar()
-    if other is not None:
-        raise Conflict(
-            f"these subjects have a limit on {row.dimension} of this period already; change it ({other})",
-            field="limit",
-        )
 
 
 async def _live_row(work: Work, limit_id: str, expected_revision: int | None) -> LimitRow:
@@ -156,7 +141,7 @@ async def _entity(session: AsyncSession, limit_id: str) -> LimitEntity:
     return limit_entity(row)
 
 
-async def _recorded(work: Work, action: str, row: LimitRow, before: LimitEntity | None) -> LimitEntity:
+async def _recorded(work: Work, action: str, row: LimitRow, before: LimitEntity) -> LimitEntity:
     await work.flush()
     after = await _entity(work.session, row.id)
     work.record(action, entity_id=row.id, name=f"{after.label}: {after.limit}", before=before, after=after)

@@ -11,7 +11,6 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mesh_store.model.entities import Page, Spec, checked
-from mesh_store.model.errors import Conflict
 from mesh_store.model.ids import new_id
 from mesh_store.postgres.people_tables import TeamRow, UserRow
 from mesh_store.postgres.repository.part import changed_spec, check_revision, found, now, page_of
@@ -36,11 +35,10 @@ class Kind(Generic[Row, S, E]):
 async def create(work: Work, kind: Kind[Row, S, E], fields: Mapping[str, object]) -> E:
     """Create one; its name must be free among the live ones."""
     spec = checked(kind.spec, kind.word, fields)
-    columns = _columns(spec)
-    await _check_free(work.session, kind, str(columns["name"]))
-    row = kind.row(id=new_id(), **columns)
+    row = kind.row(id=new_id(), **_columns(spec))
     work.session.add(row)
     await work.flush()
+    _remembered(work.session, kind)[row.name] = row
     entity = entity_of(kind, row)
     work.record(f"{kind.word}.create", entity_id=row.id, name=row.name, after=entity)
     return entity
@@ -52,6 +50,20 @@ async def row_named(session: AsyncSession, kind: Kind[Row, S, E], name: str, *, 
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)
     return await found(session, query, f"{kind.word} {str(name)[:128]!r}")
+
+
+async def referenced(session: AsyncSession, kind: Kind[Row, S, E], name: str) -> Row:
+    """Return the live row that something new will name, and keep it alive until this change ends.
+
+    Without the lock a key could be made for a team that is being archived, and outlive it. Asked again
+    in one batch, the answer comes from memory.
+    """
+    known = _remembered(session, kind)
+    if name not in known:
+        query = select(kind.row).where(kind.row.name == name, kind.row.archived_at.is_(None))
+        query = query.with_for_update(read=True, key_share=True)
+        known[name] = await found(session, query, f"{kind.word} {str(name)[:128]!r}")
+    return known[name]
 
 
 async def page(
@@ -74,14 +86,13 @@ async def update(
 ) -> E:
     """Change fields of one; a change that changes nothing leaves no trace."""
     row = await row_named(work.session, kind, name, lock=True)
+    _remembered(work.session, kind).clear()
     await check_revision(work.session, row, row.id, expected_revision)
     before = entity_of(kind, row)
     spec = changed_spec(kind.word, kind.spec, before, changes)
     columns = _columns(spec)
     if columns == _columns(changed_spec(kind.word, kind.spec, before, {})):
         return before
-    if columns["name"] != row.name:
-        await _check_free(work.session, kind, str(columns["name"]))
     for column, value in columns.items():
         setattr(row, column, value)
     await work.flush()
@@ -92,6 +103,7 @@ async def update(
 
 async def archive(work: Work, kind: Kind[Row, S, E], row: Row, expected_revision: int | None) -> E:
     """Take one out of use."""
+    _remembered(work.session, kind).clear()
     await check_revision(work.session, row, row.id, expected_revision)
     before = entity_of(kind, row)
     row.archived_at = now()
@@ -116,8 +128,6 @@ def _columns(spec: Spec) -> dict[str, object]:
     return {("attributes" if name == "metadata" else name): value for name, value in fields.items()}
 
 
-async def _check_free(session: AsyncSession, kind: Kind[Row, S, E], name: str) -> None:
-    # The unique index has the last word; this only says it better.
-    taken = select(kind.row.id).where(kind.row.name == name, kind.row.archived_at.is_(None))
-    if (await session.execute(taken)).first() is not None:
-        raise Conflict(f"a {kind.word} called {name!r} exists already", field="name")
+def _remembered(session: AsyncSession, kind: Kind[Row, S, E]) -> dict[str, Row]:
+    remembered: dict[str, Row] = session.info.setdefault(f"rows of {kind.word}", {})
+    return remembered

@@ -129,8 +129,8 @@ class Members(Part):
         """
         spec = checked(MemberSpec, "member", fields)
         async with self._work() as work:
-            team = await named.row_named(work.session, TEAM, spec.team)
-            user = await named.row_named(work.session, USER, spec.user)
+            team = await named.referenced(work.session, TEAM, spec.team)
+            user = await named.referenced(work.session, USER, spec.user)
             row = await work.session.get(MemberRow, (team.id, user.id), with_for_update=True)
             if row is None:
                 row = MemberRow(team_id=team.id, user_id=user.id, role=spec.role)

@@ -84,7 +84,7 @@ class Prices(Part):
         """Set the price of a provider's model, in USD per million tokens."""
         spec = checked(PriceSpec, "price", fields)
         async with self._work() as work:
-            provider = await named.row_named(work.session, PROVIDER, spec.provider)
+            provider = await named.referenced(work.session, PROVIDER, spec.provider)
             query = _of(provider.id, spec.model).with_for_update(of=PriceRow)
             present = (await work.session.execute(query)).one_or_none()
             rates = {name: getattr(spec, name) for name in _RATES}

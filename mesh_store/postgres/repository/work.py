@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, NoReturn
@@ -15,6 +16,8 @@ from mesh_store.model.errors import Conflict, Rejected
 from mesh_store.model.ids import new_id
 from mesh_store.postgres.database import Database, Head
 from mesh_store.postgres.history_tables import AuditRow, RevisionsRow
+
+_KINDS = {"teams": "team", "users": "user", "providers": "provider", "aliases": "alias", "members": "member"}
 
 #: SQLSTATEs of a transaction that only came at the wrong moment.
 _TRY_AGAIN = {"40001", "40P01", "55P03"}
@@ -65,14 +68,10 @@ class Work:
             Conflict: the name is taken.
             Rejected: a constraint refused it.
         """
-        with_cause: DBAPIError
         try:
             await self.session.flush()
         except DBAPIError as error:
-            with_cause = error
-        else:
-            return
-        _explain(with_cause)
+            _explain(error)
 
     async def execute(self, statement: Executable, parameters: Any = None) -> Any:
         """Run a statement whose rules are explained like `flush` explains them."""
@@ -130,6 +129,19 @@ def _explain(error: DBAPIError) -> NoReturn:
         raise error
     table = str(getattr(cause, "table_name", None) or "")
     if state == "23505":
-        raise Conflict(f"one like it exists already in {table} ({constraint})", field="name") from error
+        raise _taken(table, str(getattr(cause, "detail", None) or "")) from error
     field = constraint.removeprefix(f"ck_{table}_").removeprefix(f"fk_{table}_") or None
     raise Rejected(f"{table}: the database's rule {constraint or state} refuses it", field=field) from error
+
+
+def _taken(table: str, detail: str) -> Conflict:
+    """Explain a unique violation; ``detail`` is like ``Key (team_id, name)=(…, fast) already exists.``"""
+    if table == "limits":
+        return Conflict(
+            "limit: these subjects have a limit of this dimension and period already; change that one",
+            field="limit",
+        )
+    kind = _KINDS.get(table, table)
+    match = re.search(r"name\)=\((?:[^,]*, )?([^)]*)\)", detail)
+    called = f" called {match[1]!r}" if match else ""
+    return Conflict(f"{kind}: there is one{called} already", field="name")

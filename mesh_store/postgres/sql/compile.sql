@@ -30,6 +30,7 @@ SELECT t.id::text, t.alias_id::text, t.provider_id::text, t.model, t.tier, t.wei
        t.max_output_tokens, t.context_window
 FROM targets t
 JOIN aliases a ON a.id = t.alias_id AND a.archived_at IS NULL
+JOIN providers p ON p.id = t.provider_id AND p.archived_at IS NULL
 WHERE t.archived_at IS NULL
 ORDER BY t.alias_id, t.tier, t.position, t.id
 
