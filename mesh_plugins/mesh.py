@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mesh_plugins.connections import Connections, LiveConfig
 from mesh_plugins.core.ports import Sender
@@ -19,7 +20,13 @@ from mesh_plugins.defaults import builtin_plugins
 from mesh_plugins.direct import DirectCaller
 from mesh_plugins.manager import load
 from mesh_plugins.settings import Settings
+from mesh_store.model.errors import ConfigError
 from mesh_store.model.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from mesh_plugins.usage import Usage
+    from mesh_store.sync import Status
+    from mesh_store.telemetry import Health
 
 
 class Mesh(DirectCaller):
@@ -60,6 +67,38 @@ class Mesh(DirectCaller):
     def database_url(self) -> str | None:
         """Where reports are read from; None when this process was not told."""
         return self._held.database_url
+
+    def usage(
+        self,
+        by: str | Sequence[str] = ("team", "alias"),
+        *,
+        since: str | datetime | timedelta | None = None,
+        until: datetime | None = None,
+    ) -> Usage:
+        """Return what was used, from Postgres: a table in a notebook, rows in a program.
+
+        Args:
+            by: dimensions of the rows: ``team``, ``user``, ``key``, ``alias``, ``provider``, ``model``,
+                ``minute``, ``day``.
+            since: a duration back from now (``"24h"``) or a moment; None means the beginning.
+            until: the first moment that no longer counts; None means now.
+
+        Raises:
+            ConfigError: this process was not told where Postgres is, or a dimension does not exist.
+        """
+        if self.database_url is None:
+            raise ConfigError("usage is read from Postgres: set MESH_DATABASE_URL, or ask 'mesh usage'")
+        from mesh_plugins.usage import Usage
+
+        return Usage.read(self.database_url, by, since, until)
+
+    def status(self) -> Status:
+        """Return how the configuration of this process stands."""
+        return self._held.subscriber.status()
+
+    def telemetry_health(self) -> Health:
+        """Return how telemetry does in this process: counters, ring, errors."""
+        return self._held.recorder.health()
 
     def flush(self, timeout: float = 10.0, *, collected: bool = False) -> bool:
         """Wait until every fact so far has left this process; for scripts and serverless functions.

@@ -116,8 +116,15 @@ class World:
 
     def collect(self) -> Any:
         """Bring every fact that has left its process to Postgres, orphaned rings included."""
-        collector = Collector(self.engines.database_url, self.engines.redis_url, self.home)
-        return asyncio.run(collector.collect_once())
+
+        async def through() -> Any:
+            collector = Collector(self.engines.database_url, self.engines.redis_url, self.home)
+            try:
+                return await collector.collect_once()
+            finally:
+                await collector.close()
+
+        return asyncio.run(through())
 
     def rows(self, columns: str = "*") -> list[Any]:
         """This team's usage events, oldest first."""

@@ -34,6 +34,10 @@ class LimiterPort(Protocol):
         """
         ...
 
+    def peek(self, charges: Sequence[Charge]) -> Decision:
+        """Say what `reserve` would answer, taking nothing."""
+        ...
+
 
 class AsyncLimiterPort(Protocol):
     """Decides charges on the caller's event loop."""

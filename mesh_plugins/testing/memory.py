@@ -83,6 +83,11 @@ class MemoryLimiter:
             longest = max((wait or 0 for wait in waits), default=0)
             return self._decision(charges, now, retry=0, reservation=reservation, wait_us=longest)
 
+    def peek(self, charges: Sequence[Charge]) -> Decision:
+        """Say what is left, taking nothing."""
+        with self._lock:
+            return self._decision(charges, self.now_us(), retry=0)
+
     def settle(self, reservation: Reservation, deltas: Sequence[int]) -> bool:
         """True a reservation up; False when it was settled before."""
         with self._lock:

@@ -120,6 +120,9 @@ class Limiter:
             admitted=True, remaining=full, retry_after_us=0, reset_after_us=full, reservation=record
         )
 
+    def peek(self, charges: Any) -> Decision:
+        return Decision(admitted=True, remaining=(0,) * len(charges), retry_after_us=0, reset_after_us=())
+
 
 class AsyncLimiter:
     """The same limiter, awaited."""

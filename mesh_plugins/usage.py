@@ -1,0 +1,144 @@
+"""Usage as a caller looks at it: rows from Postgres, readable in a notebook, a terminal and a data frame."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from html import escape
+from typing import Any, Self
+
+from mesh_store.model.errors import ConfigError
+from mesh_store.model.limit_text import parse_period_us
+
+#: What is shown; every row holds more.
+SHOWN = ("calls", "errors", "denied", "input_tokens", "output_tokens", "cost_usd", "mean_latency_ms")
+
+
+class Usage:
+    """A usage report; a sequence of dictionaries.
+
+    Attributes:
+        by: the dimensions of the rows.
+        rows: dictionaries with the dimensions, ``calls``, ``errors``, ``denied``, tokens of every kind,
+            ``cost_usd`` (`Decimal`), ``unpriced`` and ``mean_latency_ms``.
+    """
+
+    def __init__(self, by: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+        self.by, self.rows = tuple(by), tuple(rows)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.rows[index]
+
+    def __repr__(self) -> str:
+        return f"<Usage by {', '.join(self.by) or 'nothing'}: {len(self.rows)} rows>"
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in self._columns)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(shown(row.get(name)))}</td>" for name in self._columns) + "</tr>"
+            for row in self.rows
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def __rich__(self) -> Any:
+        from rich.table import Table
+
+        table = Table()
+        for name in self._columns:
+            table.add_column(name.replace("_", " "), justify="left" if name in self.by else "right")
+        for row in self.rows:
+            table.add_row(*[shown(row.get(name)) for name in self._columns])
+        return table
+
+    def to_pandas(self) -> Any:
+        """Return a pandas data frame; needs pandas."""
+        try:
+            import pandas as pd
+        except ImportError:
+            raise ConfigError("to_pandas needs pandas: pip install pandas") from None
+        return pd.DataFrame(list(self.rows))
+
+    def to_polars(self) -> Any:
+        """Return a polars data frame; needs polars."""
+        try:
+            import polars as pl
+        except ImportError:
+            raise ConfigError("to_polars needs polars: pip install polars") from None
+        return pl.DataFrame(list(self.rows))
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return (*self.by, *SHOWN)
+
+    @classmethod
+    def read(
+        cls,
+        database_url: str,
+        by: str | Sequence[str],
+        since: str | datetime | timedelta | None,
+        until: datetime | None,
+    ) -> Self:
+        """Read a report from Postgres; works with and without a running event loop.
+
+        Args:
+            database_url: Postgres.
+            by: dimensions of the rows; see `mesh_store.postgres.usage.usage_report`.
+            since: a duration back from now (``"24h"`` or a timedelta), or a moment; None means the beginning.
+            until: the first moment that no longer counts; None means now.
+        """
+        dimensions = by.replace(",", " ").split() if isinstance(by, str) else list(by)
+        return cls(dimensions, _in_a_loop_of_its_own(database_url, dimensions, _moment(since), until))
+
+
+def shown(value: Any) -> str:
+    """Return a cell as people read it."""
+    if value is None:
+        return "-"
+    if isinstance(value, Decimal):
+        return f"${value:,.4f}" if value else "$0"
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _moment(since: str | datetime | timedelta | None) -> datetime | None:
+    if isinstance(since, str):
+        since = timedelta(microseconds=parse_period_us(since))
+    return datetime.now(UTC) - since if isinstance(since, timedelta) else since
+
+
+def _in_a_loop_of_its_own(
+    database_url: str, by: Sequence[str], since: datetime | None, until: datetime | None
+) -> list[dict[str, Any]]:
+    # A notebook's cell has a running loop, where asyncio.run is refused: a thread has none.
+    answer: list[Any] = []
+
+    async def read() -> list[dict[str, Any]]:
+        from mesh_store.postgres import Database
+        from mesh_store.postgres.usage import usage_report
+
+        async with Database(database_url) as database:
+            return await usage_report(database, by, since, until)  # type: ignore[arg-type]
+
+    def run() -> None:
+        try:
+            answer.append(asyncio.run(read()))
+        except BaseException as error:
+            answer.append(error)
+
+    thread = threading.Thread(target=run, name="mesh-usage")
+    thread.start()
+    thread.join()
+    if isinstance(answer[0], BaseException):
+        raise answer[0]
+    rows: list[dict[str, Any]] = answer[0]
+    return rows

@@ -1,0 +1,78 @@
+"""The extension in a real IPython shell, over real engines; usage tables under a running loop."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
+
+from mesh_plugins.usage import Usage, shown
+
+
+@pytest.fixture
+def shell(make_world):
+    world = make_world(limits=("600 requests/min", "10k tokens/min"))
+    alias = world.alias()
+    shell = InteractiveShell.instance()
+    shell.run_line_magic("load_ext", "mesh_plugins.hosts.notebook")
+    shell.user_ns["mesh"] = world.mesh()
+    shell.world, shell.alias = world, alias
+    yield shell
+    InteractiveShell.clear_instance()
+
+
+def test_a_cell_is_a_prompt_and_its_answer_is_shown_with_what_it_took(shell):
+    answer = shell.run_cell_magic("mesh", f"{shell.alias} max_tokens=50", "tell me something")
+    assert "tell me something" in str(answer)
+    assert "revision" in answer._repr_markdown_()
+    assert shell.world.provider.requests[-1].json["max_tokens"] == 50
+
+
+def test_quota_shows_what_is_left_without_taking_any(shell):
+    first = shell.run_line_magic("mesh", f"quota {shell.alias}")
+    again = shell.run_line_magic("mesh", f"quota {shell.alias}")
+    assert [row[1] for row in first.rows] == [row[1] for row in again.rows] == ["60", "1,000"]
+    assert "<table>" in first._repr_html_()
+
+
+def test_a_refusal_is_told_in_a_table_and_not_as_a_traceback(shell):
+    with capture_output() as shown_output:
+        result = shell.run_cell_magic("mesh", f"{shell.alias} max_tokens=900000", "hello")
+    assert result is None
+    assert "QuotaExceeded" in repr(shown_output.outputs[0].data)
+    with capture_output() as shown_output:
+        shell.run_line_magic("mesh", "dance")
+    assert "%mesh dance" in repr(shown_output.outputs[0].data)
+
+
+def test_status_says_the_revision(shell):
+    table = shell.run_line_magic("mesh", "status")
+    assert "live" in repr(table)
+
+
+async def test_usage_can_be_asked_for_under_a_running_loop(make_world):
+    world = await asyncio.to_thread(make_world)
+    alias = await asyncio.to_thread(world.alias)
+    mesh = world.mesh()
+    await mesh.achat(alias, [{"role": "user", "content": "hi"}])
+    assert await mesh.aflush(10)
+    await asyncio.to_thread(world.collect)
+    table = mesh.usage("team, alias", since="1h")
+    [row] = [row for row in table if row["team"] == world.team]
+    assert (row["alias"], row["calls"]) == (alias, 1)
+    assert world.team in table._repr_html_()
+
+
+def test_cells_are_readable():
+    from decimal import Decimal
+
+    assert [shown(value) for value in (None, Decimal("1234.5"), 1234, 1.25, "x")] == [
+        "-",
+        "$1,234.5000",
+        "1,234",
+        "1.2",
+        "x",
+    ]
+    assert repr(Usage(["team"], [])) == "<Usage by team: 0 rows>"
