@@ -46,7 +46,7 @@ def mesh_estimate(request: CallRequest, target: Target) -> Usage | None:
 @hookspec
 def mesh_charges(
     request: CallRequest, target: Target, estimate: Usage, snapshot: Snapshot
-) -> Sequence[tuple[LimitRule, Charge]]:
+) -> Sequence[tuple[LimitRule, Charge]] | None:
     """Return every limit this call takes from on this target; the core reserves them all or none."""
 
 
@@ -70,7 +70,7 @@ def mesh_snapshot_changed(old: Snapshot | None, new: Snapshot) -> None:
 
 
 @hookspec
-def mesh_sinks(settings: Any) -> Sequence[Any]:
+def mesh_sinks(settings: Any) -> Sequence[Any] | None:
     """Return further outputs for facts, budget alerts and breaker events."""
 
 
