@@ -3,10 +3,15 @@
 One client per colour and idle timeout serves the process: connections belong to pyreqwest's own
 runtime, not to an event loop, so clients outlive ``asyncio.run``. In a child forked after that
 runtime started, every call goes through `HttpxTransport` instead (see `forks`).
+
+Known limit (0.15.1): a task cancelled before the provider's status arrived leaves its request, and
+its share of `TransportOptions.max_connections`, until the provider answers or the call's total
+deadline passes. Nothing is sent twice. `HttpxTransport` closes the connection at once.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -167,6 +172,9 @@ class _Stream:
         if sending is not None:
             sending.__exit__(None, None, None)
 
+    def __del__(self) -> None:
+        self.close()  # dropping alone closes the connection only when its next byte arrives
+
 
 class _AsyncStream:
     """An answer on an event loop, piece by piece."""
@@ -189,6 +197,12 @@ class _AsyncStream:
         sending, self._sending = self._sending, None
         if sending is not None:
             await sending.__aexit__(None, None, None)
+
+    def __del__(self) -> None:
+        if self._sending is not None:
+            with contextlib.suppress(StopIteration):
+                # It is done in its first step; a dropped stream has nobody to await more.
+                self._sending.__aexit__(None, None, None).send(None)
 
 
 def _ready(builder: _Builder, request: HttpRequest) -> _Builder:

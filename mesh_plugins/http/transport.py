@@ -7,7 +7,6 @@ nothing, keeps no cookies, and reads no more than it was told to. What goes wron
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
@@ -81,15 +80,6 @@ class TransportOptions:
     use_environment: bool = True
     ca_pem: str | None = None
     client_pem: str | None = None
-
-    def ssl_context(self) -> ssl.SSLContext:
-        """Return a context with these authorities and this client certificate."""
-        context = ssl.create_default_context()
-        if self.ca_pem is not None:
-            context.load_verify_locations(self.ca_pem)
-        if self.client_pem is not None:
-            context.load_cert_chain(self.client_pem)
-        return context
 
 
 class ByteStream(Protocol):

@@ -72,7 +72,7 @@ def make_call() -> MakeCall:
     return make
 
 
-@pytest.fixture(params=["pyreqwest", "httpx"])
+@pytest.fixture(params=["pyreqwest", "httpx"], scope="module")
 def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
     made: Transport = PyreqwestTransport() if request.param == "pyreqwest" else HttpxTransport()
     yield made
