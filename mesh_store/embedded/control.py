@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mesh_store.embedded.ground import prepare
 from mesh_store.embedded.layout import Layout
-from mesh_store.embedded.leases import is_held
+from mesh_store.embedded.leases import is_held, take_alone
+from mesh_store.embedded.orphans import end_postgres, end_valkey
 
 _POLL = 0.01
 
@@ -36,11 +37,20 @@ def stop(home: Path | str | None = None, timeout: float = 30.0) -> bool:
     layout = Layout.of(home)
     release(layout.home)
     deadline = time.monotonic() + timeout
-    if is_held(layout.watch):
-        layout.stop.touch(mode=0o600)
     while is_held(layout.watch):
+        layout.stop.touch(mode=0o600)  # again and again: a supervisor that just starts clears old ones
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL)
     layout.stop.unlink(missing_ok=True)
-    return True
+    return _nothing_left(layout, deadline)
+
+
+def _nothing_left(layout: Layout, deadline: float) -> bool:
+    """End servers whose supervisor was killed, unless somebody is already starting others."""
+    if not layout.lock.exists() or (lock := take_alone(layout.lock, deadline)) is None:
+        return not layout.lock.exists()
+    try:
+        return is_held(layout.watch) or not (end_valkey(layout.valkey) + end_postgres(layout.postgres))
+    finally:
+        lock.close()

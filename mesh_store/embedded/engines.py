@@ -85,11 +85,20 @@ def attach(
         raise ConfigError(
             "The embedded engines run on Linux and macOS. Set MESH_DATABASE_URL and MESH_REDIS_URL."
         )
-    from mesh_store.embedded.leases import take_lease
+    from mesh_store.embedded.ground import advice, prepare
 
     layout = Layout.of(home)
+    prepare(layout)
+    try:
+        return _attach(layout, companions, linger, timeout)
+    except OSError as error:
+        raise ConfigError(advice(layout, error)) from error
+
+
+def _attach(layout: Layout, companions: Sequence[Sequence[str]], linger: float, timeout: float) -> Engines:
+    from mesh_store.embedded.leases import take_lease
+
     deadline = time.monotonic() + timeout
-    _make(layout)
     lease = take_lease(layout.lease, deadline)
     if lease is None:
         raise ConfigError(
@@ -140,9 +149,3 @@ def _running_or_started(layout: Layout, linger: float, deadline: float, timeout:
                 f"Their logs are in {layout.logs}."
             )
         time.sleep(_POLL)
-
-
-def _make(layout: Layout) -> None:
-    from mesh_store.embedded.ground import prepare
-
-    prepare(layout)

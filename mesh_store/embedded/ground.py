@@ -21,7 +21,7 @@ def prepare(layout: Layout) -> None:
         _refuse_foreign(layout)
         layout.make()
     except OSError as error:
-        raise ConfigError(_advice(layout, error)) from error
+        raise ConfigError(advice(layout, error)) from error
 
 
 def _refuse_foreign(layout: Layout) -> None:
@@ -37,7 +37,8 @@ def _refuse_foreign(layout: Layout) -> None:
         )
 
 
-def _advice(layout: Layout, error: OSError) -> str:
+def advice(layout: Layout, error: OSError) -> str:
+    """What the user can do about an error met in the home."""
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT:
             return f"The disk that would hold {layout.home} is full. Free some space. {_ELSEWHERE} otherwise."
@@ -45,5 +46,7 @@ def _advice(layout: Layout, error: OSError) -> str:
             return f"{layout.home} is on a read-only file system. {_ELSEWHERE}."
         case errno.EACCES | errno.EPERM:
             return f"{layout.home} cannot be written by uid {os.geteuid()}. {_ELSEWHERE}."
+        case errno.ENOLCK | errno.EOPNOTSUPP | errno.ENOSYS:
+            return f"The file system of {layout.home} has no file locks. {_ELSEWHERE} (a local disk)."
         case _:
             return f"{layout.home} cannot be made or used ({error}). {_ELSEWHERE}."

@@ -15,6 +15,7 @@ from typing import Self
 
 _PROTOCOL_3 = 196608
 _MISSING_DATABASE = "3D000"
+_TOO_MANY = "53300"
 
 
 class PostgresError(Exception):
@@ -102,7 +103,9 @@ def postgres_version(path: Path | str, *, user: str, database: str, timeout: flo
     try:
         with PostgresSession(path, user=user, database=database, timeout=timeout) as session:
             return session.version
-    except (OSError, PostgresError):
+    except PostgresError as error:
+        return "?" if error.code == _TOO_MANY else None  # crowded, but alive
+    except OSError:
         return None
 
 

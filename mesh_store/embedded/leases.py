@@ -104,12 +104,16 @@ def holders(path: Path) -> tuple[int, ...] | None:
     if not sys.platform.startswith("linux"):
         return None
     try:
-        inode = f":{os.stat(path).st_ino}"
+        found = os.stat(path)
         with open("/proc/locks") as table:
             rows = [line.split() for line in table]
     except OSError:
         return None
-    held = (row for row in rows if row[1] == "FLOCK" and row[5].endswith(inode))
+    # "7: FLOCK ADVISORY READ <pid> <major>:<minor>:<inode> 0 EOF"
+    device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}"
+    held = [row for row in rows if row[1] == "FLOCK" and row[5].endswith(f":{found.st_ino}")]
+    # Layered file systems report another device here than stat does; then the inode has to do.
+    held = [row for row in held if row[5].startswith(device)] or held
     return tuple(sorted({int(row[4]) for row in held}))
 
 

@@ -15,8 +15,9 @@ from mesh_store.embedded.failure import EngineFailed
 from mesh_store.embedded.handshake import PostgresError, PostgresSession
 from mesh_store.embedded.identity import find_identity, own
 from mesh_store.embedded.layout import Layout, make_private
-from mesh_store.embedded.processes import end, living_in
+from mesh_store.embedded.orphans import end_postgres
 from mesh_store.embedded.symptoms import explain
+from mesh_store.embedded.tie import Tie
 
 _SETTINGS = {
     "listen_addresses": "",  # unix sockets only
@@ -48,13 +49,15 @@ class Postgres:
         self._bindir = bindir
         self._environment = environment
         self._identity = find_identity(bindir / "postgres", layout.home)
+        self._major = _major_version(bindir / "postgres")
         self._log = layout.logs / "postgres.log"
 
     def program(self) -> Program:
         """The server; SIGINT is its fast shutdown, with a checkpoint, and ends open sessions."""
         self._make_cluster()
+        self._check_version()
         settings = _SETTINGS | {"unix_socket_directories": str(self.directory)}
-        if int((self.data / "PG_VERSION").read_text()) >= 18:
+        if self._major >= 18:
             settings |= _SINCE_18
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return Program(
@@ -87,12 +90,7 @@ class Postgres:
 
     def _prepare(self) -> None:
         """End what an earlier supervisor left behind, and remove the locks of the dead."""
-        remembered = _first_number(self.data / "postmaster.pid")
-        orphans = living_in(self.data, ("postgres",), remembered)
-        # The postmaster ends its own children well; what survives it (or lost it) is not asked twice.
-        end([pid for pid in orphans if pid in remembered], (signal.SIGINT, 3.0))
-        left = end(orphans, (signal.SIGQUIT, 1.0), (signal.SIGKILL, 3.0))
-        if left:
+        if left := end_postgres(self.data):
             raise EngineFailed(f"An earlier Postgres of {self.data} cannot be ended: processes {left}.")
         # Postgres itself trusts kill(pid, 0), which a zombie answers, and a stranger with its number.
         for lock in (self.data / "postmaster.pid", self.socket.with_name(self.socket.name + ".lock")):
@@ -101,6 +99,15 @@ class Postgres:
         make_private(self.directory)
         own(self._identity, self.directory)
         own(self._identity, self.data)
+
+    def _check_version(self) -> None:
+        made_by = int((self.data / "PG_VERSION").read_text())
+        if made_by != self._major:
+            raise EngineFailed(
+                f"The cluster at {self.data} was made by Postgres {made_by}, and the programs in "
+                f"{self._bindir} are Postgres {self._major}. Name those of {made_by} with "
+                "MESH_POSTGRES_BINDIR, or move the directory away to begin anew."
+            )
 
     def _make_cluster(self) -> None:
         """Make it beside its place, then rename: there is a whole cluster or none."""
@@ -119,9 +126,15 @@ class Postgres:
             shutil.rmtree(fresh, ignore_errors=True)
 
     def _initdb(self, directory: Path) -> None:
+        tie = Tie(signal.SIGKILL)
+
+        def enter() -> None:
+            self._identity.enter()
+            tie.in_child()
+
         made = subprocess.run(  # noqa: S603 - the program we were given to run
             [str(self._bindir / "initdb"), "-D", str(directory), "-U", USER, *_INITDB],
-            preexec_fn=self._identity.enter,
+            preexec_fn=enter,
             env=self._environment,
             cwd="/",
             stdin=subprocess.DEVNULL,
@@ -134,9 +147,10 @@ class Postgres:
             raise EngineFailed(explain("Postgres could not make its cluster", self.data, said))
 
 
-def _first_number(path: Path) -> list[int]:
-    """The pid on a lock file's first line, as a list of none or one."""
-    try:
-        return [int(path.read_text().split("\n", 1)[0])]
-    except (OSError, ValueError):
-        return []
+def _major_version(postgres: Path) -> int:
+    """The 18 of ``postgres (PostgreSQL) 18.6``."""
+    asked = subprocess.run([str(postgres), "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+    words = asked.stdout.split()
+    if asked.returncode != 0 or len(words) < 3:
+        raise EngineFailed(f"{postgres} does not run here: {asked.stderr.strip() or asked.stdout.strip()}")
+    return int(words[2].split(".")[0].rstrip("abcdefghijklmnopqrstuvwxyz"))

@@ -57,6 +57,14 @@ def living_in(directory: Path, names: Sequence[str], remembered: Iterable[int] =
     return found
 
 
+def recorded_pid(path: Path) -> list[int]:
+    """The pid on the first line of a server's own pid file, as a list of none or one."""
+    try:
+        return [int(path.read_text().split("\n", 1)[0])]
+    except (OSError, ValueError):
+        return []
+
+
 def end(pids: Iterable[int], *steps: tuple[signal.Signals, float]) -> list[int]:
     """Send each signal in turn and give it its seconds; returns who is still there."""
     left = [pid for pid in pids if is_running(pid)]

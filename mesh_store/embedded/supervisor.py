@@ -11,6 +11,7 @@ import os
 import select
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from mesh_store.embedded.companions import companion_program, forget_all, reques
 from mesh_store.embedded.failure import EngineFailed
 from mesh_store.embedded.layout import Layout, runtime_dir
 from mesh_store.embedded.leases import Lock, take_alone
-from mesh_store.embedded.occupancy import Occupancy
+from mesh_store.embedded.mandate import Mandate
 from mesh_store.embedded.postgres import Postgres
 from mesh_store.embedded.state import CompanionState, ServerState, State
 from mesh_store.embedded.symptoms import explain
@@ -35,8 +36,9 @@ _ENVIRONMENT = ("PATH", "HOME", "TMPDIR", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"
 class Supervisor:
     """One pair of engines and its companions, for one home."""
 
-    def __init__(self, layout: Layout, linger: float, bindir: Path, valkey_server: Path) -> None:
+    def __init__(self, layout: Layout, linger: float, bindir: Path, valkey_server: Path, watch: Lock) -> None:
         self._layout = layout
+        self._watch = watch
         self._linger = linger
         self._run = runtime_dir(layout)
         # Whoever started us may have secrets in the environment; the servers have no use for them.
@@ -47,16 +49,14 @@ class Supervisor:
         self._servers: list[Child] = []
         self._companions: dict[str, Child] = {}
         self._state: State | None = None
-        self._stopping = False
 
-    def start(self, deadline: float) -> None:
+    def start(self, mandate: Mandate) -> None:
         """Start both servers and wait until both answer.
 
         Raises:
-            EngineFailed: one of them does not.
+            EngineFailed: one of them does not, or the mandate ended before.
         """
         forget_all(self._layout.companions)
-        self._layout.stop.unlink(missing_ok=True)
         self._layout.state.unlink(missing_ok=True)
         postgres, valkey = (Child(engine.program(), note) for engine in (self._postgres, self._valkey))
         self._servers = [postgres, valkey]
@@ -66,36 +66,35 @@ class Supervisor:
             supervisor=os.getpid(),
             started_at=time.time(),
             linger=self._linger,
-            postgres=_await(postgres, self._postgres, deadline),
-            valkey=_await(valkey, self._valkey, deadline),
+            postgres=_await(postgres, self._postgres, mandate),
+            valkey=_await(valkey, self._valkey, mandate),
         )
         self._publish()
 
-    def watch(self, watch: Lock) -> None:
-        """Tend the children until nobody needs them, somebody says stop, or the home is gone."""
-        wake = _wake_on_signals(self._stop_soon)
-        with Occupancy(self._layout, self._linger) as occupancy:
-            while not self._stopping and watch.in_place() and not occupancy.over():
-                select.select([wake], [], [], _TICK)
-                _drain(wake)
-                self._follow_requests()
-                tended = [child.tend() for child in (*self._servers, *self._companions.values())]
-                if any(tended):
-                    self._publish()
-                self._stopping |= self._layout.stop.exists()
-            self.stop()
+    def tend(self, mandate: Mandate) -> None:
+        """Keep everything running until the mandate ends."""
+        wake = _wake_on_signals()
+        while not mandate.ended():
+            select.select([wake], [], [], _TICK)
+            _drain(wake)
+            self._follow_requests()
+            tended = [child.tend() for child in (*self._servers, *self._companions.values())]
+            if any(tended):
+                self._publish()
 
     def stop(self) -> None:
         """Companions first, while the servers still answer; then Valkey, then Postgres."""
-        self._layout.state.unlink(missing_ok=True)
+        self._forget_state()
         stop_all(list(self._companions.values()))
         for server in reversed(self._servers):
             server.stop()
-        shutil.rmtree(self._run, ignore_errors=True)
-        self._layout.stop.unlink(missing_ok=True)
+        if self._watch.in_place():  # else the home is gone, and may have been made again by others
+            shutil.rmtree(self._run, ignore_errors=True)
+            self._layout.stop.unlink(missing_ok=True)
 
-    def _stop_soon(self) -> None:
-        self._stopping = True
+    def _forget_state(self) -> None:
+        if self._watch.in_place():
+            self._layout.state.unlink(missing_ok=True)
 
     def _follow_requests(self) -> None:
         for name, argv in requested(self._layout.companions).items():
@@ -124,60 +123,61 @@ class Supervisor:
             note(f"the state could not be written: {error}")
 
 
+Report = Callable[[str, str], None]
+
+
 def supervise(layout: Layout, linger: float, bindir: Path, valkey_server: Path, report: Report) -> None:
     """The life of a supervisor, from the lock to the end of its children."""
     watch = take_alone(layout.watch, time.monotonic() + 2.0)
     if watch is None:
         report("busy", "another supervisor is there already")
         return
-    supervisor: Supervisor | None = None
-    try:
-        supervisor = Supervisor(layout, linger, bindir, valkey_server)
-        supervisor.start(time.monotonic() + 300.0)
-    except (EngineFailed, OSError) as error:
-        note(f"start failed: {error}")
-        if supervisor is not None:
-            supervisor.stop()
-        reason = (
-            str(error) if isinstance(error, EngineFailed) else explain(str(error), layout.home, str(error))
-        )
-        report("failed", reason)
-        return
-    report("ready", "")
-    supervisor.watch(watch)
+    with Mandate(layout, linger, watch) as mandate:
+        supervisor: Supervisor | None = None
+        try:
+            supervisor = Supervisor(layout, linger, bindir, valkey_server, watch)
+            supervisor.start(mandate)
+        except (EngineFailed, OSError, subprocess.SubprocessError) as error:
+            note(f"start failed: {error}")
+            if supervisor is not None:
+                supervisor.stop()
+            watch.close()  # who hears of the failure may try again at once
+            report("failed", str(error) if isinstance(error, EngineFailed) else _explain(error, layout))
+            return
+        report("ready", "")
+        supervisor.tend(mandate)
+        supervisor.stop()
 
 
-Report = Callable[[str, str], None]
+def _explain(error: Exception, layout: Layout) -> str:
+    return explain(str(error), layout.home, str(error))
 
 
 def note(text: str) -> None:
     """One line in the supervisor's log, which is its standard error."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    try:
+    with contextlib.suppress(OSError):  # a full disk takes the log, not the engines
         print(f"{stamp} {text}", file=sys.stderr, flush=True)
-    except OSError:
-        pass  # a full disk takes the log, not the engines
 
 
-def _await(child: Child, engine: Postgres | Valkey, deadline: float) -> ServerState:
+def _await(child: Child, engine: Postgres | Valkey, mandate: Mandate) -> ServerState:
+    """Until the server answers; recovering a large cluster may outlast the patience of its users."""
     while (version := engine.version(timeout=5.0)) is None:
         if child.tend():
             raise EngineFailed(explain(f"{child.program.name} did not start", engine.data, child.log_tail()))
-        if time.monotonic() > deadline:
-            raise EngineFailed(f"{child.program.name} did not answer in time; see {child.program.log}")
+        if mandate.ended():
+            raise EngineFailed(f"They were stopped while {child.program.name} was starting.")
         time.sleep(0.01)
     return ServerState(child.pid, str(engine.socket), version)
 
 
-def _wake_on_signals(stop: Callable[[], None]) -> int:
-    """A descriptor that becomes readable on SIGCHLD and on the signals that ask us to stop."""
+def _wake_on_signals() -> int:
+    """A descriptor that becomes readable with every signal, a child's death among them."""
     readable, writable = os.pipe()
     os.set_blocking(readable, False)
     os.set_blocking(writable, False)
     signal.set_wakeup_fd(writable, warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(signum, lambda *_: stop())
     return readable
 
 

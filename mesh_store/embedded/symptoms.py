@@ -18,13 +18,6 @@ _SYMPTOMS = [  # (what the engine says, what to do about it)
         "{place} cannot be written. Choose another place with MESH_HOME",
     ),
     (
-        ("database files are incompatible with server", "was initialized by PostgreSQL version"),
-        (
-            "the cluster at {place} was made by another major version of Postgres. Install that version's "
-            "programs (MESH_POSTGRES_BINDIR), or move the directory away to begin anew"
-        ),
-    ),
-    (
         ("Bad file format reading the append only file", "Unrecoverable error reading the append only"),
         "the append-only file in {place} is damaged. Repair it with valkey-check-aof --fix, or move it away",
     ),

@@ -9,9 +9,8 @@ from mesh_store.embedded.child import Program
 from mesh_store.embedded.failure import EngineFailed
 from mesh_store.embedded.handshake import valkey_version
 from mesh_store.embedded.layout import Layout, make_private
-from mesh_store.embedded.processes import end, living_in
+from mesh_store.embedded.orphans import end_valkey, valkey_pidfile
 
-_NAMES = ("valkey-server", "redis-server")
 _SETTINGS = {
     "port": "0",  # unix sockets only
     "unixsocketperm": "700",
@@ -37,7 +36,11 @@ class Valkey:
 
     def program(self) -> Program:
         """The server; SIGTERM is its SHUTDOWN, which flushes the append-only file."""
-        settings = _SETTINGS | {"dir": str(self.data), "unixsocket": str(self.socket)}
+        settings = _SETTINGS | {
+            "dir": str(self.data),
+            "unixsocket": str(self.socket),
+            "pidfile": str(valkey_pidfile(self.data)),
+        }
         options = [part for name, value in settings.items() for part in (f"--{name}", value)]
         return Program(
             name="valkey",
@@ -55,7 +58,6 @@ class Valkey:
 
     def _prepare(self) -> None:
         """Two servers appending to one file would ruin it: end what was left behind first."""
-        orphans = living_in(self.data, _NAMES)
-        if left := end(orphans, (signal.SIGTERM, 5.0), (signal.SIGKILL, 3.0)):
+        if left := end_valkey(self.data):
             raise EngineFailed(f"An earlier Valkey of {self.data} cannot be ended: processes {left}.")
         make_private(self.directory)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mesh_store.embedded import stop
+from mesh_store.embedded import attach, stop
 from mesh_store.embedded.layout import Layout
 from mesh_store.embedded.leases import is_held
 from mesh_store.embedded.processes import is_running, living_in
@@ -23,18 +23,43 @@ from mesh_store.embedded.state import State, read_state
 
 ROOT = Path(__file__).resolve().parents[2]
 
+# Sixty clusters on a shared disk would measure that disk's fsync.
+MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+
+def temporary_home() -> Path:
+    """An empty directory on a short path: sockets lie inside it, as they do for an ordinary user."""
+    return Path(os.path.realpath(tempfile.mkdtemp(prefix="mesh-test-", dir=MEMORY)))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Path]:
+    """A cluster to copy: making one takes most of a first start."""
+    place = temporary_home()
+    attach(place, linger=0).close()
+    assert stop(place, timeout=60)
+    yield place / "postgres"
+    shutil.rmtree(place)
+
 
 @pytest.fixture
-def home() -> Iterator[Path]:
-    """A short path: sockets lie inside it, as they do for an ordinary user."""
-    place = Path(os.path.realpath(tempfile.mkdtemp(prefix="mesh-test-")))
+def bare_home() -> Iterator[Path]:
+    """A home nobody has used yet."""
+    place = temporary_home()
     yield place
-    stop(place, timeout=30)
+    assert stop(place, timeout=30)
     leftovers = servers_of(place)
     for pid in leftovers:
         os.kill(pid, signal.SIGKILL)
     shutil.rmtree(place, ignore_errors=True)
     assert not leftovers, f"servers left behind: {leftovers}"
+
+
+@pytest.fixture
+def home(bare_home: Path, cluster: Path) -> Path:
+    """A home whose cluster is made already."""
+    shutil.copytree(cluster, bare_home / "postgres")
+    return bare_home
 
 
 def servers_of(home: Path) -> list[int]:
@@ -47,6 +72,28 @@ def servers_of(home: Path) -> list[int]:
 @pytest.fixture
 def servers() -> Callable[[Path], list[int]]:
     return servers_of
+
+
+@dataclass
+class Cleaner:
+    """Stops homes that lie inside another one."""
+
+    homes: list[Path] = field(default_factory=list)
+
+    def __call__(self, home: Path) -> Path:
+        self.homes.append(home)
+        return home
+
+    def stop(self) -> None:
+        for home in self.homes:
+            assert stop(home, timeout=30)
+
+
+@pytest.fixture
+def clean(bare_home: Path) -> Iterator[Cleaner]:
+    cleaner = Cleaner()
+    yield cleaner
+    cleaner.stop()
 
 
 @pytest.fixture
@@ -78,7 +125,8 @@ def gone(until: Callable[..., float]) -> Callable[..., float]:
     """Wait until neither supervisor nor servers of a home are left; returns the seconds."""
 
     def wait(home: Path, within: float = 30.0) -> float:
-        return until(lambda: not is_held(Layout.of(home).watch) and not servers_of(home), within)
+        watched = until(lambda: not is_held(Layout.of(home).watch), within)
+        return watched + until(lambda: not servers_of(home), within)
 
     return wait
 
@@ -147,7 +195,9 @@ def users() -> Iterator[Users]:
     for user in factory.started:
         if user.process.poll() is None:
             user.process.kill()
-        user.process.communicate()
+        user.process.wait()
+        user.process.stdin.close()
+        user.process.stdout.close()  # a child of its own may still hold the other end
 
 
 @pytest.fixture
