@@ -42,7 +42,8 @@ class Door:
         parameters: caller's parameters that are part of the request.
         is_async: True when it is a coroutine function.
         metadata: the keyword that holds the caller's own labels and never leaves this process.
-        asynchronous_twin: the flag by which litellm's own async function calls this one.
+        called_by: the flag by which litellm's async function calls this one from inside, and that
+            function's name.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Door:
     parameters: frozenset[str]
     is_async: bool = False
     metadata: str = "metadata"
-    asynchronous_twin: str | None = None
+    called_by: tuple[str, str] | None = None
 
     def alias(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> str | None:
         """Return the alias a call names, or None when the call is none of ours."""
@@ -61,9 +62,16 @@ class Door:
             model = args[at] if len(args) > at else None
         if not isinstance(model, str) or not model.startswith(PREFIX):
             return None
-        if self.asynchronous_twin is not None and kwargs.get(self.asynchronous_twin) is True:
-            return None  # an async function bound before `install`: the provider ``mesh`` takes it
         return model[len(PREFIX) :]
+
+    def early_caller(self, kwargs: Mapping[str, Any]) -> str | None:
+        """Return the async function that called this one from inside, or None.
+
+        Only one that was bound before `install` names an alias here: ours would have named a model.
+        """
+        if self.called_by is None or kwargs.get(self.called_by[0]) is not True:
+            return None
+        return self.called_by[1]
 
 
 def names(*lists: str) -> frozenset[str]:
@@ -86,11 +94,17 @@ _messages = names(
 )
 
 DOORS: tuple[Door, ...] = (
-    Door("completion", "chat", ("model", "messages"), _chat, asynchronous_twin="acompletion"),
+    Door("completion", "chat", ("model", "messages"), _chat, called_by=("acompletion", "acompletion")),
     Door("acompletion", "chat", ("model", "messages"), _chat, is_async=True),
-    Door("embedding", "embeddings", ("model", "input"), _embedding, asynchronous_twin="aembedding"),
+    Door("embedding", "embeddings", ("model", "input"), _embedding, called_by=("aembedding", "aembedding")),
     Door("aembedding", "embeddings", ("model", "input"), _embedding, is_async=True),
-    Door("text_completion", "text_completion", ("prompt", "model"), _text, asynchronous_twin="acompletion"),
+    Door(
+        "text_completion",
+        "text_completion",
+        ("prompt", "model"),
+        _text,
+        called_by=("acompletion", "atext_completion"),
+    ),
     Door("atext_completion", "text_completion", ("prompt", "model"), _text, is_async=True),
     Door(
         "responses",
@@ -98,7 +112,7 @@ DOORS: tuple[Door, ...] = (
         ("input", "model"),
         _responses,
         metadata="litellm_metadata",
-        asynchronous_twin="aresponses",
+        called_by=("aresponses", "aresponses"),
     ),
     Door(
         "aresponses", "responses", ("input", "model"), _responses, is_async=True, metadata="litellm_metadata"

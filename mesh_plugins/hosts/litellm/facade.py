@@ -6,6 +6,7 @@ every way to read or close it goes through the governed one, which settles.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -29,6 +30,16 @@ def speaking_litellm(alias: str) -> Iterator[None]:
         raise twin from error
 
 
+_END = object()
+
+
+def _shown(stream: Any, name: str) -> Any:
+    """Return an attribute of litellm's stream; its special methods would read past the governed one."""
+    if name.startswith("__"):
+        raise AttributeError(f"{type(stream.native.native).__name__!r} object has no attribute {name!r}")
+    return getattr(stream.native.native, name)
+
+
 class StreamFacade:
     """A governed stream in the clothes of litellm's."""
 
@@ -40,10 +51,19 @@ class StreamFacade:
         return type(self._mesh_stream.native.native)  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._mesh_stream.native.native, name)  # type: ignore[attr-defined]
+        return _shown(self._mesh_stream, name)
 
     def __iter__(self) -> Self:
         return self
+
+    def __aiter__(self) -> Self:
+        return self  # litellm lets an event loop read a sync stream
+
+    async def __anext__(self) -> Any:
+        chunk = await asyncio.to_thread(next, self, _END)
+        if chunk is _END:
+            raise StopAsyncIteration
+        return chunk
 
     def __next__(self) -> Any:
         with speaking_litellm(self._mesh_alias):
@@ -73,7 +93,7 @@ class AsyncStreamFacade:
         return type(self._mesh_stream.native.native)  # type: ignore[attr-defined]
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._mesh_stream.native.native, name)  # type: ignore[attr-defined]
+        return _shown(self._mesh_stream, name)
 
     def __aiter__(self) -> Self:
         return self

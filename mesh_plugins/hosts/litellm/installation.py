@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +29,8 @@ def install(mesh: Runtime | None = None) -> None:
 
     Wraps ``completion``, ``embedding``, ``text_completion`` and ``responses`` with their async twins, and
     ``anthropic_messages``; litellm's Router and everything else that looks these up in ``litellm`` at the
-    time of a call comes along. For names bound before this was called (``from litellm import completion``
-    above it) and for Router deployments the provider ``mesh`` is registered: see `provider`.
+    time of a call comes along. Names bound before this was called (``from litellm import completion``
+    above it) are caught further inside: see `provider`.
 
     May be called again, by several threads at once, and before or after other libraries wrap litellm.
 
@@ -45,7 +46,8 @@ def install(mesh: Runtime | None = None) -> None:
 
     with _lock:
         if _installed is None:
-            _installed = Installation([litellm, litellm.main])
+            # What litellm's own async functions call from inside is looked up in the defining modules.
+            _installed = Installation([litellm, litellm.main, import_module("litellm.responses.main")])
             provider.register(_installed)
         if mesh is not None:
             _installed.use(mesh)
@@ -117,6 +119,7 @@ class Installation:
             own.close()  # type: ignore[attr-defined]
 
     def _wrap(self, door: Door, original: Callable[..., Any]) -> Callable[..., Any]:
+        from mesh_plugins.hosts.litellm import provider
         from mesh_plugins.hosts.litellm.calls import agoverned_call, governed_call
 
         if door.is_async:
@@ -135,6 +138,9 @@ class Installation:
             alias = door.alias(args, kwargs) if self.active else None
             if alias is None:
                 return original(*args, **kwargs)
+            early = door.early_caller(kwargs)
+            if early is not None:
+                return self.door(early)(*args, **provider.restarted(kwargs, door.called_by))
             return governed_call(self.mesh, door, original, alias, args, kwargs)
 
         return wrapper

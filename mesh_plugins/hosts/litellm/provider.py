@@ -1,20 +1,21 @@
-"""The provider ``mesh`` in litellm: the net under names that were bound before `install`.
+"""The net under names that were bound before `install`.
 
-A function imported earlier (``from litellm import completion``) never reaches our wrapper. litellm then
-looks for a provider called ``mesh``, finds this one, and the call is governed after all. It is a net,
-not a way in, because litellm stands in between:
+A function imported earlier (``from litellm import completion``) never reaches our wrapper. An async one
+calls its sync twin inside litellm, which is ours: the call starts over there as if it had come to the
+right door. A sync one goes on until litellm looks for a provider called ``mesh``, and finds this one. The
+call is governed, but litellm stands in between:
 
 - ``user`` and parameters litellm holds unknown to the provider are dropped on the way;
 - chunks are rebuilt, so a stream loses what litellm's generic chunk has no field for;
-- ``responses`` and ``anthropic_messages`` become chat completions.
+- ``responses`` becomes a chat completion.
 
-Limits, keys and facts are the same as ever. litellm's Router asks for a deployment's provider when it
-is built, which is the other reason why it must be known.
+litellm's Router asks for a deployment's provider when it is built, which is the other reason why it must
+be known.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import litellm
@@ -50,6 +51,13 @@ def unregister(installation: Installation) -> None:
             known.remove(_NAME)
 
 
+def restarted(kwargs: Mapping[str, Any], called_by: tuple[str, str] | None) -> dict[str, Any]:
+    """Return the keywords of an async function's inner call as its own caller gave them."""
+    _silence(kwargs.get("litellm_logging_obj"))
+    inner = {"litellm_logging_obj", "litellm_call_id", *(called_by or ())}
+    return {name: value for name, value in kwargs.items() if name not in inner}
+
+
 class MeshProvider(CustomLLM):  # type: ignore[misc]
     """Hands litellm's call of the provider ``mesh`` to our wrapper of the public function.
 
@@ -65,26 +73,13 @@ class MeshProvider(CustomLLM):  # type: ignore[misc]
         """Answer a chat completion."""
         return self.installation.door("completion")(**_chat(call))
 
-    async def acompletion(self, *args: Any, **call: Any) -> Any:
-        """Answer a chat completion, on the caller's event loop."""
-        return await self.installation.door("acompletion")(**_chat(call))
-
     def streaming(self, *args: Any, **call: Any) -> Iterator[Any]:
         """Answer with chunks; refused before an iterator is returned."""
         return _generic(self.installation.door("completion")(**_chat(call) | _STREAM))
 
-    async def astreaming(self, *args: Any, **call: Any) -> AsyncIterator[Any]:
-        """Answer with chunks, on the caller's event loop; litellm starts it with the first read."""
-        async for chunk in await self.installation.door("acompletion")(**_chat(call) | _STREAM):
-            yield _generic_chunk(chunk)
-
     def embedding(self, *args: Any, **call: Any) -> Any:
         """Answer embeddings."""
         return self.installation.door("embedding")(**_embedding(call))
-
-    async def aembedding(self, *args: Any, **call: Any) -> Any:
-        """Answer embeddings, on the caller's event loop."""
-        return await self.installation.door("aembedding")(**_embedding(call))
 
 
 _STREAM = {"stream": True, "stream_options": {"include_usage": True}}
@@ -99,13 +94,9 @@ def _embedding(call: dict[str, Any]) -> dict[str, Any]:
 
 
 def _common(call: dict[str, Any]) -> dict[str, Any]:
-    """Rebuild the keywords of the public function, and keep litellm from telling callbacks twice."""
+    """Rebuild the keywords of the public function."""
     told = call.get("litellm_params") or {}
-    logging = call.get("logging_obj")
-    if logging is not None:
-        # The inner call tells the caller's callbacks, with the true model, provider and usage.
-        logging.model_call_details.setdefault("litellm_params", {})["no-log"] = True
-        logging.litellm_params["no-log"] = True
+    _silence(call.get("logging_obj"))
     given = {name: value for name, value in (call.get("optional_params") or {}).items() if name != "stream"}
     return {
         **given,
@@ -115,6 +106,13 @@ def _common(call: dict[str, Any]) -> dict[str, Any]:
         "timeout": call.get("timeout"),
         "drop_params": True,  # what litellm added for a provider it does not know
     }
+
+
+def _silence(logging: Any) -> None:
+    """Let the inner call alone tell the caller's callbacks: it knows model, provider and usage."""
+    if logging is not None:
+        for told in (logging.model_call_details.setdefault("litellm_params", {}), logging.litellm_params):
+            told["no-log"] = True
 
 
 def _generic(stream: Iterator[Any]) -> Iterator[Any]:

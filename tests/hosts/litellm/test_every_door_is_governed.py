@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from mesh_store.model.errors import QuotaExceeded
+
+
+async def test_a_call_reaches_the_provider_once_and_leaves_one_fact(
+    way: Any, litellm: Any, world: Any
+) -> None:
+    await way(litellm, "fast")
+
+    assert world.provider.count == 1
+    assert world.sent.json["model"] == "small"
+    fact = world.recorder.fact
+    assert (fact.outcome, fact.host, fact.alias, fact.request_model) == ("ok", "litellm", "fast", "small")
+    assert fact.input_tokens > 0
+    assert not fact.estimated
+    assert world.recorder.settlements == 1
+
+
+async def test_a_refused_call_sends_nothing(way: Any, litellm: Any, world: Any) -> None:
+    world.limiter.refuses = True
+
+    with pytest.raises(QuotaExceeded) as refused:
+        await way(litellm, "fast")
+
+    assert isinstance(refused.value, litellm.RateLimitError)
+    assert world.provider.count == 0
+    assert {fact.outcome for fact in world.recorder.facts} == {"denied"}
+
+
+async def test_retries_asked_for_by_the_caller_do_not_get_past_a_refusal(
+    way: Any, litellm: Any, world: Any
+) -> None:
+    world.limiter.refuses = True
+
+    with pytest.raises(QuotaExceeded):
+        await way(litellm, "fast", num_retries=3, max_retries=3)
+
+    assert world.provider.count == 0
+    assert world.limiter.asked == 1 or way.name == "completion with retries"
+
+
+async def test_other_models_pass_untouched(litellm: Any, world: Any, messages: Any) -> None:
+    reply = litellm.completion(
+        model="openai/own", messages=messages, api_base=world.provider.base_url, api_key="sk-own"
+    )
+    areply = await litellm.acompletion(
+        "openai/own", messages, api_base=world.provider.base_url, api_key="sk-own"
+    )
+
+    assert reply.model == areply.model == "own"
+    assert world.provider.count == 2
+    assert world.recorder.facts == []
+
+
+def test_a_batch_is_governed_call_by_call(litellm: Any, world: Any, messages: Any) -> None:
+    replies = litellm.batch_completion("mesh/fast", [messages, messages, messages])
+
+    assert len(replies) == 3
+    assert world.provider.count == len(world.recorder.facts) == world.recorder.settlements == 3
+
+
+async def test_the_second_tier_answers_inside_one_reservation(
+    litellm: Any, world: Any, messages: Any
+) -> None:
+    world.provider.script("flaky", status=503, times=1)
+
+    reply = await litellm.acompletion("mesh/tiered", messages)
+
+    assert reply.model == "claude-stand-in"
+    assert world.limiter.asked == 1
+    assert [(fact.provider, fact.outcome) for fact in world.recorder.facts] == [
+        ("first", "error"),
+        ("second", "ok"),
+    ]
+    assert world.recorder.settlements == 1
+
+
+@pytest.mark.parametrize("alias", ["claude", "any"])
+async def test_every_kind_of_provider_answers(alias: str, litellm: Any, world: Any, messages: Any) -> None:
+    assert litellm.completion(f"mesh/{alias}", messages).choices[0].message.content
+    stream = await litellm.acompletion(f"mesh/{alias}", messages, stream=True)
+    assert "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+
+    assert [fact.outcome for fact in world.recorder.facts] == ["ok", "ok"]
+    assert len({(fact.input_tokens, fact.output_tokens) for fact in world.recorder.facts}) == 1
+
+
+def test_labels_of_the_caller_come_into_the_fact(litellm: Any, world: Any, messages: Any) -> None:
+    litellm.completion(
+        "mesh/fast", messages, user="u-1", metadata={"tags": ["a", "b"], "session_id": "s-1", "team": "t2"}
+    )
+
+    fact = world.recorder.fact
+    assert (fact.tags, fact.session, fact.end_user, fact.team_id) == ({"a": "", "b": ""}, "s-1", "u-1", "t1")
+
+
+def test_usage_of_a_cache_hit_is_nothing(litellm: Any, world: Any, messages: Any) -> None:
+    pytest.importorskip("fastapi", reason="litellm imports its proxy to tell callbacks of a cache hit")
+    litellm.cache = litellm.Cache()
+    try:
+        litellm.completion("mesh/fast", messages)
+        litellm.completion("mesh/fast", messages)
+    finally:
+        litellm.cache = None
+
+    assert world.provider.count == 1
+    assert [(fact.input_tokens > 0, fact.flags) for fact in world.recorder.facts] == [
+        (True, ()),
+        (False, ("cache_hit",)),
+    ]

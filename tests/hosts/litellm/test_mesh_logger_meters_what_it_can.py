@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from mesh_store.model.errors import QuotaExceeded
+
+
+@pytest.fixture
+def meter(litellm: Any, unhosted_world: Any, registered: Any) -> Any:
+    """A world with a logger instead of an installation."""
+    from mesh_plugins.hosts.litellm import MeshLogger
+
+    logger = MeshLogger(unhosted_world.runtime)
+    yield from registered(litellm, logger, unhosted_world)
+
+
+@pytest.fixture
+def own(unhosted_world: Any) -> dict[str, str]:
+    return {"api_base": unhosted_world.provider.base_url, "api_key": "sk-own"}
+
+
+async def test_calls_that_name_their_model_leave_facts(
+    litellm: Any, meter: Any, own: Any, messages: Any
+) -> None:
+    litellm.completion("openai/named", messages, metadata={"session_id": "s-1"}, **own)
+    assert meter.recorder.wait_for(1)
+    list(
+        litellm.completion(
+            "openai/named", messages, stream=True, stream_options={"include_usage": True}, **own
+        )
+    )
+    assert meter.recorder.wait_for(2)
+    litellm.embedding("openai/named", "hello", **own)
+    assert meter.recorder.wait_for(3)
+    await litellm.acompletion(model="openai/named", messages=messages, **own)
+    await litellm.acompletion("openai/named", messages, **own)
+    await litellm.aembedding(model="openai/named", input="hello", **own)
+    assert await asyncio.to_thread(meter.recorder.wait_for, 6)
+
+    facts = meter.recorder.facts
+    assert [fact.outcome for fact in facts] == ["ok"] * 6
+    assert {(fact.alias, fact.request_model) for fact in facts} == {("openai/named", "named")}
+    assert not any(fact.estimated for fact in facts)
+    assert facts[0].session == "s-1"
+    assert meter.recorder.settlements == 6
+
+
+async def test_models_without_an_alias_are_left_alone(
+    litellm: Any, meter: Any, own: Any, messages: Any
+) -> None:
+    litellm.completion("openai/nobodys", messages, **own)
+    await litellm.acompletion(model="openai/nobodys", messages=messages, **own)
+
+    assert meter.recorder.facts == []
+    assert meter.limiter.asked == 0
+
+
+@pytest.mark.parametrize("retries", [{}, {"num_retries": 2}], ids=["plain", "num_retries"])
+async def test_an_async_call_by_keyword_is_refused(
+    retries: Any, litellm: Any, meter: Any, own: Any, messages: Any
+) -> None:
+    meter.limiter.refuses = True
+
+    with pytest.raises(QuotaExceeded) as refused:
+        await litellm.acompletion(model="openai/named", messages=messages, **own, **retries)
+    with pytest.raises(QuotaExceeded):
+        await litellm.acompletion(model="openai/named", messages=messages, stream=True, **own, **retries)
+
+    assert isinstance(refused.value, litellm.RateLimitError)
+    assert meter.provider.count == 0
+
+
+def test_a_sync_call_goes_out_and_the_log_says_so(
+    litellm: Any, meter: Any, own: Any, messages: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    meter.limiter.refuses = True
+
+    litellm.completion("openai/named", messages, **own)
+
+    assert meter.provider.count == 1
+    assert [fact.outcome for fact in meter.recorder.facts] == ["denied"]
+    assert "no way to stop" in caplog.text
+
+
+async def test_a_failed_call_is_settled(litellm: Any, meter: Any, own: Any, messages: Any) -> None:
+    meter.provider.script("named", status=400)
+
+    with pytest.raises(litellm.BadRequestError):
+        await litellm.acompletion(model="openai/named", messages=messages, **own)
+
+    assert await asyncio.to_thread(meter.recorder.wait_for, 1)
+    assert (meter.recorder.fact.outcome, meter.recorder.fact.status) == ("error", 400)
+    assert meter.recorder.settlements == 1
+
+
+async def test_a_call_whose_event_never_comes_is_settled_after_its_deadline(
+    litellm: Any, meter: Any, own: Any, messages: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stream = await litellm.acompletion(model="openai/named", messages=messages, stream=True, **own)
+    await stream.aclose()
+    assert meter.recorder.facts == []
+
+    later = time.monotonic() + 3_600
+    monkeypatch.setattr("mesh_plugins.hosts.litellm.logger.time.monotonic", lambda: later)
+    await litellm.acompletion(model="openai/named", messages=messages, **own)
+
+    assert await asyncio.to_thread(meter.recorder.wait_for, 1)
+    assert meter.recorder.facts[0].outcome == "abandoned"
+
+
+async def test_a_governed_call_is_charged_once(litellm: Any, meter: Any, messages: Any, heard: Any) -> None:
+    from litellm.litellm_core_utils.logging_worker import GLOBAL_LOGGING_WORKER
+
+    from mesh_plugins.hosts.litellm import install, uninstall
+
+    install(meter.runtime)
+    try:
+        await litellm.acompletion("mesh/openai/named", messages)
+        litellm.completion("mesh/openai/named", messages, metadata={"label": "sync"})
+    finally:
+        uninstall()
+    await GLOBAL_LOGGING_WORKER.flush()
+    assert await heard.until("sync")
+
+    assert len(meter.recorder.facts) == meter.recorder.settlements == 2
