@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from mesh_plugins.core.call import CallRequest, Plan, ProviderCall, Receipt, Reservation
 from mesh_plugins.core.context import governed
 from mesh_plugins.core.course import Course
+from mesh_plugins.core.denials import Denials
 from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.plan import plan_call
 from mesh_plugins.core.ports import AsyncLimiterPort, ConfigPort, LimiterPort, RecorderPort, Sender
@@ -52,6 +53,7 @@ class Engine:
     recorder: RecorderPort
     health: Health
     budget: RetryBudget
+    denials: Denials
 
     def plan(self, request: CallRequest) -> Plan:
         """Plan a call against the newest snapshot; a refusal is written down before it is raised."""
@@ -61,6 +63,17 @@ class Engine:
         except Denied as error:
             self.refused(request, snapshot.revision, error)
             raise
+
+    def asking(self, plan: Plan) -> Asking:
+        """Return the question to the limiter, unless the answer is known.
+
+        Raises:
+            QuotaExceeded: the same was refused a moment ago, and still would be.
+        """
+        standing = self.denials.standing(plan)
+        if standing is not None:
+            raise standing
+        return Asking(self.recorder, self.denials, plan, self.refused)
 
     def refused(
         self, request: CallRequest, revision: int, error: MeshError, plan: Plan | None = None
@@ -81,7 +94,7 @@ def reserve(engine: Engine, limiter: LimiterPort, plan: Plan) -> Reservation:
     """Take all charges of a plan, or raise what refused it."""
     if not plan.charges:
         return granted(plan, None)
-    asking = Asking(engine.recorder, plan, engine.refused)
+    asking = engine.asking(plan)
     with asking:
         decision = limiter.reserve(**asking.arguments)
         if decision.wait_us:
@@ -93,7 +106,7 @@ async def areserve(engine: Engine, limiter: AsyncLimiterPort, plan: Plan) -> Res
     """Like `reserve`, on the caller's event loop."""
     if not plan.charges:
         return granted(plan, None)
-    asking = Asking(engine.recorder, plan, engine.refused)
+    asking = engine.asking(plan)
     with asking:
         decision = await limiter.reserve(**asking.arguments)
         if decision.wait_us:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mesh_plugins.core.call import CallRequest, Plan, Reservation
+from mesh_plugins.core.denials import Denials
 from mesh_plugins.core.ports import RecorderPort
 from mesh_plugins.core.settle import lost_fact
 from mesh_store.model.errors import BudgetExceeded, MeshError, QuotaExceeded
@@ -84,12 +85,17 @@ class Asking:
         arguments: what the limiter is asked.
     """
 
-    __slots__ = ("_answered", "_plan", "_recorder", "_refused", "arguments")
+    __slots__ = ("_answered", "_denials", "_plan", "_recorder", "_refused", "arguments")
 
     def __init__(
-        self, recorder: RecorderPort, plan: Plan, refused: Callable[[CallRequest, int, MeshError, Plan], None]
+        self,
+        recorder: RecorderPort,
+        denials: Denials,
+        plan: Plan,
+        refused: Callable[[CallRequest, int, MeshError, Plan], None],
     ) -> None:
-        self._recorder, self._plan, self._refused, self._answered = recorder, plan, refused, False
+        self._recorder, self._denials, self._plan, self._refused = recorder, denials, plan, refused
+        self._answered = False
         self.arguments: dict[str, Any] = {
             "charges": plan.charges,
             "reservation_id": new_id(),
@@ -106,7 +112,9 @@ class Asking:
         self._answered = True
         if decision.admitted:
             return granted(self._plan, decision)
-        raise refusal(self._plan, decision)
+        error = refusal(self._plan, decision)
+        self._denials.remember(self._plan, decision, error)
+        raise error
 
     def __enter__(self) -> None:
         return None

@@ -12,6 +12,7 @@ from typing import Any
 from mesh_plugins.core import drivers
 from mesh_plugins.core.call import CallRequest
 from mesh_plugins.core.course import Course
+from mesh_plugins.core.denials import Denials
 from mesh_plugins.core.drivers import Engine, Governed
 from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.identity import aprincipal, principal
@@ -51,7 +52,7 @@ class Runtime:
     ) -> None:
         self.config, self.recorder, self.hooks = config, recorder, hooks
         self.limiter, self.async_limiter = limiter, async_limiter
-        self._engine = Engine(hooks, config, recorder, Health(), RetryBudget())
+        self._engine = Engine(hooks, config, recorder, Health(), RetryBudget(), Denials())
         self._key = key
 
     def request(
