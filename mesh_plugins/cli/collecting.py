@@ -50,6 +50,7 @@ async def _collect(publish: bool) -> None:
     from mesh_store.admin.admin import PUBLISH_DEADLINE
     from mesh_store.postgres.compile import PostgresSource
     from mesh_store.redis import connect_async
+    from mesh_store.sync.listening import listen_to
     from mesh_store.sync.publisher import watch_and_publish
     from mesh_store.telemetry.collector import Collector
 
@@ -64,7 +65,8 @@ async def _collect(publish: bool) -> None:
             redis = connect_async(found.redis_url, deadline=PUBLISH_DEADLINE)
             held.push_async_callback(redis.aclose)
             source = PostgresSource(opened)
-            work.append(watch_and_publish(source, redis, stop, signer=signer_of(found)))
+            listen = listen_to(found.database_url.replace("+asyncpg", "", 1))
+            work.append(watch_and_publish(source, redis, stop, signer=signer_of(found), listen=listen))
         await asyncio.gather(*work)
 
 
