@@ -51,7 +51,7 @@ def reserve(
     if rest and isinstance(answers[0], Answer) and answers[0].status == ADMITTED:
         for ask in rest:
             # One reservation belongs to one moment, also when midnight passes between its tags.
-            ask.at_us, ask.grace_us = answers[0].now_us, wire.GRACE_US
+            ask.at_us, ask.grace_us = answers[0].at_us, wire.GRACE_US
         answers += yield from _asked(rest, now_us)
     refused = [answer for answer in answers if isinstance(answer, MeshError) or answer.status != ADMITTED]
     if not refused:
@@ -96,7 +96,7 @@ def _asked(asks: Sequence[Ask], now_us: int) -> Course:
     late = [i for i, answer in enumerate(answers) if isinstance(answer, Answer) and answer.status == ROLLED]
     if late:
         for i in late:
-            asks[i].at_us = answers[i].now_us
+            asks[i].at_us = answers[i].at_us
         again = yield [Reserving(asks[i], now_us) for i in late]
         for i, answer in zip(late, again, strict=True):
             answers[i] = answer
@@ -112,7 +112,7 @@ def _peeked(asks: Sequence[Ask], now_us: int) -> Course:
         if all(answer.status != ROLLED for answer in answers):
             break
         for ask, answer in zip(asks, answers, strict=True):
-            ask.at_us = answer.now_us
+            ask.at_us = answer.at_us
     raise_first(answers, "peek")
     return answers
 
@@ -180,7 +180,7 @@ def _decision(
         retry_after = standings[binding].wait_us
     reservation = None
     if owner is not None:
-        reserved_at = min(answer.now_us for answer in answers)
+        reserved_at = min(answer.at_us for answer in answers)
         expires_at = min(answer.expires_at_us for answer in answers)
         reservation = Reservation(owner, tuple(charges), reserved_at, expires_at)
     return Decision(

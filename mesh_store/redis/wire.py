@@ -25,15 +25,15 @@ DENIED, ADMITTED, DONE, REUSED, ROLLED = range(5)
 GRACE_US = 5_000_000
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_answers = msgspec.msgpack.Decoder(list[int | list[int]]).decode
-_decode_outcomes = msgspec.msgpack.Decoder(list[int]).decode
+_decode_many = msgspec.msgpack.Decoder(list[list[int]]).decode
+_decode_one = msgspec.msgpack.Decoder(list[int]).decode
 
 
 class Answer(NamedTuple):
-    """A script's answer about the charges of one tag."""
+    """A script's answer about the charges of one tag; ``at_us`` is when it was given first."""
 
     status: int
-    now_us: int
+    at_us: int
     wait_us: int
     expires_at_us: int
     standings: list[Standing]
@@ -151,8 +151,7 @@ def pack_reserve(asks: Sequence[Ask], now_us: int) -> tuple[list[str], bytes]:
 
 def read_reserve(reply: bytes, asks: Sequence[Ask]) -> list[Answer]:
     """Read the answers of ``reserve.lua`` in the order of the requests."""
-    now_us, *answers = _decode_answers(reply)
-    return [_answer(now_us, answer, ask) for answer, ask in zip(answers, asks, strict=True)]
+    return [_answer(answer, ask) for answer, ask in zip(_decode_many(reply), asks, strict=True)]
 
 
 def pack_peek(ask: Ask, now_us: int) -> tuple[list[str], bytes]:
@@ -173,20 +172,17 @@ def pack_at_most(ask: Ask, now_us: int) -> tuple[list[str], bytes]:
 
 def read_one(reply: bytes, ask: Ask) -> Answer:
     """Read the answer of ``peek.lua`` or ``at_most.lua``."""
-    now_us, answer = _decode_answers(reply)
-    return _answer(now_us, answer, ask)
+    return _answer(_decode_one(reply), ask)
 
 
-def _answer(now_us: int | list[int], answer: int | list[int], ask: Ask) -> Answer:
-    if not isinstance(now_us, int) or not isinstance(answer, list):
-        raise msgspec.DecodeError("the script's answer has another shape")
-    status, wait_us, expires, *told = answer
+def _answer(answer: list[int], ask: Ask) -> Answer:
+    status, at_us, wait_us, expires, *told = answer
     if status > ADMITTED:
-        return Answer(status, now_us, 0, 0, [])
+        return Answer(status, at_us, 0, 0, [])
     windows = [ask.window(charge) for charge in ask.charges]
     ends = [window.end_us if window else 0 for window in windows]
-    standings = kinds.standings(ask.charges, told, now_us, ends)
-    return Answer(status, now_us, wait_us, expires, standings, told[-1])
+    standings = kinds.standings(ask.charges, told, at_us, ends)
+    return Answer(status, at_us, wait_us, expires, standings, told[-1])
 
 
 class Adjustment(NamedTuple):
@@ -258,12 +254,12 @@ def pack_commit(
 
 def read_outcomes(reply: bytes) -> list[int]:
     """Read the outcomes of ``settle.lua`` or ``renew.lua`` in the order asked."""
-    return _decode_outcomes(reply)[1:]
+    return _decode_one(reply)[1:]
 
 
 def read_committed(reply: bytes) -> bool:
     """Read the answer of ``commit.lua``."""
-    return _decode_outcomes(reply) == [1]
+    return _decode_one(reply) == [1]
 
 
 def raw(reply: object) -> bytes:

@@ -135,10 +135,12 @@ class Proxy:
         lose: how many of the next replies never arrive although the server did its work.
         silent: True to swallow a reply and keep the connection, False to reset it.
         delay: seconds every reply is held back.
+        before_reply: called before each reply is passed on or lost.
     """
 
     def __init__(self, folder: Path, server: Server) -> None:
         self.lose, self.silent, self.delay, self.lost = 0, False, 0.0, 0
+        self.before_reply: Callable[[], None] = lambda: None
         self.url = f"unix://{folder / 'proxy'}"
         self._server = str(server.socket)
         self._sockets: list[socket.socket] = []
@@ -166,6 +168,8 @@ class Proxy:
     def _pump(self, source: socket.socket, target: socket.socket, replies: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if replies:
+                    self.before_reply()
                 if replies and self.delay:
                     time.sleep(self.delay)
                 if replies and self.lose:

@@ -67,16 +67,21 @@ class Model:
         jumped = now < at
         debt = max(Fraction(0), debt - max(0, now - at))
         if debt == 0:
-            # What has drained is owed at no rate.
-            del self.debts[key]
+            # What has drained is owed at no rate. It is not written down, though: should the clock
+            # go back, it is owed again.
             return debt, limit
         changed = limit is not None and self.spacing(limit) != self.spacing(kept)
         if changed:
             debt = self.convert(debt, kept, limit, up=True)
             kept = limit
         if jumped or changed:
-            self.debts[key] = (now, debt, kept)
+            self.keep(key, now, debt, kept)
         return debt, kept
+
+    def keep(self, key: str, now: int, debt: Fraction, limit: Limit) -> None:
+        self.debts[key] = (now, debt, limit)
+        if debt == 0:
+            del self.debts[key]
 
     def peeked(self, charges: list[Charge], now: int) -> dict[str, Fraction]:
         before = dict(self.debts)
@@ -117,7 +122,7 @@ class Model:
             return self.answer(charges, levels, admitted=False) | {"wait_us": 0}
         for charge in charges:
             levels[charge.key] += charge.amount * self.spacing(charge.limit)
-            self.debts[charge.key] = (now, levels[charge.key], charge.limit)
+            self.keep(charge.key, now, levels[charge.key], charge.limit)
         answer = self.answer(charges, levels, admitted=True) | {"wait_us": wait}
         self.records[identity] = (now, answer)
         return answer
@@ -136,7 +141,7 @@ class Model:
                     continue
             change = self.convert(change, charge.limit, kept, up=delta >= 0)
             level = self.capped(level + change) if delta >= 0 else max(Fraction(0), level - change)
-            self.debts[charge.key] = (now, level, kept)
+            self.keep(charge.key, now, level, kept)
         self.records[identity] = "done"
         return isinstance(record, tuple)
 

@@ -32,7 +32,7 @@ def run(client: redis.Redis, script: scripts.Script, keys: list[str], argument: 
 
 def test_an_honest_request_is_admitted(client: redis.Redis, tag: str) -> None:
     keys, argument = reserve(tag)
-    assert msgspec.msgpack.decode(run(client, scripts.RESERVE, keys, argument))[1][0] == 1
+    assert msgspec.msgpack.decode(run(client, scripts.RESERVE, keys, argument))[0][0] == 1
 
 
 @pytest.mark.parametrize("lie", NOT_WHOLE, ids=repr)

@@ -2,7 +2,7 @@
 --
 -- KEYS     1 the rate limit's key, 2 the record, both of one hash tag
 -- ARGV[1]  msgpack {now, limit, id, shape, lifetime in ms, units}; limit as in rate.lua
--- Returns  msgpack {now, {status, 0, expires, debt, rem, granted}}; statuses as in reserve.lua
+-- Returns  msgpack {status, at, 0, expires, debt, rem, granted}; statuses as in reserve.lua
 -- O(1)
 
 local asked = cmsgpack.unpack(ARGV[1])
@@ -16,10 +16,10 @@ whole(asked[4], 'request.shape')
 if whole(asked[5], 'request.lifetime') < 1 then refuse('request.lifetime must be at least 1 ms') end
 
 local record = record_of(KEYS[2])
-if record == 'done' then return cmsgpack.pack({now, {DONE, 0, 0}}) end
+if record == 'done' then return cmsgpack.pack({DONE, now, 0, 0}) end
 if record ~= nil then
-  if record[1] ~= asked[4] then return cmsgpack.pack({now, {REUSED, 0, 0}}) end
-  return cmsgpack.pack({now, record[3]})
+  if record[1] ~= asked[4] then return cmsgpack.pack({REUSED, now, 0, 0}) end
+  return cmsgpack.pack(record[3])
 end
 
 rate.load(limit, now)
@@ -39,10 +39,10 @@ if room >= 0 then
   a, b = muldiv(granted, p, l)
 end
 
-local answer = {DENIED, 0, 0}
+local answer = {DENIED, now, 0, 0}
 if granted > 0 or units == 0 then
   rate.take(limit, a, b)
-  answer = {ADMITTED, 0, now + asked[5] * 1000}
+  answer = {ADMITTED, now, 0, now + asked[5] * 1000}
 end
 rate.tell(limit, answer)
 answer[#answer + 1] = granted
@@ -51,4 +51,4 @@ if answer[1] == ADMITTED then
   local kept = cmsgpack.pack({asked[4], now, answer, {1, a, b}})
   redis.call('SET', KEYS[2], kept, 'PX', string.format('%.0f', asked[5]))
 end
-return cmsgpack.pack({now, answer})
+return cmsgpack.pack(answer)

@@ -2,7 +2,7 @@
 --
 -- KEYS     the limits' keys, all of one hash tag
 -- ARGV[1]  msgpack {now, {limit, ...}, {limit index, a, b, limit index, a, b, ...}}
--- Returns  msgpack {now, {status, 0, 0, what each kind tells ...}}; status 1 would be admitted, 0 not,
+-- Returns  msgpack {status, now, 0, 0, what each kind tells ...}; status 1 would be admitted, 0 not,
 --          4 a calendar window is not the current one
 -- O(charges)
 
@@ -26,12 +26,12 @@ for _, limit in ipairs(limits) do
   kind.adopt(limit, now)
 end
 
-local answer = {ADMITTED, 0, 0}
+local answer = {ADMITTED, now, 0, 0}
 for i = 1, #charges, 3 do
   local limit = limits[charges[i]]
   local kind = KINDS[limit[1]]
-  if limit.rolled then return cmsgpack.pack({now, {ROLLED, 0, 0}}) end
+  if limit.rolled then return cmsgpack.pack({ROLLED, now, 0, 0}) end
   if kind.wait(limit, charges[i + 1], charges[i + 2]) > 0 then answer[1] = DENIED end
   kind.tell(limit, answer, charges[i + 1], charges[i + 2])
 end
-return cmsgpack.pack({now, answer})
+return cmsgpack.pack(answer)

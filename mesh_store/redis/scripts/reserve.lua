@@ -7,7 +7,8 @@
 --                     every key once
 --            request  {id, record key index, shape, lifetime in ms, longest wait in us,
 --                      {limit index, a, b, limit index, a, b, ...}}
--- Returns  msgpack {now, answer, ...}; an answer is {status, wait, expires, what each kind tells ...}
+-- Returns  msgpack {answer, ...}; an answer is {status, at, wait, expires, what each kind tells ...}
+--            at       when it was decided; a replay tells when it was granted first
 --            status   1 admitted (after sleeping wait us), 0 denied, 2 cancelled before,
 --                     3 the id was used for other charges, 4 a calendar window is not the current one
 -- A denial changes nothing. Everything is checked and read before the first write.
@@ -55,13 +56,13 @@ local function decide(request)
   local charges, longest = request[6], 0
   for i = 1, #charges, 3 do
     local limit = limits[charges[i]]
-    if limit.rolled then return {ROLLED, 0, 0} end
+    if limit.rolled then return {ROLLED, now, 0, 0} end
     local wait = KINDS[limit[1]].wait(limit, charges[i + 1], charges[i + 2])
     if wait > longest then longest = wait end
   end
   local admitted = longest <= request[5]
-  local answer = {DENIED, 0, 0}
-  if admitted then answer = {ADMITTED, longest, now + request[4] * 1000} end
+  local answer = {DENIED, now, 0, 0}
+  if admitted then answer = {ADMITTED, now, longest, now + request[4] * 1000} end
   for i = 1, #charges, 3 do
     local limit = limits[charges[i]]
     local kind = KINDS[limit[1]]
@@ -71,7 +72,7 @@ local function decide(request)
   return answer
 end
 
-local reply, records = {now}, {}
+local reply, records = {}, {}
 for _, request in ipairs(requests) do
   local record, answer = record_of(KEYS[request[2]]), nil
   if record == nil then
@@ -81,9 +82,9 @@ for _, request in ipairs(requests) do
       records[#records + 1] = {KEYS[request[2]], kept, request[4]}
     end
   elseif record == 'done' then
-    answer = {DONE, 0, 0}
+    answer = {DONE, now, 0, 0}
   elseif not same(record, request) then
-    answer = {REUSED, 0, 0}
+    answer = {REUSED, now, 0, 0}
   else
     answer = record[3]
   end
