@@ -23,6 +23,8 @@ REFUSALS = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
+    OverflowError,  # asyncpg's own encoders, while copying
+    ValueError,
 )
 
 

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import asyncpg
 import msgspec
 
 from mesh_store.model.errors import DatabaseUnavailable, MeshError, Unavailable
@@ -46,8 +45,6 @@ CLAIM_S = 30.0
 DRAIN_S = 10.0
 #: Seconds to wait after a failure, doubled from the first to the second.
 BACK_OFF_S = (0.1, 5.0)
-
-_POSTGRES_FAILURES = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
 
 class Collected(NamedTuple):
@@ -123,7 +120,7 @@ class Collector:
                 try:
                     await self._round(int(BLOCK_S * 1000))
                     in_a_row = 0
-                except (*FAILURES, *_POSTGRES_FAILURES) as error:
+                except (*FAILURES, DatabaseUnavailable) as error:
                     in_a_row += 1
                     self._broken(error, in_a_row)
                     await _pause(stop, in_a_row)
@@ -143,25 +140,24 @@ class Collector:
         try:
             while (step := await self._round(None)).entries:
                 done = done.plus(step)
+        except DatabaseUnavailable as error:
+            self._broken(error, 1)
+            raise
         except FAILURES as error:
             self._broken(error, 1)
             raise Unavailable(f"facts cannot be read from Redis ({type(error).__name__}: {error})") from error
-        except _POSTGRES_FAILURES as error:
-            self._broken(error, 1)
-            raise DatabaseUnavailable(f"facts cannot be stored ({type(error).__name__}: {error})") from error
         return done
 
     async def close(self) -> None:
         """Leave the group and close both connections."""
-        with contextlib.suppress(*FAILURES, *_POSTGRES_FAILURES):
+        with contextlib.suppress(*FAILURES):
             if self._joined:
                 await self._reader.leave()
         with contextlib.suppress(*FAILURES):
             await self._client.aclose()
         store, self._store = self._store, None
         if store is not None:
-            with contextlib.suppress(*_POSTGRES_FAILURES):
-                await store.close()
+            await store.close()
 
     async def _round(self, block_ms: int | None) -> Collected:
         """Take what there is: first what we owe, then what others left, then what is new."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from typing import NamedTuple
 
 import asyncpg
 import msgspec
 
+from mesh_store.model.errors import DatabaseUnavailable
 from mesh_store.model.facts import Fact
 from mesh_store.model.ids import now_us
 from mesh_store.postgres import usage_partitions, usage_write
@@ -19,6 +21,14 @@ from mesh_store.telemetry.key_teams import KeyTeams
 
 #: Seconds one statement may take.
 STATEMENT_TIMEOUT_S = 60
+
+_FAILURES = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -47,33 +57,43 @@ class FactStore:
     @classmethod
     async def open(cls, database_url: str) -> FactStore:
         """Connect; takes the URL as SQLAlchemy or as asyncpg writes it."""
-        connection = await asyncpg.connect(
-            database_url.replace("postgresql+asyncpg://", "postgresql://", 1),
-            timeout=10,
-            command_timeout=STATEMENT_TIMEOUT_S + 5,
-            server_settings={
-                "application_name": "mesh collector",
-                "search_path": "public",
-                "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
-            },
-        )
-        try:
-            await usage_write.prepare(connection)
-        except BaseException:
-            connection.terminate()
-            raise
+        with _explained():
+            connection = await asyncpg.connect(
+                database_url.replace("postgresql+asyncpg://", "postgresql://", 1),
+                timeout=10,
+                command_timeout=STATEMENT_TIMEOUT_S + 5,
+                server_settings={
+                    "application_name": "mesh collector",
+                    "search_path": "public",
+                    "statement_timeout": f"{STATEMENT_TIMEOUT_S}s",
+                },
+            )
+            try:
+                await usage_write.prepare(connection)
+            except BaseException:
+                connection.terminate()
+                raise
         return cls(connection)
 
     async def close(self) -> None:
         """Close the connection."""
-        await self._connection.close(timeout=5)
+        with suppress(*_FAILURES):
+            await self._connection.close(timeout=5)
 
     def terminate(self) -> None:
         """Drop the connection without a word; it is broken."""
         self._connection.terminate()
 
     async def store(self, batches: Sequence[Batch], dead: Sequence[Dead] = ()) -> Stored:
-        """Store the facts of batches, and what is already known to be dead, in one transaction."""
+        """Store the facts of batches, and what is already known to be dead, in one transaction.
+
+        Raises:
+            DatabaseUnavailable: nothing was stored, or it is not known; storing again is safe.
+        """
+        with _explained():
+            return await self._store(batches, dead)
+
+    async def _store(self, batches: Sequence[Batch], dead: Sequence[Dead]) -> Stored:
         horizon = await self._horizon()
         facts: list[Fact] = []
         buried = list(dead)
@@ -110,3 +130,11 @@ class FactStore:
             self._ensured = today
         midnight = datetime(self._oldest.year, self._oldest.month, self._oldest.day, tzinfo=UTC)
         return Horizon(int(midnight.timestamp()) * 1_000_000, now + FUTURE_US)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except _FAILURES as error:
+        raise DatabaseUnavailable(f"facts cannot be stored ({type(error).__name__}: {error})") from error

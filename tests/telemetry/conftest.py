@@ -182,6 +182,10 @@ def server_dsn() -> Iterator[str]:
     with attach(home) as engines:
 
         async def prepare() -> None:
+            # Durability is Postgres' own promise and not what these tests are about.
+            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
+                await _admin(engines.dsn, f"ALTER SYSTEM SET {setting} = off")
+            await _admin(engines.dsn, "SELECT pg_reload_conf()")
             await _admin(engines.dsn, "CREATE DATABASE template_mesh")
             async with Database(_other(engines.dsn, "template_mesh")) as database:
                 await database.migrate()
@@ -191,9 +195,23 @@ def server_dsn() -> Iterator[str]:
     shutil.rmtree(home, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def shared_url(server_dsn: str) -> str:
+    asyncio.run(_admin(server_dsn, "CREATE DATABASE shared TEMPLATE template_mesh"))
+    return _other(server_dsn, "shared")
+
+
 @pytest.fixture
-async def database_url(server_dsn: str) -> AsyncIterator[str]:
-    """The URL of a migrated database of this test's own."""
+async def database_url(shared_url: str) -> str:
+    """The URL of a migrated database without usage; its partitions may be there already."""
+    for table in ("usage_events", "usage_rollups", "telemetry_dead"):
+        await _admin(shared_url, f"DELETE FROM {table}")
+    return shared_url
+
+
+@pytest.fixture
+async def fresh_url(server_dsn: str) -> AsyncIterator[str]:
+    """The URL of a migrated database that nobody ever used."""
     name = f"test{next(_numbers)}"
     await _admin(server_dsn, f"CREATE DATABASE {name} TEMPLATE template_mesh")
     yield _other(server_dsn, name)
@@ -204,6 +222,14 @@ async def database_url(server_dsn: str) -> AsyncIterator[str]:
 async def postgres(database_url: str) -> AsyncIterator[asyncpg.Connection]:
     """A connection to look with."""
     connection = await asyncpg.connect(database_url)
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def fresh(fresh_url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection to the database that nobody ever used."""
+    connection = await asyncpg.connect(fresh_url)
     yield connection
     await connection.close()
 

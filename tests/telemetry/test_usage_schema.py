@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import date, timedelta
 from typing import Any
 
@@ -14,64 +15,62 @@ from mesh_store.postgres.database import Database
 from mesh_store.postgres.usage_write import COLUMNS
 
 
-async def test_the_migrated_schema_is_what_the_tables_in_code_say(database_url: str) -> None:
-    async with Database(database_url) as database:
+async def test_the_migrated_schema_is_what_the_tables_in_code_say(fresh_url: str) -> None:
+    async with Database(fresh_url) as database:
         assert await migrate.differences(database) == []
 
 
-async def test_partitions_in_use_do_not_look_like_a_difference(database_url: str, postgres: Any) -> None:
-    await usage_partitions.ensure(postgres, date.today())
-    async with Database(database_url) as database:
+async def test_partitions_in_use_do_not_look_like_a_difference(fresh_url: str, fresh: Any) -> None:
+    await usage_partitions.ensure(fresh, date.today())
+    async with Database(fresh_url) as database:
         assert await migrate.differences(database) == []
 
 
-async def test_the_downgrade_leaves_nothing_of_usage(database_url: str, postgres: Any) -> None:
-    await usage_partitions.ensure(postgres, date.today())
-    async with Database(database_url) as database:
+async def test_the_downgrade_leaves_nothing_of_usage(fresh_url: str, fresh: Any) -> None:
+    await usage_partitions.ensure(fresh, date.today())
+    async with Database(fresh_url) as database:
         await migrate.downgrade(database, "0001")
-    left = await postgres.fetch(
+    left = await fresh.fetch(
         "SELECT tablename FROM pg_tables WHERE tablename LIKE 'usage%' OR tablename LIKE 'telemetry%'"
     )
     assert left == []
 
 
-async def test_every_field_of_a_fact_has_a_column(postgres: Any) -> None:
-    rows = await postgres.fetch(
+async def test_every_field_of_a_fact_has_a_column(fresh: Any) -> None:
+    rows = await fresh.fetch(
         "SELECT attname FROM pg_attribute WHERE attrelid = 'usage_events'::regclass AND attnum > 0"
     )
     columns = {row["attname"] for row in rows}
     assert {"started_at" if name == "started_at_us" else name for name in COLUMNS} <= columns
 
 
-async def test_days_are_made_ahead_without_gaps_even_after_a_long_pause(postgres: Any) -> None:
+async def test_days_are_made_ahead_without_gaps_even_after_a_long_pause(fresh: Any) -> None:
     first = date(2026, 1, 10)
-    await usage_partitions.ensure(postgres, first)
-    await usage_partitions.ensure(postgres, first + timedelta(days=40))
-    days = await usage_partitions.existing(postgres)
+    await usage_partitions.ensure(fresh, first)
+    await usage_partitions.ensure(fresh, first + timedelta(days=40))
+    days = await usage_partitions.existing(fresh)
     assert days[0] == first - timedelta(days=usage_partitions.BACK)
     assert days[-1] == first + timedelta(days=40 + usage_partitions.AHEAD)
     assert days == [days[0] + timedelta(days=n) for n in range(len(days))]
 
 
-async def test_pruning_drops_whole_days_and_moves_the_horizon(postgres: Any) -> None:
+async def test_pruning_drops_whole_days_and_moves_the_horizon(fresh: Any) -> None:
     today = date(2026, 1, 10)
-    await usage_partitions.ensure(postgres, today)
-    dropped = await usage_partitions.prune(postgres, today)
+    await usage_partitions.ensure(fresh, today)
+    dropped = await usage_partitions.prune(fresh, today)
     assert len(dropped) == usage_partitions.BACK
-    assert await usage_partitions.ensure(postgres, today) == today
+    assert await usage_partitions.ensure(fresh, today) == today
 
 
-async def test_a_days_bounds_hold_the_ids_minted_that_day(postgres: Any) -> None:
+async def test_a_days_bounds_hold_the_ids_minted_that_day(fresh: Any) -> None:
     today = date(2026, 1, 10)
-    await usage_partitions.ensure(postgres, today)
+    await usage_partitions.ensure(fresh, today)
     lower, upper = usage_partitions.first_id(today), usage_partitions.first_id(today + timedelta(days=1))
     assert lower < upper <= new_id()
 
 
-async def test_collectors_that_start_together_make_each_day_once(database_url: str) -> None:
-    import asyncio
-
-    connections = [await asyncpg.connect(database_url) for _ in range(4)]
+async def test_collectors_that_start_together_make_each_day_once(fresh_url: str) -> None:
+    connections = [await asyncpg.connect(fresh_url) for _ in range(4)]
     try:
         oldest = await asyncio.gather(
             *[usage_partitions.ensure(each, date(2026, 1, 10)) for each in connections]
@@ -83,11 +82,9 @@ async def test_collectors_that_start_together_make_each_day_once(database_url: s
 
 
 @pytest.mark.parametrize("keep", [3])
-async def test_pruning_while_collectors_run_waits_its_turn(
-    database_url: str, postgres: Any, keep: int
-) -> None:
+async def test_pruning_while_collectors_run_waits_its_turn(fresh_url: str, fresh: Any, keep: int) -> None:
     today = date(2026, 1, 10)
-    await usage_partitions.ensure(postgres, today)
-    async with postgres.transaction():
-        await postgres.execute("SELECT count(*) FROM usage_events")
-    assert await usage_partitions.prune(postgres, today - timedelta(days=keep))
+    await usage_partitions.ensure(fresh, today)
+    async with fresh.transaction():
+        await fresh.execute("SELECT count(*) FROM usage_events")
+    assert await usage_partitions.prune(fresh, today - timedelta(days=keep))
