@@ -14,7 +14,7 @@ them at one moment:
 ``mesh:{cfg}:news``         Pub/Sub channel: ``snapshot <place>`` or ``keys <place>``; a hint
 ==========================  ====================================================================
 
-Callers need read access to these names, publishers write.
+Callers need read access to these names, publishers write; `CALLER_RULES` are all a caller needs.
 """
 
 from __future__ import annotations
@@ -40,6 +40,13 @@ CHANGED = "mesh:{cfg}:changed"
 COMPLETE = "mesh:{cfg}:complete"
 HANDOVERS = "mesh:{cfg}:handovers"
 NEWS = "mesh:{cfg}:news"
+
+#: Redis ACL rules (7.0 or newer) of a caller, as far as configuration goes.
+CALLER_RULES = (
+    "%R~mesh:{cfg}:*",
+    "&mesh:{cfg}:news",
+    *("+mget", "+get", "+xrange", "+subscribe", "+unsubscribe"),
+)
 
 #: A client further behind loads the document; with `MAX_DELTA_BYTES` this bounds the stream at 16 MB.
 DELTAS_KEPT = 256

@@ -77,6 +77,8 @@ async def publish(source: ConfigSource, redis: Redis, *, signer: Signer | None =
             document = await source.compile_snapshot()
             head = await source.head()
         keys = Place(head.epoch, head.keys_revision)
+        if document is None and before.snapshot == newest and before.keys == keys:
+            return Published(head.epoch, head.revision, head.keys_revision, written)
         if document is None and before.keys is not None and before.keys >= keys:
             break
         there = await _readable(redis, signer)

@@ -6,9 +6,11 @@ import asyncio
 import time
 
 import pytest
+from redis.exceptions import NoPermissionError
 
 from mesh_store.model import ConfigUnavailable
 from mesh_store.redis import config_channel as channel
+from mesh_store.redis.client import connect
 from mesh_store.sync.publisher import publish
 
 
@@ -75,10 +77,11 @@ async def test_lost_messages_cost_one_poll(source, aclient, subscribe, proxy):
 async def test_a_connection_that_stays_deaf_is_made_anew(source, aclient, subscribe, proxy):
     subscriber = subscribe(proxy.url, poll_s=0.05)
     proxy.deaf = True
-    while subscriber.status().connects < 2:
+    for _ in range(20):
         source.commit()
         await publish(source, aclient)
         assert subscriber.wait(source.revision, 5)
+    assert subscriber.status().connects > 1
     assert subscriber.status().redis == "Redis answered"
 
 
@@ -134,6 +137,29 @@ async def test_revisions_in_between_need_not_be_published(source, aclient, subsc
     await publish(source, aclient)
     assert subscriber.wait(6, 5)
     assert subscriber._replica.loads == 1
+
+
+async def test_the_rules_for_callers_are_enough_and_let_them_write_nothing(
+    source, aclient, valkey, subscribe, helpers, caplog
+):
+    await aclient.execute_command("ACL", "SETUSER", "caller", "reset", "on", ">secret", *channel.CALLER_RULES)
+    source.commit()
+    source.put_key(b"k" * 32)
+    await publish(source, aclient)
+    url = valkey.url.replace("unix://", "unix://caller:secret@")
+    subscriber = subscribe(url, poll_s=60)
+    assert subscriber.snapshot().revision == 1
+    assert subscriber.keys.lookup(b"k" * 32)
+    assert await subscriber.keys.alookup(b"o" * 32) is None
+    source.commit()
+    source.put_key(b"k" * 32, revoked=True)
+    await publish(source, aclient)
+    assert subscriber.wait(2, 5)
+    helpers.eventually(lambda: subscriber.keys.lookup(b"k" * 32) is None)
+    subscriber.close()
+    assert caplog.text == ""
+    with connect(url) as caller, pytest.raises(NoPermissionError):
+        caller.set(channel.HEAD, "forged 9")
 
 
 async def test_without_permission_for_the_channel_changes_arrive_by_the_poll(

@@ -10,7 +10,7 @@ import pytest
 from mesh_store.model import ConfigError, ConfigUnavailable
 from mesh_store.model.snapshot import KeyEntry
 from mesh_store.redis import config_channel as channel
-from mesh_store.redis.client import connect
+from mesh_store.redis.client import connect, connect_async
 from mesh_store.sync import KeyCache
 from mesh_store.sync.key_table import KeyTable, MovedOn, NoProof
 from mesh_store.sync.publisher import publish
@@ -53,7 +53,8 @@ async def test_a_changed_entry_is_read_again_without_being_asked_for(source, acl
     assert subscriber.keys.lookup(KEY).team == "before"
     source.put_key(KEY, team="after")
     await publish(source, aclient)
-    helpers.eventually(lambda: subscriber.keys.table.entries[KEY].entry.team == "after")
+    entries = subscriber.keys.table.entries
+    helpers.eventually(lambda: KEY in entries and entries[KEY].entry.team == "after")
 
 
 @pytest.mark.parametrize(("deaf", "seconds"), [(False, 1.0), (True, 2.0)], ids=["with hints", "by the poll"])
@@ -169,7 +170,7 @@ async def test_both_caches_are_bounded(source, aclient, valkey):
 
 async def test_used_keys_work_without_redis_and_unused_ones_say_so(source, own_valkey, subscribe, helpers):
     source.put_key(KEY)
-    async with connect_async_to(own_valkey) as aclient:
+    async with connect_async(own_valkey.url, deadline=5) as aclient:
         await publish(source, aclient)
     subscriber = subscribe(own_valkey.url, poll_s=0.05)
     helpers.eventually(lambda: subscriber.state == "live")
@@ -180,12 +181,6 @@ async def test_used_keys_work_without_redis_and_unused_ones_say_so(source, own_v
     assert await subscriber.keys.alookup(KEY)
     with pytest.raises(ConfigUnavailable, match="the key cannot be checked"):
         subscriber.keys.lookup(OTHER)
-
-
-def connect_async_to(server):
-    from mesh_store.redis.client import connect_async
-
-    return connect_async(server.url, deadline=5)
 
 
 async def test_wrong_credentials_are_a_mistake_and_never_a_missing_key(aclient, valkey):

@@ -10,13 +10,14 @@ import pytest
 
 from mesh_store.admin import Admin
 from mesh_store.model import keys
-from mesh_store.model.signing import trust_secret
+from mesh_store.model.signing import Signer, trust_secret
 from mesh_store.postgres import Database
 from mesh_store.postgres.compile import PostgresSource
 from mesh_store.postgres.repository import Repository
 from mesh_store.redis.client import connect_async
 from mesh_store.sync.listening import listen_to
 from mesh_store.sync.publisher import publish, watch_and_publish
+from mesh_store.sync.trust import Trust
 
 _names = (f"sync{number}" for number in itertools.count())
 
@@ -107,3 +108,17 @@ async def test_the_database_keeps_what_lets_a_key_vouch_for_its_publisher(admin)
     digest = keys.digest(minted.text)
     secrets = await PostgresSource(admin.database).trust_secrets([digest])
     assert secrets == {digest: trust_secret(minted.text)}
+
+
+async def test_a_callers_first_use_believes_only_the_publisher_its_key_was_made_by(
+    admin, own_valkey, subscribe
+):
+    team = await admin.create_team(name=next(_names))
+    _, minted = await admin.create_key(team=team.name)
+    signer = Signer(b"s" * 32)
+    async with connect_async(own_valkey.url, deadline=5) as redis:
+        await publish(PostgresSource(admin.database), redis, signer=signer)
+    trust = Trust(caller_key=minted.text, require_voucher=True)
+    subscriber = subscribe(own_valkey.url, trust=trust)
+    assert subscriber.snapshot().team(team.id)
+    assert trust.publisher == signer.public

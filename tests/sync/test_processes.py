@@ -7,12 +7,18 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
+
+import pytest
 
 from mesh_store.redis import config_channel as channel
 from mesh_store.sync.publisher import publish
 
 KEY = b"k" * 32
+
+# Python 3.12 warns of what these tests are about: forking a process that has threads.
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
 def _python(code, *arguments):
@@ -65,8 +71,6 @@ async def test_a_forked_child_follows_by_itself_and_the_parent_goes_on(
     ready = client.pubsub()
     ready.subscribe("child")
     pid_said = []
-    import threading
-
     threading.Thread(target=lambda: pid_said.append(_in_child(work)), daemon=True).start()
     helpers.eventually(lambda: (ready.get_message(timeout=0.1) or {}).get("type") == "message", 20)
     source.commit()
