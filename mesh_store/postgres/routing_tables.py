@@ -18,7 +18,8 @@ ONLY_REFERENCES = (
     "secret IS NULL"
     " OR (jsonb_typeof(secret) = 'string' AND secret #>> '{}' ~ '^(env|file):.')"
     " OR (jsonb_typeof(secret) = 'object'"
-    " AND NOT jsonb_path_exists(secret, '$.* ? (!(@ like_regex \"^(env|file):.\"))'))"
+    " AND NOT jsonb_path_exists(secret,"
+    ' \'$.* ? (@.type() != "string" || !(@ like_regex "^(env|file):."))\'))'
 )
 
 

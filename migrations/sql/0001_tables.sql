@@ -174,7 +174,7 @@ CREATE TABLE providers (
   CONSTRAINT ck_providers_name_form CHECK (name ~ '^[a-z0-9][a-z0-9._/-]{0,127}$'),
   CONSTRAINT ck_providers_kind_known CHECK (kind IN ('openai', 'anthropic', 'litellm')),
   CONSTRAINT ck_providers_base_url_form CHECK (base_url IS NULL OR base_url ~ '^https?://'),
-  CONSTRAINT ck_providers_secret_reference CHECK (secret IS NULL OR (jsonb_typeof(secret) = 'string' AND secret #>> '{}' ~ '^(env|file):.') OR (jsonb_typeof(secret) = 'object' AND NOT jsonb_path_exists(secret, '$.* ? (!(@ like_regex "^(env|file):."))'))),
+  CONSTRAINT ck_providers_secret_reference CHECK (secret IS NULL OR (jsonb_typeof(secret) = 'string' AND secret #>> '{}' ~ '^(env|file):.') OR (jsonb_typeof(secret) = 'object' AND NOT jsonb_path_exists(secret, '$.* ? (@.type() != "string" || !(@ like_regex "^(env|file):."))'))),
   CONSTRAINT ck_providers_headers_object CHECK (jsonb_typeof(headers) = 'object'),
   CONSTRAINT ck_providers_query_object CHECK (jsonb_typeof(query) = 'object'),
   CONSTRAINT ck_providers_options_object CHECK (jsonb_typeof(options) = 'object')

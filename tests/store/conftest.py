@@ -94,6 +94,7 @@ async def url(shared_url: str) -> str:
         DO $$ BEGIN EXECUTE (
           SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ') FROM pg_tables
           WHERE schemaname = 'public' AND tablename NOT IN ('alembic_version', 'revisions')
+            AND tablename !~ '^(usage|budget|adjustments|telemetry)'  -- written by other tests
         ); END $$;
         UPDATE revisions SET revision = 0, keys_revision = 0;
         """
@@ -134,14 +135,15 @@ async def own_database(own_url: str) -> AsyncIterator[Database]:
 @pytest.fixture
 async def research(repo: Repository) -> MintedKey:
     """A team with a member, a provider, an alias of two targets, and the member's key."""
-    await repo.create_team(name="research")
-    await repo.create_user(name="ada@example.com")
-    await repo.add_member(team="research", user="ada@example.com")
-    await repo.create_provider(name="openai", kind="openai", secret="env:OPENAI_API_KEY")
-    targets = [
-        {"provider": "openai", "model": "gpt-5-mini"},
-        {"provider": "openai", "model": "gpt-5", "tier": 2},
-    ]
-    await repo.create_alias(name="fast", targets=targets)
-    _, minted = await repo.create_key(team="research", user="ada@example.com")
+    async with repo.batch() as batch:
+        await batch.create_team(name="research")
+        await batch.create_user(name="ada@example.com")
+        await batch.add_member(team="research", user="ada@example.com")
+        await batch.create_provider(name="openai", kind="openai", secret="env:OPENAI_API_KEY")
+        targets = [
+            {"provider": "openai", "model": "gpt-5-mini"},
+            {"provider": "openai", "model": "gpt-5", "tier": 2},
+        ]
+        await batch.create_alias(name="fast", targets=targets)
+        _, minted = await batch.create_key(team="research", user="ada@example.com")
     return minted

@@ -7,7 +7,7 @@ from sqlalchemy import select
 from mesh_store.model.entities import AuditEntry, Page
 from mesh_store.model.errors import Rejected
 from mesh_store.postgres.history_tables import AuditRow
-from mesh_store.postgres.repository.part import MAX_PAGE, Part
+from mesh_store.postgres.repository.part import MAX_PAGE, Part, as_id
 
 
 class History(Part):
@@ -23,7 +23,7 @@ class History(Part):
         limit: int = 100,
     ) -> Page[AuditEntry]:
         """Return a page of the audit log, newest first; the cursor is the last entry's id."""
-        if not 1 <= limit <= MAX_PAGE:
+        if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
             raise Rejected(f"limit: a page holds 1 to {MAX_PAGE} items", field="limit")
         query = select(AuditRow).order_by(AuditRow.id.desc()).limit(limit + 1)
         for column, value in (
@@ -34,7 +34,7 @@ class History(Part):
             if value is not None:
                 query = query.where(column == value)
         if after is not None:
-            query = query.where(AuditRow.id < after)
+            query = query.where(AuditRow.id < as_id("after", after))
         async with self._reading() as session:
             rows = list((await session.execute(query)).scalars())
         entries = tuple(

@@ -21,6 +21,7 @@ from mesh_store.postgres.repository.key_values import key_entities
 from mesh_store.postgres.repository.limits import add_limit
 from mesh_store.postgres.repository.part import (
     Part,
+    as_text,
     changed_spec,
     check_revision,
     found,
@@ -236,10 +237,10 @@ def check_future(moment: datetime | None) -> None:
 
 
 async def _row(session: AsyncSession, key_id: str, *, lock: bool = False) -> KeyRow:
-    query = select(KeyRow).where(KeyRow.id == key_id)
+    query = select(KeyRow).where(KeyRow.id == as_text("key", key_id))
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)
-    return await found(session, query, f"key {str(key_id)[:16]!r}")
+    return await found(session, query, f"key {key_id[:16]!r}")
 
 
 async def _live_row(work: Work, key_id: str, expected_revision: int | None) -> KeyRow:

@@ -16,6 +16,7 @@ from mesh_store.postgres.repository.limit_values import LIMIT_VALUES, limit_enti
 from mesh_store.postgres.repository.part import (
     AnySelect,
     Part,
+    as_id,
     changed_spec,
     check_revision,
     found,
@@ -127,17 +128,18 @@ async def _subject_ids(session: AsyncSession, spec: LimitSpec) -> dict[str, str 
 
 
 async def _live_row(work: Work, limit_id: str, expected_revision: int | None) -> LimitRow:
-    query = select(LimitRow).where(LimitRow.id == limit_id, LimitRow.archived_at.is_(None))
+    query = select(LimitRow).where(LimitRow.id == as_id("limit", limit_id), LimitRow.archived_at.is_(None))
     query = query.with_for_update().execution_options(populate_existing=True)
-    row = await found(work.session, query, f"limit {str(limit_id)[:40]!r}")
+    row = await found(work.session, query, f"limit {limit_id[:40]!r}")
     await check_revision(work.session, row, row.id, expected_revision)
     return row
 
 
 async def _entity(session: AsyncSession, limit_id: str) -> LimitEntity:
-    row = (await session.execute(LIMIT_VALUES.where(LimitRow.id == limit_id))).one_or_none()
+    query = LIMIT_VALUES.where(LimitRow.id == as_id("limit", limit_id))
+    row = (await session.execute(query)).one_or_none()
     if row is None:
-        raise NotFound(f"there is no limit {str(limit_id)[:40]!r}", field="limit")
+        raise NotFound(f"there is no limit {limit_id[:40]!r}", field="limit")
     return limit_entity(row)
 
 

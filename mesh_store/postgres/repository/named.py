@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from mesh_store.model.entities import Page, Spec, checked
 from mesh_store.model.ids import new_id
 from mesh_store.postgres.people_tables import TeamRow, UserRow
-from mesh_store.postgres.repository.part import changed_spec, check_revision, found, now, page_of
+from mesh_store.postgres.repository.part import as_text, changed_spec, check_revision, found, now, page_of
 from mesh_store.postgres.repository.work import Work
 from mesh_store.postgres.routing_tables import ProviderRow
 
@@ -46,10 +46,10 @@ async def create(work: Work, kind: Kind[Row, S, E], fields: Mapping[str, object]
 
 async def row_named(session: AsyncSession, kind: Kind[Row, S, E], name: str, *, lock: bool = False) -> Row:
     """Return the live row of a name."""
-    query = select(kind.row).where(kind.row.name == name, kind.row.archived_at.is_(None))
+    query = select(kind.row).where(kind.row.name == as_text(kind.word, name), kind.row.archived_at.is_(None))
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)
-    return await found(session, query, f"{kind.word} {str(name)[:128]!r}")
+    return await found(session, query, f"{kind.word} {name[:128]!r}")
 
 
 async def referenced(session: AsyncSession, kind: Kind[Row, S, E], name: str) -> Row:

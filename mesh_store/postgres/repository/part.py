@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar
+from uuid import UUID
 
 from pydantic import BaseModel
-from sqlalchemy import Select, select, tuple_
+from sqlalchemy import Select, Uuid, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mesh_store.model.entities import Spec, checked
@@ -83,6 +84,22 @@ class Part:
             yield session
 
 
+def as_text(described: str, value: object) -> str:
+    """Return what a thing was asked for by, if anything could be called so."""
+    if isinstance(value, str) and len(value) <= 400 and "\0" not in value:
+        return value
+    raise NotFound(f"there is no such {described}", field=described)
+
+
+def as_id(described: str, value: object) -> str:
+    """Return an id, if it is one."""
+    text = as_text(described, value)
+    try:
+        return str(UUID(text))
+    except ValueError:
+        raise NotFound(f"there is no {described} {text[:40]!r}", field=described) from None
+
+
 async def found(session: AsyncSession, query: Select[_Row], described: str) -> _Row:
     """Return the one row of a query, or say that there is none."""
     row = (await session.execute(query)).scalar_one_or_none()
@@ -125,14 +142,23 @@ async def page_of(
         raise Rejected(f"limit: a page holds 1 to {MAX_PAGE} items", field="limit")
     query = query.add_columns(*order).order_by(*order).limit(limit + 1)
     if after is not None:
-        place = after.split(" ")
-        if len(place) != len(order):
-            raise Rejected("after: this is not a cursor of this listing", field="after")
+        place = _cursor(after, order)
         query = query.where(tuple_(*order) > tuple_(*place, types=[column.type for column in order]))
     rows = list((await session.execute(query)).all())
     more = len(rows) > limit
     rows = rows[:limit]
     return rows, " ".join(rows[-1][-len(order) :]) if more else None
+
+
+def _cursor(after: str, order: tuple[Any, ...]) -> list[str]:
+    try:
+        place = as_text("cursor", after).split(" ")
+        return [
+            as_id("cursor", part) if isinstance(column.type, Uuid) else part
+            for part, column in zip(place, order, strict=True)
+        ]
+    except (ValueError, NotFound):
+        raise Rejected("after: this is not a cursor of this listing", field="after") from None
 
 
 def now() -> datetime:

@@ -8,17 +8,17 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mesh_store.model.errors import NotFound, Rejected
-from mesh_store.postgres.repository.part import found
+from mesh_store.postgres.repository.part import as_text, found
 from mesh_store.postgres.routing_tables import AliasGrantRow, AliasRow, ProviderRow, TargetRow
 
 
 async def alias_row(session: AsyncSession, name: str, team_id: str | None, *, lock: bool = False) -> AliasRow:
     """Return the live alias of exactly this owner; ``team_id`` None means the global one."""
-    query = select(AliasRow).where(AliasRow.name == name, AliasRow.archived_at.is_(None))
+    query = select(AliasRow).where(AliasRow.name == as_text("alias", name), AliasRow.archived_at.is_(None))
     query = query.where(AliasRow.team_id.is_(None) if team_id is None else AliasRow.team_id == team_id)
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)
-    return await found(session, query, f"alias {str(name)[:128]!r}")
+    return await found(session, query, f"alias {name[:128]!r}")
 
 
 async def meant_alias(session: AsyncSession, name: str, team_id: str | None) -> AliasRow:
