@@ -10,6 +10,7 @@ from __future__ import annotations
 from mesh_store.redis.stream import FactStream
 from mesh_store.telemetry import records
 from mesh_store.telemetry.delivery import Delivery
+from mesh_store.telemetry.leases import Leases
 from mesh_store.telemetry.records import Closed, Stored, StoredDone, StoredIntent
 from mesh_store.telemetry.ring import Frame, Ring
 from mesh_store.telemetry.settling import Settlements
@@ -21,12 +22,17 @@ MOVE_SHARE = 4
 
 
 class OwnDelivery(Delivery):
-    """A `Delivery` that keeps open intents within the ring."""
+    """A `Delivery` that keeps open intents within the ring, and the slots of running calls.
+
+    Attributes:
+        leases: of the calls that run.
+    """
 
     def __init__(
         self, ring: Ring, writer: Writer, settlements: Settlements, stream: FactStream, watch: Watch
     ) -> None:
         super().__init__(ring, settlements, stream, watch)
+        self.leases = Leases(settlements)
         self._writer = writer
         self._open: dict[str, int] = {}
         self._copies: set[int] = set()
@@ -43,8 +49,11 @@ class OwnDelivery(Delivery):
                 if frame.start in self._copies:
                     self._copies.discard(frame.start)
                 else:
-                    self._open[records.fact_id(record.lost)] = frame.start
+                    intent = records.fact_id(record.lost)
+                    self._open[intent] = frame.start
+                    self.leases.hold(intent, record.reservation)
             case StoredDone(closes=str(intent)) | Closed(closes=str(intent)):
+                self.leases.drop(intent)
                 place = self._open.pop(intent, -1)
                 if place > frame.start:
                     # Its copy lies behind this record: whoever finds the copy must find this too.

@@ -37,6 +37,9 @@ class Settler(Protocol):
     def cancel(self, reservation_id: str, charges: Sequence[Charge]) -> object:
         """Give a reservation back if it was granted, and refuse it if it arrives late."""
 
+    def renew(self, reservations: Sequence[Reservation]) -> object:
+        """Keep the slots of calls that still run."""
+
 
 class Away(Exception):
     """Redis cannot be used now; everything stays in the ring and is tried again."""
@@ -84,6 +87,19 @@ class Settlements:
         error = self._try(partial(self._settler.cancel, reservation_id, charges))
         if error is not None:
             self._count(reservation_id, error)
+
+    def renew(self, reservations: Sequence[Reservation]) -> None:
+        """Renew slots; what Redis refuses for good is left to end with its lease.
+
+        Raises:
+            Away: when it has to be tried again.
+        """
+        try:
+            self._settler.renew(reservations)
+        except (*FAILURES, MeshError, ValueError) as error:
+            if passes_by_itself(error):
+                raise Away(f"renew: {error}") from error
+            log.warning("slots of running calls cannot be renewed: %s", error)
 
     def _one_by_one(self, pairs: Sequence[tuple[Reservation, Sequence[int]]]) -> None:
         """Find out which of many is refused; while others pass, a refusal is meant for that one alone."""

@@ -117,6 +117,7 @@ class Shipper:
         delivery, now = self.delivery, time.monotonic()
         before = delivery.ring.head
         delivery.settle()
+        delivery.leases.renew(now)
         urgent, self._urgent = self._urgent, False
         while delivery.ship(now, force=urgent):
             self._ask_every, self._ask_at = ASK_S[0], now
@@ -132,7 +133,10 @@ class Shipper:
             return POLL_S
         if self._adoption is not None and (soon := self._adoption.step(now)) is not None:
             return soon
-        return max(self._ask_at - now, POLL_S) if delivery.unacknowledged else None
+        waits = [self._ask_at - now] if delivery.unacknowledged else []
+        if (renewal := delivery.leases.next_due) is not None:
+            waits.append(renewal - now)
+        return max(min(waits), POLL_S) if waits else None
 
     def _restless(self, head: int) -> bool:
         """Stay awake a while after the last record: waking costs the caller a thread switch."""

@@ -73,6 +73,7 @@ class Settled:
     def __init__(self) -> None:
         self.settled: list[tuple[str, tuple[int, ...]]] = []
         self.cancelled: list[str] = []
+        self.renewed: list[str] = []
         self.failing: Exception | None = None
 
     def settle_all(self, settlements: Any) -> None:
@@ -84,6 +85,11 @@ class Settled:
         if self.failing is not None:
             raise self.failing
         self.cancelled.append(reservation_id)
+
+    def renew(self, reservations: Any) -> None:
+        if self.failing is not None:
+            raise self.failing
+        self.renewed += [reservation.id for reservation in reservations]
 
 
 def eventually(true: Callable[[], object], what: str, timeout: float = 20.0) -> None:

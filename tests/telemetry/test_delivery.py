@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,8 @@ import pytest
 import redis.exceptions
 
 from mesh_store.model.errors import ConfigError, QuotaUnavailable
+from mesh_store.model.facts import Done, Intent, Settlement
+from mesh_store.model.limits import Charge, Limit
 from mesh_store.redis import Limiter, connect
 from mesh_store.telemetry import Recorder, delivery, watch
 from mesh_store.telemetry.collector import Collector
@@ -217,3 +220,23 @@ def test_health_tells_how_old_the_oldest_waiting_fact_is(
     assert recorder.health().oldest_age_s == 0.0
     recorder.done(kit.call(started_at_us=1_700_000_000_000_000)[1])
     assert recorder.health().oldest_age_s > 3600
+
+
+def test_a_running_calls_slot_is_renewed_before_its_lease_ends_and_no_longer_once_it_is_over(
+    kit: Any, make_recorder: Callable[..., Recorder], valkey: Any
+) -> None:
+    slots = Limit(amount=1, period_us=600_000, kind="slots")
+    limiter = Limiter(connect(valkey.url, deadline=1.0))
+    charge = Charge("{t1}:q:team:t1:concurrency", slots, 1)
+    reservation = limiter.reserve([charge]).reservation
+    assert reservation is not None
+    recorder = make_recorder(settler=limiter)
+    lost = kit.fact(outcome="lost")
+    recorder.intent(Intent(lost, reservation, 0))
+    started = time.monotonic()
+    while time.monotonic() - started < 1.5:  # two and a half leases: the time itself is what is tested
+        assert not limiter.peek([charge]).admitted
+        time.sleep(0.02)
+    recorder.done(Done(kit.fact(), Settlement(reservation, (0,)), lost.id))
+    assert recorder.flush(5)
+    assert limiter.peek([charge]).admitted
