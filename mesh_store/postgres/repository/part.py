@@ -53,6 +53,8 @@ class Part:
     async def batch(self, *, expected_revision: int | None = None) -> AsyncIterator[Self]:
         """Make many changes in one transaction, under one revision: all of them or none.
 
+        A change that was refused ends the batch, even if its error is caught; reading may fail.
+
         Args:
             expected_revision: refuse unless the configuration still stands at this revision; no other
                 change can come in between until the batch ends.
@@ -63,11 +65,13 @@ class Part:
             joined = object.__new__(type(self))
             joined.__dict__.update(self.__dict__, _joined=current)
             yield joined
+            current.check_whole()
 
     @asynccontextmanager
     async def _work(self) -> AsyncIterator[Work]:
         if self._joined is not None:
-            yield self._joined
+            with self._joined.step() as current:
+                yield current
             return
         async with work(self.database, self.actor) as current:
             yield current

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NoReturn
 
 from pydantic import BaseModel
@@ -37,6 +37,22 @@ class Work:
         self.actor = actor
         self.head: Head | None = None
         self._audits: list[dict[str, Any]] = []
+        self._failed = False
+
+    @contextmanager
+    def step(self) -> Iterator[Work]:
+        """Enclose one of several changes; one that fails takes all of them with it."""
+        self.check_whole()
+        try:
+            yield self
+        except BaseException:
+            self._failed = True
+            raise
+
+    def check_whole(self) -> None:
+        """Refuse to go on after a step failed."""
+        if self._failed:
+            raise Conflict("a step of this batch failed already, so none of it is kept; begin again")
 
     def record(
         self,
