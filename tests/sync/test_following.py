@@ -124,6 +124,7 @@ async def test_a_client_behind_the_stream_loads_the_document(source, aclient, su
     await publish(source, aclient)
     assert subscriber.wait(11, 5)
     assert subscriber._replica.loads == 2
+    assert subscriber.status().refused == 0
     assert await aclient.xlen(channel.DELTAS) == 4
 
 

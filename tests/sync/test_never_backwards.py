@@ -8,7 +8,7 @@ from redis.exceptions import ResponseError
 
 from mesh_store.model import ConfigUnavailable
 from mesh_store.model.ids import new_id
-from mesh_store.model.signing import Place, seal
+from mesh_store.model.signing import Place, Signer, seal
 from mesh_store.model.snapshot import encode
 from mesh_store.redis import config_channel as channel
 from mesh_store.redis.client import connect, connect_async
@@ -59,6 +59,23 @@ async def test_an_older_snapshot_in_redis_is_refused(source, aclient, subscribe,
     await publish(source, aclient)
     assert subscriber.wait(3, 5)
     assert helpers.model_of(subscriber) == "model-3"
+
+
+async def test_an_older_snapshot_is_refused_though_the_head_claims_it_is_newer(
+    source, aclient, subscribe, helpers
+):
+    signer = Signer(b"s" * 32)
+    source.commit()
+    await publish(source, aclient, signer=signer)
+    old = await aclient.get(channel.SNAPSHOT)
+    source.commit()
+    await publish(source, aclient, signer=signer)
+    subscriber = subscribe(poll_s=0.05)
+    assert subscriber.snapshot().revision == 2
+    await aclient.set(channel.SNAPSHOT, old)
+    await aclient.set(channel.HEAD, f"{source.epoch} 99")
+    helpers.eventually(lambda: "this process has" in subscriber.status().redis)
+    assert helpers.model_of(subscriber) == "model-2"
 
 
 async def test_a_server_that_restarts_empty_is_filled_by_the_next_publish(
