@@ -62,6 +62,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if nextitem is None or _HERE not in nextitem.path.parents:
         litellm = sys.modules.get("litellm")
         if litellm is not None:
+            asyncio.run(litellm.close_litellm_async_clients())
             litellm.in_memory_llm_clients_cache.flush_cache()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -88,19 +89,21 @@ def provider(running_provider: StandInProvider) -> StandInProvider:
 
 @dataclass
 class Config:
-    """A configuration that never changes."""
+    """A configuration that never changes; every call looks its key up once."""
 
     document: SnapshotDocument
     entries: dict[bytes, KeyEntry]
+    lookups: int = 0
 
     def snapshot(self) -> Snapshot:
         return Snapshot(self.document)
 
     def lookup(self, digest: bytes) -> KeyEntry | None:
+        self.lookups += 1
         return self.entries.get(digest)
 
     async def alookup(self, digest: bytes) -> KeyEntry | None:
-        return self.entries.get(digest)
+        return self.lookup(digest)
 
 
 @dataclass

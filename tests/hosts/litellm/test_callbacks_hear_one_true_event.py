@@ -4,6 +4,10 @@ from typing import Any
 
 import pytest
 
+#: Governed or not: a sync responses stream tells both halves of a callback (litellm's issue 14340), and
+#: text_completion races with the completion it calls (223 events of 200 ungoverned calls).
+_TOLD_TWICE_BY_LITELLM = {"responses stream", "text_completion", "text_completion positional"}
+
 
 async def _only_event(litellm: Any, heard: Any, label: str, most: int = 1) -> tuple[str, dict[str, Any]]:
     """Return the one event of a call; whatever litellm had queued behind it has been told by then."""
@@ -26,9 +30,8 @@ async def test_one_event_with_the_true_model_provider_and_usage(
 
     await way(litellm, "fast", **{bucket: {"label": way.name, "of": "the caller"}})
 
-    # litellm tells both the sync and the async half of a callback of one sync responses stream (its
-    # issue 14340), governed or not.
-    kind, told = await _only_event(litellm, heard, way.name, most=2 if way.name == "responses stream" else 1)
+    most = 2 if way.name in _TOLD_TWICE_BY_LITELLM else 1
+    kind, told = await _only_event(litellm, heard, way.name, most)
     payload = told["standard_logging_object"]
     assert kind == "success"
     assert told["model"] == "small"
@@ -56,7 +59,7 @@ async def test_a_refusal_is_told_to_nobody(litellm: Any, world: Any, heard: Any,
     with pytest.raises(litellm.RateLimitError):
         await litellm.acompletion("mesh/fast", messages, metadata={"label": "refused"})
     world.limiter.refuses = False
-    litellm.completion("mesh/fast", messages, metadata={"label": "later"})
+    litellm.completion("mesh/claude", messages, metadata={"label": "later"})
 
     await _only_event(litellm, heard, "later")
     assert heard.of("refused") == []

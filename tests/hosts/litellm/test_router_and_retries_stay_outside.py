@@ -58,7 +58,7 @@ async def test_a_refusal_costs_no_retry_no_cooldown_and_no_fallback(
         await router.aresponses(model="group", input="hello")
 
     assert world.provider.count == 0
-    assert world.limiter.asked == 5
+    assert world.config.lookups == 5
     cooling = await router.cooldown_cache.async_get_active_cooldowns(
         model_ids=router.get_model_ids(), parent_otel_span=None
     )
