@@ -8,7 +8,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from mesh_store.model.errors import MeshError, Rejected
+from mesh_store.model.errors import MeshError
 
 
 class MeshGroup(TyperGroup):
@@ -45,6 +45,7 @@ def _add_commands(app: typer.Typer) -> None:
         collecting,
         database,
         demo,
+        doctor,
         engines,
         keys,
         limits,
@@ -56,7 +57,7 @@ def _add_commands(app: typer.Typer) -> None:
 
     work = (demo, chat, usage)
     entities = (teams, keys, providers, aliases, limits)
-    for room in (*work, *entities, engines, watch, collecting, database):
+    for room in (*work, *entities, engines, doctor, watch, collecting, database):
         room.register(app)
 
 
@@ -72,6 +73,4 @@ def _add_plugins(app: typer.Typer) -> None:
 
 
 def _one_line(error: MeshError) -> str:
-    text = " ".join(str(error).split())
-    field = error.field if isinstance(error, Rejected) else None
-    return text if field is None or field in text else f"{field}: {text}"
+    return " ".join(str(error).split())

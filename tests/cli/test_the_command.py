@@ -48,8 +48,7 @@ def test_wrong_usage_ends_with_2_and_says_so_on_stderr(words):
     ("error", "line"),
     [
         (ConfigError("two\nlines"), "mesh: two lines"),
-        (Rejected("it is empty", field="name"), "mesh: name: it is empty"),
-        (Rejected("name: it is empty", field="name"), "mesh: name: it is empty"),
+        (Rejected("team: name: it is empty", field="name"), "mesh: team: name: it is empty"),
     ],
 )
 def test_a_refusal_is_one_line_on_stderr_and_ends_with_1(error, line):
