@@ -7,7 +7,7 @@
 
 No unit means requests. Money counts calendar windows, everything else flows (GCRA), unless
 ``rolling`` or ``calendar`` says otherwise. ``burst`` is what may be taken at once; without it the rule
-of thumb in `default_burst` applies.
+of thumb in `mesh_store.model.limit_terms.default_burst` applies.
 """
 
 from __future__ import annotations
@@ -20,25 +20,30 @@ import msgspec
 
 from mesh_store.model.errors import Rejected
 from mesh_store.model.gcra import rate_of
-from mesh_store.model.limits import MAX_EXACT, MAX_PICO, Kind, Limit, OnOutage
+from mesh_store.model.limit_terms import (
+    PERIODS,
+    SECOND,
+    SLOT_LEASE_US,
+    LimitTerms,
+    default_burst,
+    usual_kind,
+    usual_outage,
+)
+from mesh_store.model.limits import MAX_EXACT, Kind, Limit
 from mesh_store.model.money import PICO
 from mesh_store.model.snapshot import Dimension
 
-SECOND = 1_000_000
-#: Microseconds of every period that has a name. A calendar month or year is told from the 30 or 365
-#: days that stand for it here; only ``window`` limits take it to be the real one.
-PERIODS = {
-    "ms": 1_000,
-    "s": SECOND,
-    "min": 60 * SECOND,
-    "hour": 3_600 * SECOND,
-    "day": 86_400 * SECOND,
-    "week": 604_800 * SECOND,
-    "month": 30 * 86_400 * SECOND,
-    "year": 365 * 86_400 * SECOND,
-}
-#: A slot whose holder was killed is free again after this long.
-SLOT_LEASE_US = 60 * SECOND
+__all__ = [
+    "PERIODS",
+    "SECOND",
+    "SLOT_LEASE_US",
+    "LimitTerms",
+    "default_burst",
+    "limit_text",
+    "parse_limit",
+    "parse_period_us",
+    "parse_terms",
+]
 
 _SPELLINGS = {
     "ms": "ms millisecond milliseconds",
@@ -73,71 +78,6 @@ _SHORT = {  # the trade's abbreviations: rpm, tpd, …
 _MULTIPLES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
 _NUMBER = r"(\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d[\d_]*(?:\.\d+)?)(?:([kmb])(?![a-z]))?"
 _EXAMPLES = "'600 requests/min', '100k tokens/hour', '$50/day' or '20 concurrent'"
-
-
-class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
-    """What a limit's text says, before the burst is known.
-
-    Attributes:
-        dimension: what it counts.
-        amount: units per period; USD for ``usd``.
-        period_us: the period, or a slot's lease.
-        burst: units at once, or None for the rule of thumb.
-        kind, hard, on_outage, tz: see `Limit`.
-    """
-
-    dimension: Dimension
-    amount: Decimal
-    period_us: int
-    burst: Decimal | None = None
-    kind: Kind = "rate"
-    hard: bool = False
-    on_outage: OnOutage = "share"
-    tz: str = "UTC"
-
-    def limit(self, context_window: int = 0) -> Limit:
-        """Return the limit in whole units, pico-USD for money.
-
-        Args:
-            context_window: tokens of the largest call the subject can make, or 0 when unknown.
-        """
-        amount = _units(self.dimension, self.amount)
-        if self.burst is not None:
-            burst = _units(self.dimension, self.burst)
-        elif self.kind == "rate":
-            burst = default_burst(self.dimension, amount, context_window)
-            # A hard limit sustains what its burst leaves, so a large context must not take it all.
-            burst = min(burst, max(1, amount // 2)) if self.hard else burst
-        else:
-            burst = amount
-        return Limit(
-            amount=amount,
-            period_us=self.period_us,
-            burst=burst,
-            kind=self.kind,
-            hard=self.hard,
-            on_outage=self.on_outage,
-            tz=self.tz,
-        )
-
-    @property
-    def text(self) -> str:
-        """The limit in canonical form; parsing it gives these terms again."""
-        words = [_amount_text(self.dimension, self.amount)]
-        if self.burst is not None:
-            words.append(f"burst {_amount_text(self.dimension, self.burst).split(' ')[0]}")
-        if self.hard:
-            words.append("hard")
-        usual: Kind = _usual_kind(self.dimension)
-        if self.kind != usual:
-            words.append("calendar" if self.kind == "window" else "rolling")
-        if self.tz != "UTC":
-            words.append(f"tz {self.tz}")
-        if self.on_outage != _usual_outage(self.kind):
-            words.append(f"on outage {self.on_outage}")
-        if self.kind != "slots":
-            words[0] += f"/{_period_text(self.period_us)}"
-        return ", ".join(words)
 
 
 def parse_terms(text: object) -> LimitTerms:
@@ -182,20 +122,6 @@ def limit_text(dimension: Dimension, limit: Limit) -> str:
     ).text
 
 
-def default_burst(dimension: Dimension, amount: int, context_window: int = 0) -> int:
-    """Return the units that may be taken at once where nobody said.
-
-    A tenth of the amount, at least one request; for tokens at least the largest call that the
-    subject can make, so that an ordinary call always fits; slots and money all at once.
-    """
-    tenth = -(-amount // 10)
-    if dimension == "requests":
-        return min(amount, max(1, tenth))
-    if dimension in ("input_tokens", "output_tokens", "tokens"):
-        return min(amount, max(1, tenth, context_window))
-    return amount
-
-
 def parse_period_us(text: str) -> int:
     """Read a duration such as ``90d``, ``12 h`` or ``30 min`` to microseconds.
 
@@ -227,7 +153,7 @@ class _Reader:
                 "amount": amount,
                 "period_us": period_us,
                 "kind": kind,
-                "on_outage": _usual_outage(kind),
+                "on_outage": usual_outage(kind),
                 **options,
             },
             LimitTerms,
@@ -284,7 +210,7 @@ class _Reader:
         return period_us
 
     def _options(self, dimension: Dimension) -> tuple[Kind, dict[str, object]]:
-        kind, options = _usual_kind(dimension), dict[str, object]()
+        kind, options = usual_kind(dimension), dict[str, object]()
         while self._rest:
             self._take(",")
             if self._take(r"burst\b"):
@@ -306,45 +232,3 @@ class _Reader:
         if word is None or word[0] not in zoneinfo.available_timezones():
             raise ValueError(f"{(word[0] if word else '')!r} is not a time zone such as 'Europe/Berlin'")
         return word[0]
-
-
-def _usual_kind(dimension: Dimension) -> Kind:
-    if dimension == "concurrency":
-        return "slots"
-    return "window" if dimension == "usd" else "rate"
-
-
-def _usual_outage(kind: Kind) -> OnOutage:
-    return "closed" if kind == "window" else "share"
-
-
-def _units(dimension: Dimension, amount: Decimal) -> int:
-    units = amount * PICO if dimension == "usd" else amount
-    if units != units.to_integral_value():
-        smallest = "a millionth of a millionth of a dollar" if dimension == "usd" else "one"
-        raise ValueError(f"{amount} is finer than {smallest}")
-    bound = MAX_PICO if dimension == "usd" else MAX_EXACT
-    if units > bound:
-        most = f"${Decimal(bound) / PICO:,.2f}" if dimension == "usd" else str(bound)
-        raise ValueError(f"{amount} is more than a limit can hold, which is {most}")
-    return int(units)
-
-
-def _amount_text(dimension: Dimension, amount: Decimal) -> str:
-    if dimension == "usd":
-        exact = amount.normalize()
-        return f"${exact:f}" if exact.as_tuple().exponent != -1 else f"${exact:.2f}"
-    whole, unit = int(amount), "concurrent" if dimension == "concurrency" else dimension.replace("_", " ")
-    if whole >= 10**6 and whole % 10**4 == 0:
-        return f"{(Decimal(whole) / 10**6).normalize():f}M {unit}"
-    if whole >= 10**4 and whole % 100 == 0:
-        return f"{(Decimal(whole) / 1000).normalize():f}k {unit}"
-    return f"{whole} {unit}"
-
-
-def _period_text(period_us: int) -> str:
-    for name, length in reversed(PERIODS.items()):
-        if period_us % length == 0:
-            count = period_us // length
-            return name if count == 1 else f"{count} {name}"
-    return f"{period_us / 1000:g} ms"
