@@ -18,6 +18,8 @@ from mesh_store.sync.trust import Trust
 
 KEY = b"k" * 32
 OTHER = b"o" * 32
+#: Less than a cache waits before it asks by itself because nobody followed.
+UNFOLLOWED_S = 5.0
 
 
 async def test_hits_and_misses_cost_one_question_each(source, aclient, client, subscribe, helpers):
@@ -114,7 +116,7 @@ async def test_a_client_behind_the_list_of_changes_asks_for_its_keys_again(
     proxy.deaf = False
     source.put_key(bytes([99]) * 32)
     await publish(source, aclient)
-    helpers.eventually(lambda: subscriber.keys.lookup(KEY) is None)
+    helpers.eventually(lambda: subscriber.keys.lookup(KEY) is None, UNFOLLOWED_S)
     assert subscriber.keys.lookup(OTHER)
 
 
@@ -128,7 +130,7 @@ async def test_a_bulk_import_is_told_as_all_and_the_list_stays_small(source, acl
     for number in range(2_000):
         source.put_key(number.to_bytes(32, "big"))
     assert (await publish(source, aclient)).keys_written == 2_001
-    helpers.eventually(lambda: subscriber.keys.lookup(KEY) is None)
+    helpers.eventually(lambda: subscriber.keys.lookup(KEY) is None, UNFOLLOWED_S)
     assert await aclient.memory_usage(channel.CHANGED, samples=0) < 20_000
     assert subscriber.keys.lookup((1_999).to_bytes(32, "big"))
 
@@ -227,6 +229,20 @@ async def test_what_is_known_to_have_changed_is_not_used_until_it_was_read_again
         assert table.changed() == [KEY]
         with pytest.raises(NoProof):
             table.accept(KEY, channel.Answer(None, first), second)
+
+
+async def test_a_revocation_that_was_seen_outweighs_any_later_answer(source, aclient, valkey, clock):
+    source.put_key(KEY)
+    await publish(source, aclient)
+    with connect(valkey.url) as client:
+        table = KeyTable(Trust(), max_entries=10, max_stale_s=60, clock=clock)
+        before = channel.read_key(client, KEY)
+        source.put_key(KEY, revoked=True)
+        await publish(source, aclient)
+        assert table.accept(KEY, channel.read_key(client, KEY), table.seen) is None
+        forged = before._replace(complete=channel.read_heads(client).keys)
+        assert table.accept(KEY, forged, table.seen) is None
+        assert table.is_revoked(KEY)
 
 
 def test_entries_are_honoured_for_max_stale_and_no_longer(clock):

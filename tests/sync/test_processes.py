@@ -83,6 +83,31 @@ async def test_a_forked_child_follows_by_itself_and_the_parent_goes_on(
     assert subscriber.status().connects == connects
 
 
+async def test_a_forked_child_that_only_looks_keys_up_hears_of_revocations(
+    source, aclient, subscribe, helpers, client
+):
+    source.put_key(KEY)
+    await publish(source, aclient)
+    subscriber = subscribe()
+    helpers.eventually(lambda: subscriber.state == "live")
+    assert subscriber.keys.lookup(KEY)
+    said = []
+
+    def work():
+        found = subscriber.keys.lookup(KEY).team
+        client.publish("child", "ready")
+        helpers.eventually(lambda: subscriber.keys.lookup(KEY) is None, 5)
+        return found
+
+    with client.pubsub() as ready:
+        ready.subscribe("child")
+        threading.Thread(target=lambda: said.append(_in_child(work)), daemon=True).start()
+        helpers.eventually(lambda: (ready.get_message(timeout=0.1) or {}).get("type") == "message", 20)
+    source.put_key(KEY, revoked=True)
+    await publish(source, aclient)
+    assert helpers.eventually(lambda: said, 20) == ["team-1"]
+
+
 async def test_a_child_forked_while_the_cache_is_locked_does_not_hang(source, aclient, subscribe, helpers):
     source.commit()
     source.put_key(KEY)
