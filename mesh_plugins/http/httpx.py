@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from functools import lru_cache
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from mesh_plugins.http.tls import tls_context
 from mesh_plugins.http.transport import (
+    IDLE_CONNECTION_S,
     AsyncByteStream,
     ByteStream,
     HttpRequest,
@@ -136,9 +136,11 @@ class HttpxTransport:
             "follow_redirects": False,
             "trust_env": options.use_environment,
             "proxy": options.proxy,
-            "verify": _tls(options.ca_pem, options.client_pem),
+            "verify": tls_context(options),
             "limits": httpx.Limits(
-                max_connections=options.max_connections, max_keepalive_connections=options.max_connections
+                max_connections=options.max_connections,
+                max_keepalive_connections=options.max_connections,
+                keepalive_expiry=IDLE_CONNECTION_S,
             ),
             # One client serves many teams: what a provider sets for one call must not reach the next.
             "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
@@ -155,19 +157,6 @@ class HttpxTransport:
             content=request.body,
             extensions={"timeout": timeouts},
         )
-
-
-@lru_cache(maxsize=8)
-def _tls(ca_pem: str | None, client_pem: str | None) -> ssl.SSLContext:
-    """Return a context with these files; reading the authorities takes 20 ms, too much for every loop."""
-    import httpx
-
-    context = httpx.create_ssl_context()
-    if ca_pem is not None:
-        context.load_verify_locations(ca_pem)
-    if client_pem is not None:
-        context.load_cert_chain(client_pem)
-    return context
 
 
 _Kept = dict[asyncio.AbstractEventLoop, tuple["httpx.AsyncClient", AsyncGenerator[None, None]]]

@@ -1,4 +1,4 @@
-"""The default transport: Rust's reqwest. A quarter of httpx's latency, and no thread hop.
+"""The transport for threads: Rust's reqwest, at a quarter of httpx's latency.
 
 One client per colour and idle timeout serves the process: connections belong to pyreqwest's own
 runtime, not to an event loop, so clients outlive ``asyncio.run``. In a child forked after that
@@ -6,7 +6,8 @@ runtime started, every call goes through `HttpxTransport` instead (see `forks`).
 
 Known limit (0.15.1): a task cancelled before the provider's status arrived leaves its request, and
 its share of `TransportOptions.max_connections`, until the provider answers or the call's total
-deadline passes. Nothing is sent twice. `HttpxTransport` closes the connection at once.
+deadline passes. Nothing is sent twice. Event loops are therefore better served by
+`AsyncioTransport`, which `DefaultTransport` gives them.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from mesh_plugins.http import forks
 from mesh_plugins.http.transport import (
+    IDLE_CONNECTION_S,
     AsyncByteStream,
     ByteStream,
     HttpRequest,
@@ -232,6 +234,7 @@ def _configured(builder: _ClientBuilder, options: TransportOptions, idle_s: floa
         .connect_timeout(_seconds(options.connect_s))
         .max_connections(options.max_connections)
         .pool_timeout(_seconds(options.connect_s))
+        .pool_idle_timeout(_seconds(IDLE_CONNECTION_S))
     )
     if idle_s is not None:
         builder = builder.read_timeout(_seconds(idle_s))

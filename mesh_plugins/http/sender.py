@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mesh_plugins.core.call import ProviderCall, ProviderReply
-from mesh_plugins.http.pyreqwest import PyreqwestTransport
+from mesh_plugins.http.default import DefaultTransport
 from mesh_plugins.http.streams import AsyncDirectStream, DirectStream
 from mesh_plugins.http.transport import MOST_ERROR_BODY, Transport, TransportFailure
 from mesh_plugins.http.wire.anthropic import AnthropicWire
@@ -26,7 +26,7 @@ class DirectSender:
     """
 
     def __init__(self, transport: Transport | None = None) -> None:
-        self._transport = transport or PyreqwestTransport()
+        self._transport = transport or DefaultTransport()
 
     def send(self, call: ProviderCall) -> ProviderReply:
         wire = _wire(call)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -10,6 +12,9 @@ from mesh_plugins.core.call import ProviderCall
 from mesh_plugins.http.transport import AsyncByteStream, ByteStream, TransportFailure
 from mesh_plugins.http.wire.base import Chunks
 from mesh_plugins.http.wire.failures import incomplete, unreachable
+
+#: How long the last bytes of a stream are waited for, once all it had to say was said.
+_DRAIN_S = 0.25
 
 
 class DirectStream:
@@ -55,6 +60,7 @@ class DirectStream:
     def close(self) -> None:
         """Close the connection; may be called twice and at any time."""
         self._ended = True
+        self._ready.clear()
         self._source.close()
 
 
@@ -64,7 +70,7 @@ class AsyncDirectStream:
     def __init__(self, call: ProviderCall, source: AsyncByteStream, chunks: Chunks) -> None:
         self._call, self._source, self._chunks = call, source, chunks
         self._ready: deque[Any] = deque()
-        self._ended = False
+        self._ended = self._at_end = False
         self.reply = chunks.reply
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -75,6 +81,7 @@ class AsyncDirectStream:
             if self._ended:
                 raise StopAsyncIteration
             if _over(self._chunks):
+                await self._drain()
                 await self.aclose()
                 _finish(self._call, self._chunks)
                 raise StopAsyncIteration
@@ -92,11 +99,19 @@ class AsyncDirectStream:
         if piece:
             self._ready.extend(self._chunks.feed(piece))
         else:
-            self._chunks.done = True
+            self._chunks.done = self._at_end = True
+
+    async def _drain(self) -> None:
+        """Read the end behind the last event, so that the connection can be used again; not for long."""
+        if self._chunks.complete and not self._at_end:
+            with contextlib.suppress(TimeoutError, TransportFailure):
+                async with asyncio.timeout(_DRAIN_S):
+                    await self._source.read()
 
     async def aclose(self) -> None:
         """Close the connection; may be called twice and at any time."""
         self._ended = True
+        self._ready.clear()
         await self._source.close()
 
 

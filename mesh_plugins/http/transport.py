@@ -15,6 +15,8 @@ from typing import Literal, Protocol
 MOST_BODY = 64 * 1024 * 1024
 #: The most of an error's body that is read, in bytes.
 MOST_ERROR_BODY = 64 * 1024
+#: Idle connections are closed after this: before providers, and the boxes in front of them, do it (60 s).
+IDLE_CONNECTION_S = 50.0
 
 FailureKind = Literal["connect", "timeout", "incomplete", "protocol"]
 

@@ -105,6 +105,11 @@ class StandInProvider:
                     return claim(self)
         return True
 
+    def drop_connections(self) -> None:
+        """Close every connection, as a provider does with those that were idle for too long."""
+        assert self._loop is not None, "not running"
+        self._loop.call_soon_threadsafe(self._abort_connections)
+
     def start(self) -> Self:
         """Listen, in a thread of its own."""
         ready: list[BaseException | None] = []
@@ -170,9 +175,12 @@ class StandInProvider:
                 runner.run(self._hang_up())
 
     async def _hang_up(self) -> None:
+        self._abort_connections()
+        await asyncio.sleep(0)
+
+    def _abort_connections(self) -> None:
         for connection in tuple(self._open):
             connection.abort()
-        await asyncio.sleep(0)
 
     def _answer(self, request: Request) -> Answer:
         body = _parsed(request.body)

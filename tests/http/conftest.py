@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mesh_plugins.core.call import CallRequest, ProviderCall, ProviderReply
+from mesh_plugins.http.default import DefaultTransport
 from mesh_plugins.http.httpx import HttpxTransport
 from mesh_plugins.http.pyreqwest import PyreqwestTransport
 from mesh_plugins.http.sender import DirectSender
@@ -72,11 +73,21 @@ def make_call() -> MakeCall:
     return make
 
 
-@pytest.fixture(params=["pyreqwest", "httpx"], scope="module")
-def transport(request: pytest.FixtureRequest) -> Iterator[Transport]:
-    made: Transport = PyreqwestTransport() if request.param == "pyreqwest" else HttpxTransport()
+@pytest.fixture(scope="module")
+def transports() -> Iterator[dict[str, Transport]]:
+    made: dict[str, Transport] = {
+        "default": DefaultTransport(),
+        "pyreqwest": PyreqwestTransport(),
+        "httpx": HttpxTransport(),
+    }
     yield made
-    made.close()
+    for transport in made.values():
+        transport.close()
+
+
+@pytest.fixture(params=["default", "pyreqwest", "httpx"])
+def transport(request: pytest.FixtureRequest, transports: dict[str, Transport]) -> Transport:
+    return transports[request.param]
 
 
 @pytest.fixture
@@ -112,9 +123,11 @@ class Caller:
         return stream.reply
 
 
-@pytest.fixture(params=["sync", "async"])
-def caller(request: pytest.FixtureRequest, sender: DirectSender) -> Caller:
-    return Caller(sender, request.param)
+# The default's synchronous half is pyreqwest's: once is enough.
+@pytest.fixture(params=["default-sync", "default-async", "pyreqwest-async", "httpx-sync", "httpx-async"])
+def caller(request: pytest.FixtureRequest, transports: dict[str, Transport]) -> Caller:
+    transport, _, colour = request.param.partition("-")
+    return Caller(DirectSender(transports[transport]), colour)
 
 
 @pytest.fixture(params=["openai", "anthropic"])

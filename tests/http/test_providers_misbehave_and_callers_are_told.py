@@ -172,7 +172,7 @@ def test_a_reply_beyond_all_bounds_is_not_read(
     assert "larger than" in str(error)
 
 
-@pytest.mark.parametrize("lie", [-5, "12", 10**12, 1.5, True, [1]])
+@pytest.mark.parametrize("lie", [-5, "12", 10**12])
 @pytest.mark.parametrize("stream", [False, True])
 def test_lying_usage_is_flagged_and_not_believed(
     provider: StandInProvider, caller: Any, kind: str, url: str, make_call: MakeCall, lie: Any, stream: bool

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from mesh_plugins.core.call import ProviderCall
+from mesh_plugins.http.default import DefaultTransport
 from mesh_plugins.http.httpx import HttpxTransport
 from mesh_plugins.http.pyreqwest import PyreqwestTransport
 from mesh_plugins.http.sender import DirectSender
@@ -30,7 +31,7 @@ MakeCall = Callable[..., ProviderCall]
 Make = Callable[[TransportOptions], DirectSender]
 
 
-@pytest.fixture(params=[PyreqwestTransport, HttpxTransport])
+@pytest.fixture(params=[DefaultTransport, PyreqwestTransport, HttpxTransport])
 def sender_with(request: pytest.FixtureRequest) -> Iterator[Make]:
     made: list[Transport] = []
 
@@ -206,6 +207,7 @@ ended(child(lambda: sender.send(call("child"))))
 expected = 1
 """,
     "over httpx": """
+from mesh_plugins.http.default import DefaultTransport
 from mesh_plugins.http.httpx import HttpxTransport
 sender = DirectSender(HttpxTransport())
 sender.send(call("parent")); asyncio.run(sender.asend(call("aparent")))
