@@ -124,3 +124,20 @@ telemetry_dead = Table(
     Column("ring", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
 )
+
+budget_windows = Table(
+    "budget_windows",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("starts_at", _MOMENT, primary_key=True),
+    Column("ends_at", _MOMENT, nullable=False),
+    Column("spent_pico_usd", Numeric, nullable=False),
+    Column("version", BigInteger, nullable=False),
+)
+
+budget_settlements = Table(
+    "budget_settlements",
+    metadata,
+    Column("reservation_id", Text, primary_key=True),
+    Column("at", _MOMENT, nullable=False, server_default=func.now()),
+)

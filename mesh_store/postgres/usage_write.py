@@ -44,9 +44,27 @@ class Dead(NamedTuple):
     body: bytes
 
 
+class Taken(NamedTuple):
+    """What one call takes from one budget's window: a row of the staging table."""
+
+    fact_id: str | None
+    reservation_id: str
+    key: str
+    starts_us: int
+    ends_us: int
+    amount: int
+
+
 async def prepare(connection: asyncpg.Connection) -> None:
-    """Make the staging table; once per connection."""
+    """Make the staging tables; once per connection."""
     await connection.execute(_SQL["staging"])
+    await connection.execute(_SQL["spending_staging"])
+
+
+async def stage_money(connection: asyncpg.Connection, money: Sequence[Taken]) -> None:
+    """Put in place what `write` adds to the ledger, for the facts it finds to be new."""
+    if money:
+        await connection.copy_records_to_table("spending_staging", records=money, columns=Taken._fields)
 
 
 async def write(connection: asyncpg.Connection, facts: Sequence[Fact]) -> int:

@@ -59,7 +59,14 @@ class EntryId(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """A range of a ring and the facts in it, ``body`` being one msgpack array of ``facts`` facts."""
+    """A range of a ring and what is in it.
+
+    Attributes:
+        ring, generation, start, end: the range.
+        facts: how many facts ``body`` holds.
+        body: one msgpack array of facts.
+        money: one msgpack array of what budgets were charged, or nothing.
+    """
 
     ring: str
     generation: int
@@ -67,10 +74,11 @@ class Batch(NamedTuple):
     end: int
     facts: int
     body: bytes
+    money: bytes = b""
 
     def fields(self) -> dict[Any, Any]:
         """Return the fields of the stream entry."""
-        return {
+        fields: dict[Any, Any] = {
             b"v": 1,
             b"r": self.ring,
             b"g": self.generation,
@@ -79,6 +87,7 @@ class Batch(NamedTuple):
             b"n": self.facts,
             b"b": self.body,
         }
+        return fields | {b"m": self.money} if self.money else fields
 
     @classmethod
     def parse(cls, fields: Mapping[bytes, bytes]) -> Batch:
@@ -95,7 +104,7 @@ class Batch(NamedTuple):
             raise ValueError(f"not a batch of facts: {error!r}") from error
         if version != 1 or not 0 <= start <= end:
             raise ValueError(f"not a batch of facts: version {version}, from {start} to {end}")
-        return cls(ring, generation, start, end, facts, body)
+        return cls(ring, generation, start, end, facts, body, fields.get(b"m", b""))
 
 
 class ServerState(NamedTuple):

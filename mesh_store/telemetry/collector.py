@@ -20,13 +20,14 @@ from typing import NamedTuple
 
 import msgspec
 
-from mesh_store.model.errors import DatabaseUnavailable, MeshError, Unavailable
+from mesh_store.model.errors import MeshError, Unavailable
 from mesh_store.model.ids import now_us
 from mesh_store.postgres.usage_write import Dead
 from mesh_store.redis.client import connect_async
 from mesh_store.redis.failures import FAILURES
 from mesh_store.redis.stream import Batch
 from mesh_store.redis.stream_reader import Entry, StreamReader
+from mesh_store.telemetry.budget_keeper import BudgetKeeper
 from mesh_store.telemetry.draining import drain
 from mesh_store.telemetry.fact_store import FactStore
 
@@ -41,6 +42,8 @@ BLOCK_S = 0.5
 BEAT_S = 5.0
 #: Seconds after which an entry another collector was given is taken over.
 CLAIM_S = 30.0
+#: Seconds between two looks for budgets whose present window Redis knows nothing about.
+SEED_S = 0.5
 #: Seconds between two drains of the home's orphaned rings.
 DRAIN_S = 10.0
 #: Seconds to wait after a failure, doubled from the first to the second.
@@ -74,7 +77,7 @@ class Collector:
         database_url: Postgres, as SQLAlchemy or as asyncpg writes it.
         redis_url: the server that takes the facts.
         home: a directory whose orphaned rings are drained along the way, or None.
-        settle_redis_url: the server that holds the limits, for the drain; None means ``redis_url``.
+        settle_redis_url: the server that holds the limits; None means ``redis_url``.
         consumer: this collector's name in the group; unique among those that run.
         shards: number of streams; producers must use the same.
         claim_s: seconds after which an entry another collector was given is taken over.
@@ -106,10 +109,12 @@ class Collector:
         name = consumer or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._client = connect_async(redis_url, deadline=10.0, connect_deadline=2.0)
         self._reader = StreamReader(self._client, name, shards=shards)
+        self._limits_client = connect_async(self._settle_url, deadline=2.0, connect_deadline=2.0)
+        self._budgets = BudgetKeeper(self._limits_client)
         self._store: FactStore | None = None
         self._joined = False
         self._owing = True
-        self._beat_at = self._claim_at = float("-inf")
+        self._beat_at = self._claim_at = self._seed_at = float("-inf")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Collect until ``stop`` is set; failures are waited out."""
@@ -120,7 +125,7 @@ class Collector:
                 try:
                     await self._round(int(BLOCK_S * 1000))
                     in_a_row = 0
-                except (*FAILURES, DatabaseUnavailable) as error:
+                except (*FAILURES, Unavailable) as error:
                     in_a_row += 1
                     self._broken(error, in_a_row)
                     await _pause(stop, in_a_row)
@@ -140,7 +145,7 @@ class Collector:
         try:
             while (step := await self._round(None)).entries:
                 done = done.plus(step)
-        except DatabaseUnavailable as error:
+        except Unavailable as error:
             self._broken(error, 1)
             raise
         except FAILURES as error:
@@ -155,6 +160,7 @@ class Collector:
                 await self._reader.leave()
         with contextlib.suppress(*FAILURES):
             await self._client.aclose()
+            await self._limits_client.aclose()
         store, self._store = self._store, None
         if store is not None:
             await store.close()
@@ -167,6 +173,7 @@ class Collector:
         if self._store is None:
             self._store = await FactStore.open(self._database_url)
         await self._beat()
+        await self._seed(self._store)
         entries: list[Entry] = []
         if self._owing:
             entries = await self._reader.owed(READ_ENTRIES)
@@ -194,6 +201,7 @@ class Collector:
                     )
         stored = await store.store(batches, dead)
         # Committed: from here on nothing can be lost, only repeated.
+        await self._budgets.tell(stored.counted)
         await self._reader.finish(entries, batches)
         return Collected(len(entries), stored.new, stored.repeated, stored.dead)
 
@@ -204,6 +212,11 @@ class Collector:
         report = {"at_us": now_us(), "backlog": await self._reader.backlog(), "failures": self.failures}
         await self._reader.beat(msgspec.json.encode(report | self.done._asdict()).decode())
         await self._reader.forget_the_dead()
+
+    async def _seed(self, store: FactStore) -> None:
+        if time.monotonic() - self._seed_at >= SEED_S:
+            self._seed_at = time.monotonic()
+            await self._budgets.seed(store, now_us())
 
     def _broken(self, error: Exception, in_a_row: int) -> None:
         """Start over: the group may be gone with its server, and what we were given is owed."""

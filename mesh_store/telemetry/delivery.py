@@ -18,11 +18,12 @@ from typing import NamedTuple
 
 from mesh_store.model.facts import Cancel, Settlement
 from mesh_store.redis.stream import Batch, EntryId, FactStream
-from mesh_store.telemetry import records
+from mesh_store.telemetry import records, spending
 from mesh_store.telemetry.ranges import Ranges
 from mesh_store.telemetry.records import Closed, Stored, StoredDone
 from mesh_store.telemetry.ring import Frame, Mark, Ring
 from mesh_store.telemetry.settling import Settlements
+from mesh_store.telemetry.spending import Spending, spending_of
 from mesh_store.telemetry.watch import Watch, reach
 
 #: Facts and bytes of one stream entry at most.
@@ -120,9 +121,10 @@ class Delivery:
         self.look(now)
         if self._watch.full:
             return False
-        start, facts, end = self.shipped, *self._gather()
-        if facts:
-            batch = self._batch(start, end, facts)
+        start = self.shipped
+        facts, spendings, end = self._gather()
+        if facts or spendings:
+            batch = self._batch(start, end, facts, spendings)
             entry = reach(lambda: self._stream.add(batch))
             self._sent.append(Sent(start, end, entry))
             self.ring.set_mark(Mark.ENTRY_MS, entry.ms)
@@ -207,22 +209,39 @@ class Delivery:
         self.shipped = position
         self.ring.set_mark(Mark.SHIPPED, position)
 
-    def _gather(self) -> tuple[list[bytes], int]:
+    def _gather(self) -> tuple[list[bytes], list[Spending], int]:
         facts: list[bytes] = []
+        spendings: list[Spending] = []
         size, end = 0, self.shipped
         for frame in self.ring.frames(self.shipped, self.settled):
             fact = self._fact_of(frame)
             if fact is not None:
                 facts.append(fact)
                 size += len(fact)
+            # Decoding a settlement takes longer than all the rest: only where there may be a budget.
+            if frame.payload is not None and b"window" in frame.payload:
+                spent = self._spending_of(frame, records.decode(frame.payload))
+                if spent is not None:
+                    spendings.append(spent)
             end = frame.end
             if len(facts) == BATCH_FACTS or size >= BATCH_BYTES:
-                return facts, end
-        return facts, self.settled
+                return facts, spendings, end
+        return facts, spendings, self.settled
 
-    def _batch(self, start: int, end: int, facts: list[bytes]) -> Batch:
+    def _spending_of(self, frame: Frame, record: Stored | None) -> Spending | None:
+        """Return what this frame takes from budgets."""
+        match record:
+            case StoredDone():
+                return spending_of(record.settlement, records.fact_id(record.fact))
+            case Closed():
+                return spending_of(record.settlement, None)
+            case _:
+                return None
+
+    def _batch(self, start: int, end: int, facts: list[bytes], spendings: list[Spending]) -> Batch:
         identity = self.ring.identity
-        return Batch(identity.ring, identity.generation, start, end, len(facts), records.join(facts))
+        body, money = records.join(facts), spending.encode(spendings)
+        return Batch(identity.ring, identity.generation, start, end, len(facts), body, money)
 
     def _look_for_oldest(self, now_us: int) -> None:
         """Send again when the oldest unacknowledged entry has been missing from the stream for a while."""

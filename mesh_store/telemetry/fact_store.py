@@ -13,11 +13,13 @@ import msgspec
 from mesh_store.model.errors import DatabaseUnavailable
 from mesh_store.model.facts import Fact
 from mesh_store.model.ids import now_us
-from mesh_store.postgres import usage_partitions, usage_write
+from mesh_store.postgres import usage_budgets, usage_partitions, usage_write
+from mesh_store.postgres.usage_budgets import Budget, Spent
 from mesh_store.postgres.usage_write import REFUSALS, Dead
 from mesh_store.redis.stream import Batch
 from mesh_store.telemetry.intake import FUTURE_US, Horizon, take
 from mesh_store.telemetry.key_teams import KeyTeams
+from mesh_store.telemetry.ledger import Counted, Ledger
 
 #: Seconds one statement may take.
 STATEMENT_TIMEOUT_S = 60
@@ -34,11 +36,19 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 class Stored(NamedTuple):
-    """What a transaction did: facts that were new, facts that were there already, what was buried."""
+    """What a transaction did.
+
+    Attributes:
+        new: facts that were new.
+        repeated: facts that were there already.
+        dead: what was buried.
+        counted: windows of budgets that Redis has to be told about.
+    """
 
     new: int
     repeated: int
     dead: int
+    counted: list[Counted]
 
 
 class FactStore:
@@ -93,29 +103,49 @@ class FactStore:
         with _explained():
             return await self._store(batches, dead)
 
+    async def budgets(self) -> list[Budget]:
+        """Return the budgets in force."""
+        with _explained():
+            return await usage_budgets.budgets(self._connection)
+
+    async def spent(self, windows: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Spent]:
+        """Return what the ledger holds of windows, by key and start."""
+        with _explained():
+            return await usage_budgets.windows(self._connection, windows)
+
     async def _store(self, batches: Sequence[Batch], dead: Sequence[Dead]) -> Stored:
         horizon = await self._horizon()
         facts: list[Fact] = []
         buried = list(dead)
+        ledger = Ledger()
         for batch in batches:
             taken = take(batch, horizon)
             facts += taken.facts
             buried += taken.dead
+            ledger.add(taken.spendings, {fact.id for fact in taken.facts})
+        buried += [Dead("bad_money", why, "", _encode(spending)) for spending, why in ledger.refused]
         facts = await self._keys.flagged(facts)
         async with self._connection.transaction():
-            new = await self._write(facts, buried, batches[0].ring if batches else "")
+            await usage_write.stage_money(self._connection, ledger.rows)
+            new, refused = 0, len(buried)
+            if facts or ledger.rows:
+                new = await self._write(facts, buried, batches[0].ring)
+            refused = len(buried) - refused
             if buried:
                 await usage_write.bury(self._connection, buried)
-        refused = len(facts) - sum(1 for one in buried if one.reason == "refused")
-        return Stored(new, refused - new, len(buried))
+            counted = ledger.counted(await self._spent(ledger))
+        return Stored(new, len(facts) - refused - new, len(buried), counted)
+
+    async def _spent(self, ledger: Ledger) -> dict[tuple[str, int], Spent]:
+        return await usage_budgets.windows(self._connection, ledger.windows) if ledger.windows else {}
 
     async def _write(self, facts: Sequence[Fact], dead: list[Dead], ring: str) -> int:
         """Write facts; where Postgres refuses, halve until what it refuses stands alone."""
-        if not facts:
-            return 0
         try:
             return await usage_write.write(self._connection, facts)
         except REFUSALS as error:
+            if not facts:
+                raise
             if len(facts) == 1:
                 dead.append(Dead("refused", f"{type(error).__name__}: {error}", ring, _encode(facts[0])))
                 return 0

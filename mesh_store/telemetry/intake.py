@@ -9,6 +9,8 @@ import msgspec
 from mesh_store.model.facts import Fact
 from mesh_store.postgres.usage_write import Dead
 from mesh_store.redis.stream import Batch
+from mesh_store.telemetry import spending
+from mesh_store.telemetry.spending import Spending
 
 #: How far ahead of the collector's clock a fact may be.
 FUTURE_US = 10 * 60 * 1_000_000
@@ -31,6 +33,7 @@ class Taken(NamedTuple):
 
     facts: list[Fact]
     dead: list[Dead]
+    spendings: list[Spending]
 
 
 def take(batch: Batch, horizon: Horizon) -> Taken:
@@ -47,7 +50,7 @@ def take(batch: Batch, horizon: Horizon) -> Taken:
             facts.append(fact)
         else:
             dead.append(Dead(*reason, batch.ring, _encode(fact)))
-    return Taken(facts, dead)
+    return Taken(facts, dead, _money(batch, dead))
 
 
 def minted_us(identifier: str) -> int | None:
@@ -73,6 +76,14 @@ def _one_by_one(batch: Batch, dead: list[Dead]) -> list[Fact]:
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             dead.append(Dead("undecodable", str(error), batch.ring, bytes(piece)))
     return facts
+
+
+def _money(batch: Batch, dead: list[Dead]) -> list[Spending]:
+    try:
+        return spending.decode(batch.money)
+    except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as error:
+        dead.append(Dead("bad_money", str(error), batch.ring, batch.money))
+        return []
 
 
 def _objection(fact: Fact, horizon: Horizon) -> tuple[str, str] | None:

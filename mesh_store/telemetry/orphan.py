@@ -15,6 +15,7 @@ from mesh_store.telemetry.files import RingFile
 from mesh_store.telemetry.records import Closed, Stored, StoredDone, StoredIntent
 from mesh_store.telemetry.ring import Frame, Mark, Ring
 from mesh_store.telemetry.settling import Settlements
+from mesh_store.telemetry.spending import Spending, spending_of
 from mesh_store.telemetry.watch import Watch
 
 
@@ -72,6 +73,12 @@ class OrphanDelivery(Delivery):
         if lost is not None and self._is_lost(frame, records.fact_id(lost)):
             return lost
         return fact
+
+    def _spending_of(self, frame: Frame, record: Stored | None) -> Spending | None:
+        if isinstance(record, StoredIntent) and record.reservation is not None:
+            lost = records.fact_id(record.lost)
+            return spending_of(records.kept(record.reservation), lost) if self._is_lost(frame, lost) else None
+        return super()._spending_of(frame, record)
 
     def _is_lost(self, frame: Frame, intent: str) -> bool:
         return self._open.get(intent) == frame.start

@@ -1,4 +1,4 @@
--- Usage: facts by day, their rollups, and what could not be taken.
+-- Usage: facts by day, their rollups, what could not be taken, and the ledger of budgets.
 -- Ids of teams, users, keys and aliases are text without foreign keys: a fact must be kept even when
 -- the thing it names is unknown here.
 
@@ -103,4 +103,24 @@ CREATE TABLE telemetry_dead (
     ring text NOT NULL,
     body bytea NOT NULL,
     CONSTRAINT pk_telemetry_dead PRIMARY KEY (digest)
+)
+
+-- name: budget_windows
+-- The ledger of budgets: what was spent under one key in one calendar window, in pico-USD. The version
+-- is raised by every change, so that Redis can tell an older sum from a newer one.
+CREATE TABLE budget_windows (
+    key text NOT NULL,
+    starts_at timestamptz NOT NULL,
+    ends_at timestamptz NOT NULL,
+    spent_pico_usd numeric NOT NULL,
+    version bigint NOT NULL,
+    CONSTRAINT pk_budget_windows PRIMARY KEY (key, starts_at)
+)
+
+-- name: budget_settlements
+-- Settlements whose fact had been dropped by a full ring: the money counts once all the same.
+CREATE TABLE budget_settlements (
+    reservation_id text NOT NULL,
+    at timestamptz DEFAULT now() NOT NULL,
+    CONSTRAINT pk_budget_settlements PRIMARY KEY (reservation_id)
 )

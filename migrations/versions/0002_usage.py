@@ -1,4 +1,4 @@
-"""Usage: facts, rollups and dead letters."""
+"""Usage: facts, rollups, dead letters and the ledger of budgets."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    for table in ("telemetry_dead", "usage_rollups", "usage_events"):
+    for table in ("budget_settlements", "budget_windows", "telemetry_dead", "usage_rollups", "usage_events"):
         op.drop_table(table)

@@ -145,7 +145,7 @@ class Kit:
     call = staticmethod(make_call)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def kit() -> Kit:
     return Kit()
 

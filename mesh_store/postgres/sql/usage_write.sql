@@ -14,10 +14,16 @@ CREATE TEMPORARY TABLE usage_staging (
     reservation_id text, flags text[]
 ) ON COMMIT DELETE ROWS
 
+-- name: spending_staging
+-- One per connection: what budgets were charged; fact_id is NULL where the fact had been dropped.
+CREATE TEMPORARY TABLE spending_staging (
+    fact_id uuid, reservation_id text, key text, starts_us bigint, ends_us bigint, amount numeric
+) ON COMMIT DELETE ROWS
+
 -- name: fold
--- In: usage_staging. Out: how many facts were new. O(n log n) in the facts staged.
--- Only rows that were really inserted reach the rollups, so repeats change nothing. Both inserts are
--- sorted by their key: collectors that meet take their locks in one order and cannot deadlock.
+-- In: usage_staging, spending_staging. Out: how many facts were new. O(n log n) in what is staged.
+-- Only rows that were really inserted reach the rollups and the ledger, so repeats change nothing. Every
+-- insert is sorted by its key: collectors that meet take their locks in one order and cannot deadlock.
 WITH inserted AS (
     INSERT INTO usage_events (
         id, call_id, attempt, started_at, duration_us, ttft_us, outcome, operation, host, stream,
@@ -149,6 +155,33 @@ WITH inserted AS (
             r.ttft[17] + excluded.ttft[17], r.ttft[18] + excluded.ttft[18],
             r.ttft[19] + excluded.ttft[19], r.ttft[20] + excluded.ttft[20]
         ]
+), settled AS (
+    INSERT INTO budget_settlements (reservation_id)
+    SELECT DISTINCT reservation_id FROM spending_staging WHERE fact_id IS NULL ORDER BY reservation_id
+    ON CONFLICT (reservation_id) DO NOTHING
+    RETURNING reservation_id
+), spent AS (
+    INSERT INTO budget_windows AS w (key, starts_at, ends_at, spent_pico_usd, version)
+    SELECT
+        key,
+        'epoch'::timestamptz + starts_us * interval '1 microsecond' AS starts_at,
+        'epoch'::timestamptz + max(ends_us) * interval '1 microsecond',
+        sum(amount),
+        1
+    FROM (
+        -- An entry that came twice into one transaction is staged twice.
+        SELECT DISTINCT ON (fact_id, reservation_id, key, starts_us) *
+        FROM spending_staging
+        ORDER BY fact_id, reservation_id, key, starts_us
+    ) AS once
+    WHERE
+        fact_id IN (SELECT id FROM inserted)
+        OR (fact_id IS NULL AND reservation_id IN (SELECT reservation_id FROM settled))
+    GROUP BY key, starts_us
+    ORDER BY key, starts_us
+    ON CONFLICT (key, starts_at) DO UPDATE SET
+        spent_pico_usd = w.spent_pico_usd + excluded.spent_pico_usd,
+        version = w.version + 1
 )
 SELECT count(*) FROM inserted
 

@@ -1,0 +1,28 @@
+-- The ledger of budgets, and the budgets there are.
+
+-- name: windows
+-- In: keys and starts (microseconds), arrays of one length. Out: what the ledger holds of them.
+SELECT w.key, (extract(epoch FROM w.starts_at) * 1000000)::bigint AS starts_us, w.spent_pico_usd, w.version
+FROM unnest($1::text[], $2::bigint[]) AS asked (key, starts_us)
+JOIN budget_windows AS w
+    ON w.key = asked.key AND w.starts_at = 'epoch'::timestamptz + asked.starts_us * interval '1 microsecond'
+
+-- name: budgets
+-- Out: every live budget with the hash tag of its state in Redis: the team of whatever cannot span
+-- teams, else what it is about (the rule callers use when they charge it).
+SELECT
+    l.id::text AS id,
+    coalesce(
+        l.team_id::text,
+        (SELECT k.team_id::text FROM keys AS k WHERE k.id = l.key_id),
+        l.user_id::text,
+        l.alias_id::text,
+        l.target_id::text,
+        l.provider_id::text,
+        'global'
+    ) AS tag,
+    l.period_us,
+    l.tz
+FROM limits AS l
+WHERE l.dimension = 'usd' AND l.kind = 'window' AND l.archived_at IS NULL
+ORDER BY l.id
