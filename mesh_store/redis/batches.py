@@ -23,16 +23,17 @@ class Batch:
 
     def take(self, ask: Ask) -> bool:
         """Add a request if it fits: there is room, its id is new, and equal keys mean equal limits."""
-        charges = self._charges + len(ask.charges)
+        charges = self._charges + len(ask.terms)
         if len(self._ids) >= MAX_REQUESTS or charges > MAX_CHARGES or ask.id in self._ids:
             return False
         limits = self._limits
-        for charge in ask.charges:
+        for term in ask.terms:
+            charge = term.charge
             known = limits.get(charge.key)
             if known is not None and known is not charge.limit and known != charge.limit:
                 return False
-        for charge in ask.charges:
-            limits[charge.key] = charge.limit
+        for term in ask.terms:
+            limits[term.charge.key] = term.charge.limit
         self._ids.add(ask.id)
         self._charges = charges
         return True

@@ -8,19 +8,20 @@ exception of the client gets past a driver; a course is sent a `MeshError` inste
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
 import redis
 import redis.asyncio
 from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError
 
-from mesh_store.redis import scripts, wire
+from mesh_store.redis import wire
 from mesh_store.redis.failures import FAILURES, may_have_lost_a_reply, translate
 from mesh_store.redis.joining import AsyncJoiner, Joiner, Result
-from mesh_store.redis.steps import Calling, Course, Step
-from mesh_store.redis.wire import Ask
+from mesh_store.redis.steps import Course, Step
+from mesh_store.redis.wire import Ask, Call
 
 #: Replies are msgpack whatever the client decodes for others.
 _RAW: dict[str, Any] = {NEVER_DECODE: []}
@@ -41,9 +42,11 @@ class Driver:
                 steps = course.send([self._perform(step) for step in steps])
         except StopIteration as end:
             return end.value
+        except msgspec.DecodeError as error:
+            raise translate(error) from error
 
     def _perform(self, step: Step) -> Any:
-        if not isinstance(step, Calling):
+        if not isinstance(step, Call):
             return self._joiner.ask(step.ask, step.now_us)
         try:
             return self._call(step)
@@ -52,12 +55,11 @@ class Driver:
 
     def _decide(self, asks: Sequence[Ask], now_us: int) -> Sequence[Result]:
         try:
-            reply = self._call(Calling(scripts.RESERVE, *wire.pack_reserve(asks, now_us)))
-            return wire.read_reserve(reply, asks)
+            return wire.reserved(self._call(wire.reserve(asks, now_us)), asks)
         except FAILURES as error:
             return [translate(error)] * len(asks)
 
-    def _call(self, call: Calling) -> bytes:
+    def _call(self, call: Call) -> object:
         try:
             return self._call_once(call)
         except FAILURES as error:
@@ -65,13 +67,13 @@ class Driver:
                 raise
         return self._call_once(call)
 
-    def _call_once(self, call: Calling) -> bytes:
-        tail = (len(call.keys), *call.keys, call.argument)
-        run: Any = self._client.execute_command
+    def _call_once(self, call: Call) -> object:
+        tail = (len(call.keys), *call.keys, *call.arguments)
+        run: Callable[..., object] = self._client.execute_command
         try:
-            return wire.raw(run("EVALSHA", call.script.sha, *tail, **_RAW))
+            return run("EVALSHA", call.script.sha, *tail, **_RAW)
         except NoScriptError:
-            return wire.raw(run("EVAL", call.script.source, *tail, **_RAW))
+            return run("EVAL", call.script.source, *tail, **_RAW)
 
 
 class AsyncDriver:
@@ -93,9 +95,11 @@ class AsyncDriver:
                 steps = course.send(results)
         except StopIteration as end:
             return end.value
+        except msgspec.DecodeError as error:
+            raise translate(error) from error
 
     async def _perform(self, step: Step) -> Any:
-        if not isinstance(step, Calling):
+        if not isinstance(step, Call):
             return await self._joiner.ask(step.ask, step.now_us)
         try:
             return await self._call(step)
@@ -104,12 +108,11 @@ class AsyncDriver:
 
     async def _decide(self, asks: Sequence[Ask], now_us: int) -> Sequence[Result]:
         try:
-            reply = await self._call(Calling(scripts.RESERVE, *wire.pack_reserve(asks, now_us)))
-            return wire.read_reserve(reply, asks)
+            return wire.reserved(await self._call(wire.reserve(asks, now_us)), asks)
         except FAILURES as error:
             return [translate(error)] * len(asks)
 
-    async def _call(self, call: Calling) -> bytes:
+    async def _call(self, call: Call) -> object:
         try:
             return await self._call_once(call)
         except FAILURES as error:
@@ -117,10 +120,10 @@ class AsyncDriver:
                 raise
         return await self._call_once(call)
 
-    async def _call_once(self, call: Calling) -> bytes:
-        tail = (len(call.keys), *call.keys, call.argument)
-        run: Any = self._client.execute_command
+    async def _call_once(self, call: Call) -> object:
+        tail = (len(call.keys), *call.keys, *call.arguments)
+        run: Callable[..., Awaitable[object]] = self._client.execute_command
         try:
-            return wire.raw(await run("EVALSHA", call.script.sha, *tail, **_RAW))
+            return await run("EVALSHA", call.script.sha, *tail, **_RAW)
         except NoScriptError:
-            return wire.raw(await run("EVAL", call.script.source, *tail, **_RAW))
+            return await run("EVAL", call.script.source, *tail, **_RAW)

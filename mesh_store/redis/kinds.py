@@ -1,4 +1,4 @@
-"""How each kind of limit travels to the scripts and what its numbers mean on the way back.
+"""How each kind of limit travels to the scripts, and what its numbers mean on the way back.
 
 ======== ============================== ==========================================================
 kind     a charge's (a, b)              what the script tells
@@ -7,16 +7,18 @@ rate     whole us of debt, remainder    debt, remainder
 slots    slots to hold, 0               slots held, us until enough end, us until all have ended
 window   micro-USD, pico-USD below it   the same of what is spent and promised, 1 when not seeded
 ======== ============================== ==========================================================
+
+A *term* is one charge as the scripts see it. ``at_us`` is the moment whose calendar window counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from mesh_store.model.gcra import check_units, debt_of, drained_after, rate_of, units_left, wait_for
-from mesh_store.model.limits import MAX_EXACT, MAX_PICO, Charge, Limit
-from mesh_store.model.windows import Window
+from mesh_store.model.limits import MAX_EXACT, MAX_PICO, Charge
+from mesh_store.model.windows import Window, window_of
+from mesh_store.redis.keys import window_key
 
 #: The most slots one call may hold.
 MOST_SLOTS = 1_000
@@ -25,8 +27,6 @@ MOST_SLOTS = 1_000
 SEEDING_US = 1_000_000
 
 _PICO_PER_MICRO = 1_000_000
-_MOST = {"rate": MAX_EXACT, "slots": MOST_SLOTS, "window": MAX_PICO}
-_NUMBERS = {"rate": 2, "slots": 3, "window": 3}
 
 
 class Standing(NamedTuple):
@@ -37,72 +37,129 @@ class Standing(NamedTuple):
     reset_after_us: int
 
 
-def check(charge: Charge) -> str:
-    """Refuse what cannot be counted exactly; return what tells this limit's terms from others.
+class RateTerm:
+    """A charge of a rate limit."""
+
+    __slots__ = ("charge", "rate", "text")
+    width = 2
+
+    def __init__(self, charge: Charge) -> None:
+        check_units("charge.amount", charge.amount)
+        self.charge = charge
+        self.rate = rate_of(charge.limit)
+        self.text = self.rate.text
+
+    def key(self, at_us: int) -> str:
+        return self.charge.key
+
+    def argument(self, at_us: int, grace_us: int, marker: int) -> tuple[int | str, ...]:
+        rate = self.rate
+        return (1, rate.text, rate.units, rate.tau, rate.tau_rem, int(self.charge.limit.hard), 0)
+
+    def taken(self) -> tuple[int, int]:
+        return debt_of(self.rate, self.charge.amount)
+
+    def adjusted(self, delta: int) -> tuple[int, int, int]:
+        """A debt is changed by its delta."""
+        return (*debt_of(self.rate, abs(delta)), int(delta < 0))
+
+    def standing(self, told: list[int], at_us: int, admitted: bool) -> Standing:
+        micros, rem = told
+        wait = 0 if admitted else wait_for(self.rate, micros, rem, self.charge.amount)
+        return Standing(units_left(self.rate, micros, rem), wait, drained_after(micros, rem))
+
+
+class SlotsTerm:
+    """A charge of a concurrency limit."""
+
+    __slots__ = ("charge",)
+    width = 3
+    text = "slots"
+
+    def __init__(self, charge: Charge) -> None:
+        check_units("charge.amount", charge.amount, MOST_SLOTS)
+        self.charge = charge
+
+    def key(self, at_us: int) -> str:
+        return self.charge.key
+
+    def argument(self, at_us: int, grace_us: int, marker: int) -> tuple[int | str, ...]:
+        return (2, self.charge.limit.amount, self.charge.limit.period_us, 0, 0, 0, 0)
+
+    def taken(self) -> tuple[int, int]:
+        return self.charge.amount, 0
+
+    def adjusted(self, delta: int) -> tuple[int, int, int]:
+        """All slots are released, whatever was used of them."""
+        return (self.charge.amount, 0, 1)
+
+    def standing(self, told: list[int], at_us: int, admitted: bool) -> Standing:
+        held, until, last = told
+        most = self.charge.limit.amount
+        return Standing(max(0, most - held), None if self.charge.amount > most else until, last)
+
+
+class WindowTerm:
+    """A charge of a calendar budget."""
+
+    __slots__ = ("charge",)
+    width = 3
+    text = "window"
+
+    def __init__(self, charge: Charge) -> None:
+        check_units("charge.amount", charge.amount, MAX_PICO)
+        self.charge = charge
+
+    def window(self, at_us: int) -> Window:
+        return window_of(self.charge.limit, at_us)
+
+    def key(self, at_us: int) -> str:
+        return window_key(self.charge.key, self.window(at_us).start_us)
+
+    def argument(self, at_us: int, grace_us: int, marker: int) -> tuple[int | str, ...]:
+        window = self.window(at_us)
+        budget = divmod(self.charge.limit.amount, _PICO_PER_MICRO)
+        return (3, *budget, window.start_us, window.end_us + grace_us, marker, 0)
+
+    def taken(self) -> tuple[int, int]:
+        return divmod(self.charge.amount, _PICO_PER_MICRO)
+
+    def adjusted(self, delta: int) -> tuple[int, int, int]:
+        """The actual replaces the estimate."""
+        return (*divmod(self.charge.amount + delta, _PICO_PER_MICRO), 0)
+
+    def standing(self, told: list[int], at_us: int, admitted: bool) -> Standing:
+        micro, pico, unseeded = told
+        if unseeded:
+            return Standing(0, SEEDING_US, SEEDING_US)
+        used, budget = micro * _PICO_PER_MICRO + pico, self.charge.limit.amount
+        left_us = self.window(at_us).end_us - at_us
+        wait: int | None = left_us
+        if admitted or used + self.charge.amount <= budget:
+            wait = 0
+        elif self.charge.amount > budget:
+            wait = None
+        return Standing(max(0, budget - used), wait, left_us if used else 0)
+
+
+Term = RateTerm | SlotsTerm | WindowTerm
+
+_TERMS: dict[str, type[Term]] = {
+    "rate": RateTerm,
+    "slots": SlotsTerm,
+    "window": WindowTerm,
+}
+
+
+def term_of(charge: Charge) -> Term:
+    """Return a charge as the scripts see it.
 
     Raises:
-        ValueError: names the field.
+        ValueError: the amount or the limit cannot be counted exactly; names the field.
     """
-    check_units("charge.amount", charge.amount, _MOST[charge.limit.kind])
-    return rate_of(charge.limit).text if charge.limit.kind == "rate" else charge.limit.kind
+    return _TERMS[charge.limit.kind](charge)
 
 
-def pair(limit: Limit, units: int) -> tuple[int, int]:
-    """Turn units into the two numbers that travel."""
-    if limit.kind == "rate":
-        return debt_of(rate_of(limit), units)
-    return (units, 0) if limit.kind == "slots" else divmod(units, _PICO_PER_MICRO)
-
-
-def argument(limit: Limit, key_index: int, marker_index: int, window: Window | None) -> tuple[int | str, ...]:
-    """Turn a limit into the script's argument."""
-    if limit.kind == "rate":
-        rate = rate_of(limit)
-        return (1, key_index, rate.text, rate.units, rate.tau, rate.tau_rem, int(limit.hard))
-    if limit.kind == "slots":
-        return (2, key_index, limit.amount, limit.period_us)
-    assert window is not None
-    return (3, key_index, *divmod(limit.amount, _PICO_PER_MICRO), *window, marker_index)
-
-
-def standings(
-    charges: Sequence[Charge], told: Sequence[int], now_us: int, ends: Sequence[int]
-) -> list[Standing]:
-    """Read what the scripts told about charges.
-
-    Args:
-        charges: the charges asked for.
-        told: the numbers of all of them, in their order.
-        now_us: the time of the decision.
-        ends: the end of each charge's window, 0 for other kinds.
-    """
-    result = []
-    at = 0
-    for charge, end_us in zip(charges, ends, strict=True):
-        limit = charge.limit
-        if limit.kind == "rate":
-            rate, micros, rem = rate_of(limit), told[at], told[at + 1]
-            wait = wait_for(rate, micros, rem, charge.amount)
-            result.append(Standing(units_left(rate, micros, rem), wait, drained_after(micros, rem)))
-        elif limit.kind == "slots":
-            held, until, last = told[at : at + 3]
-            never = charge.amount > limit.amount
-            result.append(Standing(max(0, limit.amount - held), None if never else until, last))
-        else:
-            result.append(_budget(charge, told[at : at + 3], end_us - now_us))
-        at += _NUMBERS[limit.kind]
-    return result
-
-
-def _budget(charge: Charge, told: Sequence[int], left_us: int) -> Standing:
-    micro, pico, unseeded = told
-    if unseeded:
-        return Standing(0, SEEDING_US, SEEDING_US)
-    used = micro * _PICO_PER_MICRO + pico
-    budget = charge.limit.amount
-    wait: int | None = left_us
-    if used + charge.amount <= budget:
-        wait = 0
-    elif charge.amount > budget:
-        wait = None
-    return Standing(max(0, budget - used), wait, left_us if used else 0)
+def most_delta(charge: Charge) -> int:
+    """Return the largest amount a settlement may add to a charge."""
+    return MAX_PICO - charge.amount if charge.limit.kind == "window" else MAX_EXACT

@@ -15,11 +15,11 @@ import msgspec
 from mesh_store.model.errors import MeshError, QuotaUnavailable
 from mesh_store.model.gcra import check_units
 from mesh_store.model.limits import MAX_EXACT, Charge, Decision, Reservation
-from mesh_store.redis import scripts, wire
+from mesh_store.redis import wire
 from mesh_store.redis.batches import MAX_CHARGES
+from mesh_store.redis.kinds import term_of
 from mesh_store.redis.settling import cancelling
 from mesh_store.redis.steps import (
-    Calling,
     Course,
     Orphaned,
     Reserving,
@@ -75,17 +75,17 @@ def at_most(charge: Charge, reservation_id: str, *, ttl_us: int, now_us: int, or
     if charge.limit.kind != "rate":
         raise ValueError(f"charge.limit.kind must be rate for at_most, not {charge.limit.kind}")
     [ask] = _asks([charge], reservation_id, ttl_us, 0, now_us)
-    [reply] = yield [Calling(scripts.AT_MOST, *wire.pack_at_most(ask, now_us))]
+    [reply] = yield [wire.at_most(ask, now_us)]
     if isinstance(reply, QuotaUnavailable):
         orphaned(reservation_id, [charge])
     raise_first([reply], reservation_id)
-    answer = wire.read_one(reply, ask)
+    answer = wire.answered(reply, ask)
     raise_first([answer], reservation_id)
     granted = answer.granted if answer.status == ADMITTED else 0
     # When not even one unit fitted, the wait is the wait for one.
     asked = granted if answer.status == ADMITTED else min(charge.amount, 1)
-    ask.charges = [Charge(charge.key, charge.limit, asked)]
-    answer = wire.read_one(reply, ask)
+    ask.terms = [term_of(Charge(charge.key, charge.limit, asked))]
+    answer = wire.answered(reply, ask)
     owner = reservation_id if answer.status == ADMITTED else None
     return msgspec.structs.replace(_decision([ask], [answer], ask.charges, owner), granted=granted)
 
@@ -106,9 +106,9 @@ def _asked(asks: Sequence[Ask], now_us: int) -> Course:
 def _peeked(asks: Sequence[Ask], now_us: int) -> Course:
     """Peek under each tag, with the server's calendar."""
     for _ in range(2):
-        replies = yield [Calling(scripts.PEEK, *wire.pack_peek(ask, now_us)) for ask in asks]
+        replies = yield [wire.peek(ask, now_us) for ask in asks]
         raise_first(replies, "peek")
-        answers = [wire.read_one(reply, ask) for ask, reply in zip(asks, replies, strict=True)]
+        answers = [wire.answered(reply, ask) for ask, reply in zip(asks, replies, strict=True)]
         if all(answer.status != ROLLED for answer in answers):
             break
         for ask, answer in zip(asks, answers, strict=True):

@@ -1,6 +1,8 @@
 """The Lua scripts: assembled from their files once, called by their digest.
 
-A script is its flags, the shared files it needs, and its own file; Redis has no ``require``.
+Redis has no ``require``, so a script is its flags, the shared files it needs, and its own file.
+Reserve and settle exist twice: with rate limits only, which is what most calls have, and with
+every kind; building the functions of kinds a call does not use would double its time.
 """
 
 from __future__ import annotations
@@ -25,20 +27,24 @@ class Script:
     sha: str
 
 
-_SHARED = ("numbers", "records", "rate", "slots", "window", "kinds")
-
-
-def _assemble(name: str, flags: str = "") -> Script:
+def _assemble(name: str, *parts: str, flags: str = "") -> Script:
     folder = files("mesh_store.redis") / "scripts"
-    parts = [(folder / f"{part}.lua").read_text(encoding="utf-8") for part in (*_SHARED, name)]
-    source = "\n".join([f"#!lua{flags}", *parts])
+    texts = [(folder / f"{part}.lua").read_text(encoding="utf-8") for part in (*parts, name)]
+    source = "\n".join([f"#!lua{flags}", *texts])
     # The digest is Redis' own name for a script, not a safeguard.
     return Script(name, source, hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest())
 
 
-RESERVE = _assemble("reserve")
-PEEK = _assemble("peek", " flags=no-writes")
-AT_MOST = _assemble("at_most")
-SETTLE = _assemble("settle", " flags=allow-oom")
-RENEW = _assemble("renew", " flags=allow-oom")
-COMMIT = _assemble("commit", " flags=allow-oom")
+_BASE = ("numbers", "records", "long", "rate")
+_SETTLE = (*_BASE, "rate_settle")
+_RATES, _ALL = ("kinds_rate", "limits"), ("slots", "window", "kinds_all", "limits")
+_EVEN_WHEN_FULL = " flags=allow-oom"
+
+RESERVE = _assemble("reserve", *_BASE, *_ALL)
+RESERVE_RATES = _assemble("reserve", *_BASE, *_RATES)
+SETTLE = _assemble("settle", *_SETTLE, *_ALL, flags=_EVEN_WHEN_FULL)
+SETTLE_RATES = _assemble("settle", *_SETTLE, *_RATES, flags=_EVEN_WHEN_FULL)
+PEEK = _assemble("peek", *_BASE, *_ALL, flags=" flags=no-writes")
+AT_MOST = _assemble("at_most", *_BASE, *_RATES)
+RENEW = _assemble("renew", *_BASE, *_ALL, flags=_EVEN_WHEN_FULL)
+COMMIT = _assemble("commit", *_BASE, *_ALL, flags=_EVEN_WHEN_FULL)

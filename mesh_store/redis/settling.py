@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mesh_store.model.gcra import check_units
-from mesh_store.model.limits import MAX_EXACT, MAX_PICO, Charge, Reservation
-from mesh_store.redis import scripts, wire
+from mesh_store.model.limits import MAX_PICO, Charge, Reservation
+from mesh_store.redis import wire
 from mesh_store.redis.batches import MAX_REQUESTS, batched
-from mesh_store.redis.steps import Calling, Course, Step, raise_first, reused, wall_us
+from mesh_store.redis.kinds import most_delta
+from mesh_store.redis.steps import Course, Step, raise_first, reused, wall_us
 from mesh_store.redis.wire import REUSED, Adjustment, Ask
 
 
@@ -43,7 +44,7 @@ def cancel(
 def cancelling(ask: Ask, now_us: int) -> Step:
     """Return the step that gives one tag's charges back."""
     part = Adjustment(ask, _all_back(ask), cancel=True)
-    return Calling(scripts.SETTLE, *wire.pack_settle([part], now_us))
+    return wire.settle([part], now_us)
 
 
 def renew(reservations: Sequence[Reservation], *, ttl_us: int, now_us: int) -> Course:
@@ -56,12 +57,11 @@ def renew(reservations: Sequence[Reservation], *, ttl_us: int, now_us: int) -> C
         for ask in wire.split(held.charges, held.id, held.reserved_at_us, lifetime_ms)
     ]
     batches = batched([ask for _, ask in owned])
-    packed = [wire.pack_renew([owned[i][1] for i in batch], now_us) for batch in batches]
-    replies = yield [Calling(scripts.RENEW, *one) for one in packed]
+    replies = yield [wire.renew([owned[i][1] for i in batch], now_us) for batch in batches]
     raise_first(replies, "renew")
     kept = [True] * len(reservations)
     for batch, reply in zip(batches, replies, strict=True):
-        for i, outcome in zip(batch, wire.read_outcomes(reply), strict=True):
+        for i, outcome in zip(batch, wire.outcomes(reply), strict=True):
             kept[owned[i][0]] &= outcome == 1
     return kept
 
@@ -74,10 +74,9 @@ def commit(
     check_units("version", version)
     # An empty list still carries the count; a long one carries it every time, which changes nothing.
     parts = [settled[i : i + MAX_REQUESTS] for i in range(0, max(1, len(settled)), MAX_REQUESTS)]
-    packed = [wire.pack_commit(charge, at_us, spent_pico, version, part, now_us) for part in parts]
-    replies = yield [Calling(scripts.COMMIT, *one) for one in packed]
+    replies = yield [wire.commit(charge, at_us, spent_pico, version, part, now_us) for part in parts]
     raise_first(replies, "commit")
-    return any(wire.read_committed(reply) for reply in replies)
+    return any(wire.outcomes(reply) == [1] for reply in replies)
 
 
 def _deltas(charges: Sequence[Charge], given: Sequence[int]) -> list[int]:
@@ -85,7 +84,7 @@ def _deltas(charges: Sequence[Charge], given: Sequence[int]) -> list[int]:
     if len(deltas) != len(charges):
         raise ValueError(f"deltas must be {len(charges)}, one per charge, not {len(deltas)}")
     for charge, delta in zip(charges, deltas, strict=True):
-        most = MAX_PICO - charge.amount if charge.limit.kind == "window" else MAX_EXACT
+        most = most_delta(charge)
         if type(delta) is not int or not -charge.amount <= delta <= most:
             raise ValueError(
                 f"delta of {charge.key} must be a whole number from -{charge.amount} to {most}, not {delta!r}"
@@ -102,12 +101,11 @@ def _apply(adjustments: list[list[Adjustment]], now_us: int) -> Course:
     check_units("now_us", now_us)
     owned = [(owner, part) for owner, parts in enumerate(adjustments) for part in parts]
     batches = batched([part.ask for _, part in owned])
-    packed = [wire.pack_settle([owned[i][1] for i in batch], now_us) for batch in batches]
-    replies = yield [Calling(scripts.SETTLE, *one) for one in packed]
+    replies = yield [wire.settle([owned[i][1] for i in batch], now_us) for batch in batches]
     raise_first(replies, "settle")
     applied = [False] * len(adjustments)
     for batch, reply in zip(batches, replies, strict=True):
-        for i, outcome in zip(batch, wire.read_outcomes(reply), strict=True):
+        for i, outcome in zip(batch, wire.outcomes(reply), strict=True):
             owner, part = owned[i]
             if outcome == REUSED:
                 raise reused(part.ask.id)

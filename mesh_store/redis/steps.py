@@ -14,8 +14,7 @@ from typing import Any, NamedTuple
 
 from mesh_store.model.errors import ConfigError, MeshError, QuotaUnavailable
 from mesh_store.model.limits import Charge
-from mesh_store.redis.scripts import Script
-from mesh_store.redis.wire import DONE, REUSED, ROLLED, Answer, Ask
+from mesh_store.redis.wire import DONE, REUSED, ROLLED, Answer, Ask, Call
 
 #: Told of charges that may stand without anybody holding their reservation.
 Orphaned = Callable[[str, Sequence[Charge]], None]
@@ -28,15 +27,7 @@ class Reserving(NamedTuple):
     now_us: int
 
 
-class Calling(NamedTuple):
-    """Run a script; the result is its reply."""
-
-    script: Script
-    keys: list[str]
-    argument: bytes
-
-
-Step = Reserving | Calling
+Step = Reserving | Call
 Course = Generator[list[Step], list[Any], Any]
 
 

@@ -1,7 +1,7 @@
 """What the scripts are sent and what they answer: both directions, pure.
 
-A charge travels as the index of its limit and two numbers (`kinds`). One msgpack argument carries
-a whole batch, so that the numbers of 64 requests cost one argument.
+The first argument carries the time and the limits, each further one a request; numbers are msgpack
+values one after the other, which Lua reads in one step without building tables.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from zlib import crc32
 import msgspec
 
 from mesh_store.model.limits import Charge
-from mesh_store.model.windows import Window, window_of
-from mesh_store.redis import kinds
-from mesh_store.redis.keys import hash_tag, record_key, tracked_key, window_key
-from mesh_store.redis.kinds import Standing
+from mesh_store.redis import scripts
+from mesh_store.redis.keys import hash_tag, record_key, tracked_key
+from mesh_store.redis.kinds import RateTerm, SlotsTerm, Standing, Term, WindowTerm, term_of
+from mesh_store.redis.scripts import Script
 
 DENIED, ADMITTED, DONE, REUSED, ROLLED = range(5)
 
@@ -25,8 +25,15 @@ DENIED, ADMITTED, DONE, REUSED, ROLLED = range(5)
 GRACE_US = 5_000_000
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode_many = msgspec.msgpack.Decoder(list[list[int]]).decode
-_decode_one = msgspec.msgpack.Decoder(list[int]).decode
+_decode = msgspec.msgpack.Decoder(list[int]).decode
+
+
+class Call(NamedTuple):
+    """A script with what it is sent; the result is its reply."""
+
+    script: Script
+    keys: list[str]
+    arguments: list[bytes | str]
 
 
 class Answer(NamedTuple):
@@ -48,7 +55,7 @@ class Ask:
         id: the reservation's id.
         tag: the hash tag.
         at_us: the moment whose calendar windows are charged.
-        charges: the charges under it.
+        terms: the charges under it.
         positions: where each stands in the caller's list.
         lifetime_ms: how long the record is kept.
         max_wait_us: the longest wait that may be booked.
@@ -59,16 +66,17 @@ class Ask:
     id: str
     tag: str
     at_us: int
-    charges: list[Charge]
+    terms: list[Term]
     positions: list[int]
     lifetime_ms: int = 1
     max_wait_us: int = 0
     shape: int = 0
     grace_us: int = 0
 
-    def window(self, charge: Charge) -> Window | None:
-        """Return the calendar window a charge belongs to, None for other kinds."""
-        return window_of(charge.limit, self.at_us) if charge.limit.kind == "window" else None
+    @property
+    def charges(self) -> list[Charge]:
+        """The charges, as the caller made them."""
+        return [term.charge for term in self.terms]
 
 
 def split(
@@ -82,7 +90,7 @@ def split(
     asks: dict[str, Ask] = {}
     seen: set[str] = set()
     for position, charge in enumerate(charges):
-        terms = kinds.check(charge)
+        term = term_of(charge)
         key = charge.key
         if key in seen:
             raise ValueError(f"charge.key {key!r} appears twice; add the amounts up")
@@ -91,97 +99,117 @@ def split(
         ask = asks.get(tag)
         if ask is None:
             ask = asks[tag] = Ask(reservation_id, tag, at_us, [], [], lifetime_ms, max_wait_us)
-        ask.charges.append(charge)
+        ask.terms.append(term)
         ask.positions.append(position)
-        ask.shape = crc32(f"{key} {terms}".encode(), ask.shape)
+        ask.shape = crc32(f"{key} {term.text}".encode(), ask.shape)
     return list(asks.values())
 
 
-class Book:
-    """The keys and limits of one script call; every key once."""
+def _packed(values: Sequence[int | str]) -> bytes:
+    """Pack values one after the other: an array without its header."""
+    packed = _encode(values)
+    return packed[1 if len(values) < 16 else 3 :]
 
-    __slots__ = ("_index", "_marker", "keys", "limits")
 
-    def __init__(self) -> None:
-        self.keys: list[str] = []
-        self.limits: list[tuple[int | str, ...]] = []
+class _Book:
+    """The keys and limits of one script call: every limit once, then the records, then the marker."""
+
+    __slots__ = ("_index", "_limits", "_marked", "_records", "_tag", "rates_only")
+
+    def __init__(self, tag: str) -> None:
+        self._tag = tag
         self._index: dict[str, int] = {}
-        self._marker = 0
+        self._limits: list[tuple[Term, Ask]] = []
+        self._records: list[str] = []
+        self._marked = False
+        self.rates_only = True
 
-    def limit(self, charge: Charge, ask: Ask) -> int:
+    def limit(self, term: Term, ask: Ask) -> int:
         """Return the index of a charge's limit, adding it when new."""
-        window = ask.window(charge)
-        key = charge.key if window is None else window_key(charge.key, window.start_us)
+        key = term.key(ask.at_us)
         index = self._index.get(key)
         if index is None:
-            self.keys.append(key)
-            key_index = len(self.keys)
-            if window is not None:
-                window = Window(window.start_us, window.end_us + ask.grace_us)
-                if not self._marker:
-                    self.keys.append(tracked_key(ask.tag))
-                    self._marker = len(self.keys)
-            self.limits.append(kinds.argument(charge.limit, key_index, self._marker, window))
-            index = self._index[key] = len(self.limits)
+            self._limits.append((term, ask))
+            index = self._index[key] = len(self._limits)
+            if not isinstance(term, RateTerm):
+                self.rates_only = False
+                self._marked = self._marked or isinstance(term, WindowTerm)
         return index
 
-    def record(self, ask: Ask) -> int:
-        """Add a record's key and return its index."""
-        self.keys.append(record_key(ask.tag, ask.id))
-        return len(self.keys)
+    def record(self, ask: Ask) -> None:
+        """Add a request's record."""
+        self._records.append(record_key(ask.tag, ask.id))
+
+    def keys(self) -> list[str]:
+        """Return the keys in the scripts' order."""
+        marker = [tracked_key(self._tag)] if self._marked else []
+        return [*self._index, *self._records, *marker]
+
+    def limits(self, now_us: int) -> bytes:
+        """Return the argument that carries the time and the limits."""
+        marker = len(self._index) + len(self._records) + 1
+        values: list[int | str] = [now_us]
+        for term, ask in self._limits:
+            values += term.argument(ask.at_us, ask.grace_us, marker)
+        return _packed(values)
 
 
-def _taken(ask: Ask, book: Book) -> list[int]:
-    flat: list[int] = []
-    for charge in ask.charges:
-        flat.append(book.limit(charge, ask))
-        flat += kinds.pair(charge.limit, charge.amount)
-    return flat
+def _request(ask: Ask, book: _Book) -> bytes:
+    values = [ask.shape, ask.lifetime_ms, ask.max_wait_us]
+    for term in ask.terms:
+        values.append(book.limit(term, ask))
+        values += term.taken()
+    return _packed(values)
 
 
-def pack_reserve(asks: Sequence[Ask], now_us: int) -> tuple[list[str], bytes]:
-    """Pack requests of one tag for ``reserve.lua``."""
-    book = Book()
-    requests = []
+def reserve(asks: Sequence[Ask], now_us: int) -> Call:
+    """Ask for requests of one tag."""
+    book = _Book(asks[0].tag)
+    requests: list[bytes | str] = []
     for ask in asks:
-        flat = _taken(ask, book)
-        requests.append((ask.id, book.record(ask), ask.shape, ask.lifetime_ms, ask.max_wait_us, flat))
-    return book.keys, _encode((now_us, book.limits, requests))
+        requests.append(_request(ask, book))
+        book.record(ask)
+    script = scripts.RESERVE_RATES if book.rates_only else scripts.RESERVE
+    return Call(script, book.keys(), [book.limits(now_us), *requests])
 
 
-def read_reserve(reply: bytes, asks: Sequence[Ask]) -> list[Answer]:
-    """Read the answers of ``reserve.lua`` in the order of the requests."""
-    return [_answer(answer, ask) for answer, ask in zip(_decode_many(reply), asks, strict=True)]
+def reserved(reply: object, asks: Sequence[Ask]) -> list[Answer]:
+    """Read the answers to `reserve` in the order of the requests."""
+    if not isinstance(reply, list) or len(reply) != len(asks):
+        raise msgspec.DecodeError(f"a script answered {type(reply).__name__} to {len(asks)} requests")
+    return [answered(answer, ask) for answer, ask in zip(reply, asks, strict=True)]
 
 
-def pack_peek(ask: Ask, now_us: int) -> tuple[list[str], bytes]:
-    """Pack one request for ``peek.lua``."""
-    book = Book()
-    flat = _taken(ask, book)
-    return book.keys, _encode((now_us, book.limits, flat))
+def peek(ask: Ask, now_us: int) -> Call:
+    """Ask what `reserve` would answer to one request."""
+    book = _Book(ask.tag)
+    request = _request(ask, book)
+    return Call(scripts.PEEK, book.keys(), [book.limits(now_us), request])
 
 
-def pack_at_most(ask: Ask, now_us: int) -> tuple[list[str], bytes]:
-    """Pack one request for ``at_most.lua``."""
-    book = Book()
-    charge = ask.charges[0]
-    book.limit(charge, ask)
+def at_most(ask: Ask, now_us: int) -> Call:
+    """Ask for as many units of one rate limit as fit."""
+    book = _Book(ask.tag)
+    [term] = ask.terms
+    book.limit(term, ask)
     book.record(ask)
-    return book.keys, _encode((now_us, book.limits[0], ask.id, ask.shape, ask.lifetime_ms, charge.amount))
+    request = _packed([ask.shape, ask.lifetime_ms, term.charge.amount])
+    return Call(scripts.AT_MOST, book.keys(), [book.limits(now_us), request])
 
 
-def read_one(reply: bytes, ask: Ask) -> Answer:
-    """Read the answer of ``peek.lua`` or ``at_most.lua``."""
-    return _answer(_decode_one(reply), ask)
-
-
-def _answer(answer: list[int], ask: Ask) -> Answer:
-    status, at_us, wait_us, expires, *told = answer
+def answered(reply: object, ask: Ask) -> Answer:
+    """Read the answer to one request."""
+    told = _values(reply)
+    status, at_us, wait_us, expires = told[:4]
     if status > ADMITTED:
         return Answer(status, at_us, 0, 0, [])
-    windows = [ask.window(charge) for charge in ask.charges]
-    ends = [window.end_us if window else 0 for window in windows]
-    standings = kinds.standings(ask.charges, told, at_us, ends)
+    admitted = status == ADMITTED
+    standings = []
+    place = 4
+    for term in ask.terms:
+        width = term.width
+        standings.append(term.standing(told[place : place + width], at_us, admitted))
+        place += width
     return Answer(status, at_us, wait_us, expires, standings, told[-1])
 
 
@@ -201,69 +229,58 @@ class Adjustment(NamedTuple):
     before: bool = False
 
 
-def pack_settle(adjustments: Sequence[Adjustment], now_us: int) -> tuple[list[str], bytes]:
-    """Pack settlements of one tag for ``settle.lua``."""
-    book = Book()
-    settlements = []
-    for adjustment in adjustments:
-        ask = adjustment.ask
-        flat: list[int] = []
-        for charge, delta in zip(ask.charges, adjustment.deltas, strict=True):
-            flat += (book.limit(charge, ask), *_adjusted(charge, delta))
-        if adjustment.before:
-            for charge in ask.charges:
-                window = ask.window(charge)
-                if window is not None:
-                    earlier = msgspec.structs.replace(charge, amount=0)
-                    preceding = Ask(ask.id, ask.tag, window.start_us - 1, [earlier], [0])
-                    flat += (book.limit(earlier, preceding), 0, 0, 0)
-        settlements.append((ask.id, book.record(ask), ask.shape, int(adjustment.cancel), flat))
-    return book.keys, _encode((now_us, book.limits, settlements))
+def settle(adjustments: Sequence[Adjustment], now_us: int) -> Call:
+    """Ask for settlements of one tag."""
+    book = _Book(adjustments[0].ask.tag)
+    settlements: list[bytes | str] = []
+    for ask, deltas, cancel, before in adjustments:
+        values = [ask.shape, int(cancel)]
+        for term, delta in zip(ask.terms, deltas, strict=True):
+            values += (book.limit(term, ask), *term.adjusted(delta))
+        if before:
+            for term in ask.terms:
+                if isinstance(term, WindowTerm):
+                    preceding = Ask(ask.id, ask.tag, term.window(ask.at_us).start_us - 1, [term], [0])
+                    values += (book.limit(term, preceding), 0, 0, 0)
+        settlements.append(_packed(values))
+        book.record(ask)
+    script = scripts.SETTLE_RATES if book.rates_only else scripts.SETTLE
+    return Call(script, book.keys(), [book.limits(now_us), *settlements])
 
 
-def _adjusted(charge: Charge, delta: int) -> tuple[int, int, int]:
-    """A rate is given its delta, slots are all released, a budget's entry becomes the actual."""
-    if charge.limit.kind == "rate":
-        return (*kinds.pair(charge.limit, abs(delta)), int(delta < 0))
-    if charge.limit.kind == "slots":
-        return (charge.amount, 0, 1)
-    return (*kinds.pair(charge.limit, charge.amount + delta), 0)
-
-
-def pack_renew(asks: Sequence[Ask], now_us: int) -> tuple[list[str], bytes]:
-    """Pack renewals of one tag for ``renew.lua``; only slots are renewed."""
-    book = Book()
-    renewals = []
+def renew(asks: Sequence[Ask], now_us: int) -> Call:
+    """Ask for renewals of one tag; only slots are renewed."""
+    book = _Book(asks[0].tag)
+    renewals: list[bytes | str] = []
     for ask in asks:
-        held: list[int] = []
-        for charge in ask.charges:
-            if charge.limit.kind == "slots":
-                held += (book.limit(charge, ask), charge.amount)
-        renewals.append((ask.id, book.record(ask), ask.lifetime_ms, held))
-    return book.keys, _encode((now_us, book.limits, renewals))
+        values = [ask.lifetime_ms]
+        for term in ask.terms:
+            if isinstance(term, SlotsTerm):
+                values += (book.limit(term, ask), term.charge.amount)
+        renewals.append(_packed(values))
+        book.record(ask)
+    return Call(scripts.RENEW, book.keys(), [book.limits(now_us), *renewals])
 
 
-def pack_commit(
+def commit(
     charge: Charge, at_us: int, spent_pico: int, version: int, ids: Sequence[str], now_us: int
-) -> tuple[list[str], bytes]:
-    """Pack what the ledger counted in one window for ``commit.lua``."""
-    book = Book()
-    book.limit(charge, Ask("", hash_tag(charge.key), at_us, [charge], [0]))
-    return book.keys, _encode((now_us, book.limits[0], *kinds.pair(charge.limit, spent_pico), version, ids))
+) -> Call:
+    """Tell what the ledger counted in one window."""
+    tag = hash_tag(charge.key)
+    book = _Book(tag)
+    term = WindowTerm(charge)
+    book.limit(term, Ask("", tag, at_us, [term], [0]))
+    spent = _packed([*divmod(spent_pico, 1_000_000), version])
+    return Call(scripts.COMMIT, book.keys(), [book.limits(now_us), spent, *ids])
 
 
-def read_outcomes(reply: bytes) -> list[int]:
-    """Read the outcomes of ``settle.lua`` or ``renew.lua`` in the order asked."""
-    return _decode_one(reply)[1:]
+def outcomes(reply: object) -> list[int]:
+    """Read the outcomes of `settle`, `renew` or `commit` in the order asked."""
+    return _values(reply)
 
 
-def read_committed(reply: bytes) -> bool:
-    """Read the answer of ``commit.lua``."""
-    return _decode_one(reply) == [1]
-
-
-def raw(reply: object) -> bytes:
-    """Refuse a reply that is not a packed one: the connection got out of step."""
+def _values(reply: object) -> list[int]:
     if not isinstance(reply, bytes):
+        # The connection got out of step.
         raise msgspec.DecodeError(f"a script answered {type(reply).__name__} instead of bytes")
-    return reply
+    return _decode(reply)

@@ -14,6 +14,7 @@ import redis
 from mesh_store.model import Charge, Limit, QuotaUnavailable
 from mesh_store.redis import AsyncLimiter, Limiter, connect, joining
 from mesh_store.redis.joining import Joiner
+from mesh_store.redis.kinds import term_of
 from mesh_store.redis.wire import Answer, Ask
 
 YEAR = 365 * 86_400_000_000
@@ -148,7 +149,7 @@ def test_threads_join_behind_a_call_under_way(
 
 
 def ask(name: str) -> Ask:
-    return Ask(name, "t", 1, [Charge("{t}:q", Limit(amount=1, period_us=1), 1)], [0])
+    return Ask(name, "t", 1, [term_of(Charge("{t}:q", Limit(amount=1, period_us=1), 1))], [0])
 
 
 class Gate:

@@ -1,37 +1,22 @@
 -- Peek: what reserve would answer, changing nothing; runs on replicas and when memory is full.
 --
--- KEYS     the limits' keys, all of one hash tag
--- ARGV[1]  msgpack {now, {limit, ...}, {limit index, a, b, limit index, a, b, ...}}
+-- KEYS     the limits' keys, and the marker of budgets if there are any; all of one hash tag
+-- ARGV[1]  now and the limits, see limits.lua
+-- ARGV[2]  one request, as in reserve.lua
 -- Returns  msgpack {status, now, 0, 0, what each kind tells ...}; status 1 would be admitted, 0 not,
 --          4 a calendar window is not the current one
 -- O(charges)
 
-local asked = cmsgpack.unpack(ARGV[1])
-if type(asked) ~= 'table' then refuse('the request is malformed') end
-local limits, charges = asked[2], asked[3]
-local now = clock(asked[1])
-
-for _, limit in ipairs(limits) do
-  if not KINDS[limit[1]] then refuse('limit.kind is unknown') end
-  KINDS[limit[1]].check(limit)
-end
-groups(charges, 3, 'charges')
-for i = 1, #charges, 3 do
-  index(charges[i], #limits, 'charge.limit')
-  KINDS[limits[charges[i]][1]].check_charge(charges[i + 1], charges[i + 2])
-end
-for _, limit in ipairs(limits) do
-  local kind = KINDS[limit[1]]
-  kind.load(limit, now)
-  kind.adopt(limit, now)
-end
-
+local request = {cmsgpack.unpack(ARGV[2])}
+whole(request, 1, #request, 'request')
+if #request < 6 or #request % 3 ~= 0 then refuse('request is malformed') end
 local answer = {ADMITTED, now, 0, 0}
-for i = 1, #charges, 3 do
-  local limit = limits[charges[i]]
-  local kind = KINDS[limit[1]]
+for i = 4, #request, 3 do
+  local limit = limits[request[i]]
+  if not limit or request[i + 1] > CAP then refuse('request.charge is out of range') end
   if limit.rolled then return cmsgpack.pack({ROLLED, now, 0, 0}) end
-  if kind.wait(limit, charges[i + 1], charges[i + 2]) > 0 then answer[1] = DENIED end
-  kind.tell(limit, answer, charges[i + 1], charges[i + 2])
+  if limit.stored ~= limit.rate then rate.adopt(limit) end
+  if limit.kind.wait(limit, request[i + 1], request[i + 2]) > 0 then answer[1] = DENIED end
+  limit.kind.tell(limit, answer, request[i + 1])
 end
 return cmsgpack.pack(answer)

@@ -1,49 +1,44 @@
 -- Renew: a call that still runs keeps its slots and its record.
 --
--- KEYS     the limits' keys and one record per renewal, all of one hash tag
--- ARGV[1]  msgpack {now, {limit, ...}, {renewal, ...}}
---            limit    as in slots.lua; every key once
---            renewal  {id, record key index, lifetime in ms, {limit index, slots, ...}}
--- Returns  msgpack {now, outcome, ...}; 1 renewed, 0 a lease had ended and somebody else may hold the slot
+-- KEYS      the limits' keys and one record per renewal, all of one hash tag
+-- ARGV[1]   now and the limits, all slots, see limits.lua
+-- ARGV[2..] one per renewal, msgpack values: lifetime of the record in ms, then for each charge:
+--           limit's index, slots held
+-- Returns   msgpack {outcome, ...}; 1 renewed, 0 a lease had ended and somebody else may hold the slot
 -- Runs when memory is full. O(slots log held)
 
-local asked = cmsgpack.unpack(ARGV[1])
-if type(asked) ~= 'table' then refuse('the request is malformed') end
-local limits, renewals = asked[2], asked[3]
-local now = clock(asked[1])
-
-for _, limit in ipairs(limits) do
-  if limit[1] ~= 2 then refuse('limit.kind must be slots') end
-  slots.check(limit)
-end
-for _, renewal in ipairs(renewals) do
-  check_id(renewal[1])
-  index(renewal[2], #KEYS, 'renewal.record')
-  if whole(renewal[3], 'renewal.lifetime') < 1 then refuse('renewal.lifetime must be at least 1 ms') end
-  local held = groups(renewal[4], 2, 'renewal.charges')
-  for i = 1, #held, 2 do
-    index(held[i], #limits, 'charge.limit')
-    slots.check_charge(held[i + 1])
+local count = #ARGV - 1
+if count < 1 or #KEYS < #limits + count then refuse('renewals are malformed') end
+local renewals = {}
+for r = 1, count do
+  local renewal = {cmsgpack.unpack(ARGV[r + 1])}
+  whole(renewal, 1, #renewal, 'renewal')
+  if #renewal % 2 ~= 1 or renewal[1] < 1 then refuse('renewal is malformed') end
+  for i = 2, #renewal, 2 do
+    local limit = limits[renewal[i]]
+    if not limit or limit.kind ~= slots or renewal[i + 1] > 1000 then refuse('renewal.charge is out of range') end
   end
+  id_of(KEYS[#limits + r])
+  renewals[r] = renewal
 end
 
-local reply = {now}
-for _, renewal in ipairs(renewals) do
-  local held, outcome = renewal[4], 1
-  for i = 1, #held, 2 do
-    local limit = limits[held[i]]
-    local key, ends = KEYS[limit[2]], string.format('%.0f', now + limit[4])
-    for _, name in ipairs(slots.members(renewal[1], held[i + 1])) do
-      local score = redis.call('ZSCORE', key, name)
-      if score and tonumber(score) > now then
-        redis.call('ZADD', key, 'XX', ends, name)
+local reply = {}
+for r, renewal in ipairs(renewals) do
+  local record, outcome = KEYS[#limits + r], 1
+  for i = 2, #renewal, 2 do
+    local limit = limits[renewal[i]]
+    for n = 1, renewal[i + 1] do
+      local name = id_of(record) .. '/' .. n
+      local ends = redis.call('ZSCORE', limit.key, name)
+      if ends and tonumber(ends) > now then
+        redis.call('ZADD', limit.key, 'XX', string.format('%.0f', now + limit.lease), name)
       else
         outcome = 0
       end
     end
-    redis.call('PEXPIRE', key, slots.lifetime(limit))
+    redis.call('PEXPIRE', limit.key, string.format('%.0f', math.ceil(limit.lease / 1000) + 60000))
   end
-  redis.call('PEXPIRE', KEYS[renewal[2]], string.format('%.0f', renewal[3]))
-  reply[#reply + 1] = outcome
+  redis.call('PEXPIRE', record, string.format('%.0f', renewal[1]))
+  reply[r] = outcome
 end
 return cmsgpack.pack(reply)

@@ -1,71 +1,61 @@
 -- Settle: trues reservations up, or gives them back; each happens once.
 --
--- KEYS     the limits' keys and one record per settlement, all of one hash tag
--- ARGV[1]  msgpack {now, {limit, ...}, {settlement, ...}}
---            now         microseconds since the epoch; 0: server time
---            limit       as in reserve.lua; every key once
---            settlement  {id, record key index, shape, 1 when cancelling,
---                         {limit index, a, b, 1 when giving back, ...}}
---                        (a, b) is what to add to or take from what was reserved
--- Returns  msgpack {now, outcome, ...}; 1 applied, 0 nothing was open under the id, 3 the id was used
---            for other charges
+-- KEYS      the limits' keys, one record per settlement, the marker of budgets if there are any;
+--           all of one hash tag
+-- ARGV[1]   now and the limits, see limits.lua
+-- ARGV[2..] one per settlement, msgpack values: shape, 1 when cancelling, then for each charge:
+--           limit's index, a, b, 1 when giving back; (a, b) is what to add to or take from what was
+--           reserved, for a budget the actual
+-- Returns   msgpack {outcome, ...}: 1 applied, 0 nothing was open under the id, 3 the id was used for
+--           other charges
 -- A missing record means "already settled" and changes no rate limit. Cancelling an unknown id leaves
 -- a tombstone, so that the reserve it overtook is refused. Runs when memory is full (allow-oom): the
 -- way out of a full server must not be shut.
 -- O(settlements + charges)
 
-local asked = cmsgpack.unpack(ARGV[1])
-if type(asked) ~= 'table' then refuse('the request is malformed') end
-local limits, settlements = asked[2], asked[3]
-local now = clock(asked[1])
+local count = #ARGV - 1
+if count < 1 or #KEYS < #limits + count then refuse('settlements are malformed') end
 
-for _, limit in ipairs(limits) do
-  if not KINDS[limit[1]] then refuse('limit.kind is unknown') end
-  KINDS[limit[1]].check(limit)
-end
-for _, settlement in ipairs(settlements) do
-  check_id(settlement[1])
-  index(settlement[2], #KEYS, 'settlement.record')
-  whole(settlement[3], 'settlement.shape')
-  whole(settlement[4], 'settlement.cancel')
-  local deltas = groups(settlement[5], 4, 'settlement.charges')
-  for i = 1, #deltas, 4 do
-    index(deltas[i], #limits, 'charge.limit')
-    KINDS[limits[deltas[i]][1]].check_charge(deltas[i + 1], deltas[i + 2])
-    whole(deltas[i + 3], 'charge.back')
-  end
-end
-for _, limit in ipairs(limits) do KINDS[limit[1]].load(limit, now) end
-
-local function apply(settlement, record)
-  local deltas = settlement[5]
-  for i = 1, #deltas, 4 do
-    local limit, a, b, back = limits[deltas[i]], deltas[i + 1], deltas[i + 2], deltas[i + 3] == 1
-    if record and back then
-      local at = (i - 1) / 4 * 3 + 2
-      local taken, taken_rem = record[4][at], record[4][at + 1]
+local function apply(settlement, kept, record)
+  for i = 3, #settlement, 4 do
+    local limit, a, b = limits[settlement[i]], settlement[i + 1], settlement[i + 2]
+    local back = settlement[i + 3] == 1
+    if kept and back then
+      -- The record holds three numbers a charge after five others, in the same order.
+      local place = (i - 3) / 4 * 3 + 6
+      local taken, taken_rem = kept[place] or 0, kept[place + 1] or 0
       if a > taken or (a == taken and b > taken_rem) then refuse('a refund exceeds what was reserved') end
     end
-    KINDS[limit[1]].settle(limit, a, b, back, record, now, settlement)
+    limit.kind.settle(limit, a, b, back, kept, now, record)
   end
 end
 
-local reply, done = {now}, {}
-for _, settlement in ipairs(settlements) do
-  local key = KEYS[settlement[2]]
-  local record, outcome = record_of(key), 1
-  if record == 'done' then
+local found = redis.call('MGET', unpack(KEYS, #limits + 1, #limits + count))
+local reply, done = {}, {}
+for s = 1, count do
+  local settlement, record = {cmsgpack.unpack(ARGV[s + 1])}, KEYS[#limits + s]
+  whole(settlement, 1, #settlement, 'settlement')
+  if #settlement % 4 ~= 2 then refuse('settlement is malformed') end
+  for i = 3, #settlement, 4 do
+    if not limits[settlement[i]] or settlement[i + 1] > CAP then refuse('settlement.charge is out of range') end
+  end
+  id_of(record)
+  local kept, outcome = nil, 1
+  if found[s] and found[s] ~= 'done' then kept = {cmsgpack.unpack(found[s])} end
+  if found[s] == 'done' then
     outcome = 0
-  elseif record ~= nil and record[1] ~= settlement[3] then
-    outcome = 3
+  elseif kept and kept[2] ~= settlement[1] then
+    outcome = REUSED
   else
-    if record == nil then outcome = 0 end
-    apply(settlement, record)
-    if record ~= nil or settlement[4] == 1 then done[#done + 1] = key end
+    if not kept then outcome = 0 end
+    apply(settlement, kept, record)
+    if kept or settlement[2] == 1 then done[#done + 1] = record end
   end
-  reply[#reply + 1] = outcome
+  reply[s] = outcome
 end
 
-for _, limit in ipairs(limits) do KINDS[limit[1]].save(limit, now) end
-for _, key in ipairs(done) do redis.call('SET', key, 'done', 'PX', TOMBSTONE_MS) end
+for _, limit in ipairs(limits) do
+  if limit.dirty then limit.kind.save(limit, now) end
+end
+for _, record in ipairs(done) do redis.call('SET', record, 'done', 'PX', '60000') end
 return cmsgpack.pack(reply)

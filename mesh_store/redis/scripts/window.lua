@@ -7,26 +7,13 @@
 --   version    the ledger's version of it
 --   open       "<micro>:<pico>"  the sum of the entries below
 --   r:<id>     "<micro>:<pico>"  a reservation: its estimate, then its actual, until the ledger has it
--- Limit argument: {3, key index, micro, pico, start, end, marker's key index}; times in us.
+-- Limit argument: 3, micro, pico, start, end, marker's key index, 0; times in us. Charge: (micro, pico).
 -- The marker says since when nothing was ever lost under this tag. A window without "committed" starts
 -- at 0 only if it began after that; otherwise money waits until a collector seeded it.
 -- Admits if committed + open + estimate <= the budget. O(1) per charge.
 
 local window = {}
 local KEPT_MS, PICO = 604800000, 1000000
-
-function window.check(limit)
-  index(limit[2], #KEYS, 'limit.key')
-  index(limit[7], #KEYS, 'limit.marker')
-  whole(limit[3], 'limit.micro'); whole(limit[4], 'limit.pico')
-  whole(limit[5], 'limit.start')
-  if whole(limit[6], 'limit.end') <= limit[5] then refuse('limit.end must be after limit.start') end
-end
-
-function window.check_charge(a, b)
-  if whole(a, 'charge.micro') > CAP then refuse('charge.micro must be at most 2^52') end
-  if whole(b, 'charge.pico') >= PICO then refuse('charge.pico must be below one micro') end
-end
 
 local function amount(value, key)
   if not value then return 0, 0 end
@@ -40,6 +27,7 @@ local function written(micro, pico)
 end
 
 local function plus(micro, pico, a, b)
+  if b >= PICO then refuse('charge.pico must be below one micro') end
   pico = pico + b
   if pico >= PICO then return math.min(micro + a + 1, CAP), pico - PICO end
   return math.min(micro + a, CAP), pico
@@ -52,45 +40,47 @@ local function minus(micro, pico, a, b)
   return micro, pico
 end
 
-function window.load(limit, now)
-  local key = KEYS[limit[2]]
-  limit.rolled = now < limit[5] or now >= limit[6]
-  limit.entries = {}
+-- Checks a limit and reads its window.
+function window.open(given, place, key, now)
+  whole(given, place + 1, place + 5, 'limit')
+  local starts, ends, marker = given[place + 3], given[place + 4], KEYS[given[place + 5]]
+  if ends <= starts or not marker then refuse('limit.end or limit.marker is out of range') end
   local stored = redis.call('HMGET', key, 'committed', 'open')
+  local limit = {
+    kind = window, key = key, most = given[place + 1], most_pico = given[place + 2], ends = ends,
+    rolled = now < starts or now >= ends, entries = {}, committed = 0, committed_pico = 0,
+  }
   limit.micro, limit.pico = amount(stored[2], key)
   if stored[1] then
-    limit.committed_micro, limit.committed_pico = amount(stored[1], key)
+    limit.committed, limit.committed_pico = amount(stored[1], key)
   else
-    local since = redis.call('GET', KEYS[limit[7]])
-    limit.committed_micro, limit.committed_pico = 0, 0
-    limit.begins = since and string.find(since, '^%d+$') and tonumber(since) <= limit[5]
+    local since = redis.call('GET', marker)
+    limit.begins = since and string.find(since, '^%d+$') and tonumber(since) <= starts
     limit.unseeded = not limit.begins
   end
+  return limit
 end
-
-function window.adopt() end
 
 -- 0 when it fits, MAX when it does not: a budget is not waited for.
 function window.wait(limit, a, b)
   if limit.unseeded then return MAX end
-  local micro, pico = plus(limit.micro, limit.pico, limit.committed_micro, limit.committed_pico)
+  local micro, pico = plus(limit.micro, limit.pico, limit.committed, limit.committed_pico)
   micro, pico = plus(micro, pico, a, b)
-  if micro > limit[3] or (micro == limit[3] and pico > limit[4]) then return MAX end
+  if micro > limit.most or (micro == limit.most and pico > limit.most_pico) then return MAX end
   return 0
 end
 
-function window.take(limit, a, b, id)
+function window.take(limit, a, b, record)
   limit.micro, limit.pico = plus(limit.micro, limit.pico, a, b)
-  limit.entries[id], limit.dirty = {a, b}, true
+  limit.entries[id_of(record)], limit.dirty = {a, b}, true
 end
 
 -- (a, b) is the actual: it replaces the estimate, and stands also when Redis lost the estimate.
 -- Cancelling passes nothing and removes the entry.
-function window.settle(limit, a, b, _, _, now, settlement)
-  if now >= limit[6] + KEPT_MS * 1000 then return end
-  local id, key = settlement[1], KEYS[limit[2]]
-  local was = limit.entries[id]
-  if not was then was = {amount(redis.call('HGET', key, 'r:' .. id) or nil, key)} end
+function window.settle(limit, a, b, _, _, now, record)
+  if now >= limit.ends + KEPT_MS * 1000 then return end
+  local id = id_of(record)
+  local was = limit.entries[id] or {amount(redis.call('HGET', limit.key, 'r:' .. id), limit.key)}
   if a == was[1] and b == was[2] then return end
   limit.micro, limit.pico = minus(limit.micro, limit.pico, was[1], was[2])
   limit.micro, limit.pico = plus(limit.micro, limit.pico, a, b)
@@ -99,16 +89,14 @@ end
 
 -- Tells what is spent and promised, and whether money waits for a collector.
 function window.tell(limit, answer)
-  local micro, pico = plus(limit.micro, limit.pico, limit.committed_micro, limit.committed_pico)
-  answer[#answer + 1] = micro
-  answer[#answer + 1] = pico
-  answer[#answer + 1] = limit.unseeded and 1 or 0
+  local size = #answer
+  answer[size + 1], answer[size + 2] = plus(limit.micro, limit.pico, limit.committed, limit.committed_pico)
+  answer[size + 3] = limit.unseeded and 1 or 0
 end
 
 function window.save(limit, now)
-  if not limit.dirty then return end
-  local key = KEYS[limit[2]]
-  if limit.begins then redis.call('HSET', key, 'committed', '0:0', 'version', '0') end
+  local key = limit.key
+  if limit.begins then redis.call('HSETNX', key, 'committed', '0:0') end
   for id, entry in pairs(limit.entries) do
     if entry[1] == 0 and entry[2] == 0 then
       redis.call('HDEL', key, 'r:' .. id)
@@ -117,6 +105,5 @@ function window.save(limit, now)
     end
   end
   redis.call('HSET', key, 'open', written(limit.micro, limit.pico))
-  local left = math.max(0, limit[6] - now)
-  redis.call('PEXPIRE', key, string.format('%.0f', math.ceil(left / 1000) + KEPT_MS))
+  redis.call('PEXPIRE', key, string.format('%.0f', math.ceil(math.max(0, limit.ends - now) / 1000) + KEPT_MS))
 end
