@@ -10,11 +10,10 @@
     LiteLLMConfigUnavailable   ConfigUnavailable  + litellm.ServiceUnavailableError
     LiteLLMQuotaUnavailable    QuotaUnavailable   + litellm.ServiceUnavailableError
     LiteLLMConfigError         ConfigError        + litellm.BadRequestError
-    LiteLLMProviderError       ProviderError      + litellm.APIError
 
-A provider's failure that litellm already named stays what it was and becomes a `ProviderError` too
-(`failures`). Refusals are also litellm's ``GuardrailRaisedException``: its Router then neither
-retries them nor moves on to a fallback group, and its exception mapping hands them through intact.
+A provider's failure is a `ProviderError` and whatever litellm calls it (`failures`). Refusals are also
+litellm's ``GuardrailRaisedException``: its Router then neither retries them nor moves on to a fallback
+group, and its exception mapping hands them through intact.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ import openai
 from litellm.exceptions import BudgetExceededError, RateLimitError, ServiceUnavailableError
 from litellm.exceptions import GuardrailRaisedException as Refusal
 
+from mesh_plugins.hosts.litellm.failures import named
 from mesh_store.model.errors import (
     AccessDenied,
     BudgetExceeded,
@@ -76,10 +76,6 @@ class LiteLLMConfigError(ConfigError, litellm.BadRequestError, Refusal):  # type
     """The call or the stored configuration is wrong; the message says what to change."""
 
 
-class LiteLLMProviderError(ProviderError, litellm.APIError):  # type: ignore[misc]
-    """The provider failed in a way litellm has no name for."""
-
-
 #: Most specific first: a plugin's own subclass becomes the first that it is one of.
 _CLASSES: tuple[type[MeshError], ...] = (
     LiteLLMInvalidKey,
@@ -90,7 +86,6 @@ _CLASSES: tuple[type[MeshError], ...] = (
     LiteLLMQuotaUnavailable,
     LiteLLMConfigUnavailable,
     LiteLLMConfigError,
-    LiteLLMProviderError,
 )
 
 
@@ -103,6 +98,8 @@ def hosted(error: MeshError, model: str) -> MeshError:
     """
     if isinstance(error, openai.OpenAIError):
         return error
+    if isinstance(error, ProviderError):
+        return named(error, "mesh")
     kind = next((kind for kind in _CLASSES if isinstance(error, kind.__mro__[1])), LiteLLMConfigError)
     twin: Any = kind.__new__(kind, *error.args)
     twin.__dict__.update(_litellm_attributes(error, model), **error.__dict__)
@@ -126,8 +123,7 @@ def _litellm_attributes(error: MeshError, model: str) -> dict[str, Any]:
         "llm_provider": "mesh",
         "litellm_debug_info": None,
         "max_retries": None,
-        # litellm's Router takes this for the number of retries it may make.
-        "num_retries": None if isinstance(error, ProviderError) else 0,
+        "num_retries": 0,  # litellm's Router takes this for the number of retries it may make
         "request": request,
         "response": response,
         "request_id": None,

@@ -16,6 +16,17 @@ from mesh_store.model.errors import ProviderError
 
 #: As much of a provider's own text as an error keeps.
 _MOST_TEXT = 2_000
+_BY_STATUS: dict[int, Any] = {
+    400: litellm.BadRequestError,
+    401: litellm.AuthenticationError,
+    403: litellm.PermissionDeniedError,
+    404: litellm.NotFoundError,
+    422: litellm.UnprocessableEntityError,
+    429: litellm.RateLimitError,
+    500: litellm.InternalServerError,
+    502: litellm.BadGatewayError,
+    503: litellm.ServiceUnavailableError,
+}
 
 
 def provider_failure(call: ProviderCall, error: Exception) -> ProviderError | None:
@@ -29,28 +40,48 @@ def provider_failure(call: ProviderCall, error: Exception) -> ProviderError | No
     if not isinstance(error, openai.OpenAIError | httpx.HTTPError | TimeoutError):
         return None
     if not isinstance(error, openai.OpenAIError):
-        error = _named(call, error)
+        error = _of_the_transport(call, error)
     return _joined(call, error)
 
 
 def incomplete(call: ProviderCall) -> ProviderError:
     """Return the failure of a stream that ended without saying why."""
     text = f"{call.provider.name} ended the stream of {call.target.model} without a finish reason"
-    native = litellm.APIConnectionError(text, llm_provider=call.provider.kind, model=call.target.model)
-    failure = _joined(call, native)
-    failure.kind = "incomplete"
-    return failure
+    ours = ProviderError(
+        text, provider=call.provider.name, model=call.target.model, attempt=call.attempt, kind="incomplete"
+    )
+    return named(ours, call.provider.kind)
 
 
-def _named(call: ProviderCall, error: Exception) -> Exception:
+def named(ours: ProviderError, vendor: str) -> ProviderError:
+    """Return a failure of ours as what litellm would have called it."""
+    if isinstance(ours, openai.OpenAIError):
+        return ours
+    text = str(ours)
+    told = {"message": text, "llm_provider": vendor, "model": ours.model}
+    response = httpx.Response(ours.status, text=ours.body, request=httpx.Request("POST", "mesh://local"))
+    if ours.retry_after is not None:
+        response.headers["retry-after"] = f"{ours.retry_after:g}"
+    if ours.kind == "timeout":
+        native: Any = litellm.Timeout(**told)
+    elif ours.kind in ("connect", "incomplete"):
+        native = litellm.APIConnectionError(**told)
+    elif ours.status in _BY_STATUS:
+        native = _BY_STATUS[ours.status](**told, response=response)
+    else:
+        native = litellm.APIError(ours.status, **told)
+    return _both(ours, native)
+
+
+def _of_the_transport(call: ProviderCall, error: Exception) -> Exception:
     """Name an exception of the transport as litellm would have."""
     text = f"{type(error).__name__}: {error}"
     kind: Any = litellm.APIConnectionError
     if isinstance(error, httpx.TimeoutException | TimeoutError):
         kind, text = litellm.Timeout, f"no answer within {call.timeout_s:.3g} s"
-    named: Exception = kind(text, llm_provider=call.provider.kind, model=call.target.model)
-    named.__cause__ = error
-    return named
+    native: Exception = kind(text, llm_provider=call.provider.kind, model=call.target.model)
+    native.__cause__ = error
+    return native
 
 
 def _joined(call: ProviderCall, error: Exception) -> ProviderError:
@@ -65,13 +96,17 @@ def _joined(call: ProviderCall, error: Exception) -> ProviderError:
         kind=kind,
         retry_after=_retry_after(error),
     )
-    host: Any = type(error)
+    return _both(ours, error)
+
+
+def _both(ours: ProviderError, native: Exception) -> ProviderError:
+    """Return one exception that is both; litellm's own model and body stay, its callers know them."""
+    host: Any = type(native)
     kind_of_both: Any = _joined_class(host)
-    joined = kind_of_both.__new__(kind_of_both, *error.args)
-    # litellm's own model and body go over ours: its callers know them.
-    joined.__dict__ |= ours.__dict__ | error.__dict__
-    joined.__traceback__, joined.__cause__ = error.__traceback__, error.__cause__
-    return joined  # type: ignore[no-any-return]
+    both = kind_of_both.__new__(kind_of_both, *native.args)
+    both.__dict__ |= ours.__dict__ | native.__dict__
+    both.__traceback__, both.__cause__ = native.__traceback__, native.__cause__
+    return both  # type: ignore[no-any-return]
 
 
 @cache

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mesh_plugins.hosts.litellm.doors import DOORS, Door
 
 if TYPE_CHECKING:
+    from mesh_plugins.core.ports import Sender
     from mesh_plugins.core.runtime import Runtime
 
 _lock = threading.RLock()
@@ -24,7 +25,7 @@ _lock = threading.RLock()
 _installed: Installation | None = None
 
 
-def install(mesh: Runtime | None = None) -> None:
+def install(mesh: Runtime | None = None, *, fast: bool = False) -> None:
     """Govern every call of litellm that names a model ``mesh/<alias>``; all other calls stay as they are.
 
     Wraps ``completion``, ``embedding``, ``text_completion`` and ``responses`` with their async twins, and
@@ -37,6 +38,8 @@ def install(mesh: Runtime | None = None) -> None:
     Args:
         mesh: who governs; default: ``Mesh.from_env()``, made at the first governed call. A later
             `install` with another one changes it.
+        fast: send chat to OpenAI-compatible providers and Anthropic without litellm, where nothing of
+            litellm's own takes part: see `fast`.
     """
     global _installed
     import litellm
@@ -49,8 +52,7 @@ def install(mesh: Runtime | None = None) -> None:
             # What litellm's own async functions call from inside is looked up in the defining modules.
             _installed = Installation([litellm, litellm.main, import_module("litellm.responses.main")])
             provider.register(_installed)
-        if mesh is not None:
-            _installed.use(mesh)
+        _installed.use(mesh, fast=fast)
 
 
 def uninstall() -> None:
@@ -70,10 +72,12 @@ class Installation:
 
     Attributes:
         active: False lets every call through untouched.
+        direct: our direct caller, where calls may skip litellm; or None.
     """
 
     def __init__(self, modules: list[ModuleType]) -> None:
         self.active = True
+        self.direct: Sender | None = None
         self._mesh: Runtime | None = None
         self._own: Runtime | None = None
         self._lock = threading.Lock()
@@ -98,10 +102,13 @@ class Installation:
                     self._mesh = self._own = Mesh.from_env()
         return self._mesh
 
-    def use(self, mesh: Runtime) -> None:
-        """Let ``mesh`` govern from the next call on."""
+    def use(self, mesh: Runtime | None, *, fast: bool) -> None:
+        """Let ``mesh`` govern from the next call on; None keeps the one that does."""
+        from mesh_plugins.http.sender import DirectSender
+
         with self._lock:
-            self._mesh = mesh
+            self._mesh = mesh or self._mesh
+            self.direct = (self.direct or DirectSender()) if fast else None
 
     def door(self, name: str) -> Callable[..., Any]:
         """Return our wrapper of one of litellm's functions."""
@@ -129,7 +136,7 @@ class Installation:
                 alias = door.alias(args, kwargs) if self.active else None
                 if alias is None:
                     return await original(*args, **kwargs)
-                return await agoverned_call(self.mesh, door, original, alias, args, kwargs)
+                return await agoverned_call(self, door, original, alias, args, kwargs)
 
             return awrapper
 
@@ -141,6 +148,6 @@ class Installation:
             early = door.early_caller(kwargs)
             if early is not None:
                 return self.door(early)(*args, **provider.restarted(kwargs, door.called_by))
-            return governed_call(self.mesh, door, original, alias, args, kwargs)
+            return governed_call(self, door, original, alias, args, kwargs)
 
         return wrapper

@@ -88,6 +88,10 @@ class LiteLLMSender:
     def _mocked(self) -> bool:
         return "mock_response" in self.asked.local
 
+    @property
+    def _reads_usage_chunks(self) -> bool:
+        return self.door.operation in ("chat", "text_completion") and self.door.name != "anthropic_messages"
+
     def _reader(self) -> Reader:
         if self.door.name == "anthropic_messages":
             return MessagesReader()
@@ -109,7 +113,7 @@ class LiteLLMSender:
             arguments["extra_headers"] = headers
         if call.stream:
             arguments["stream"] = True
-            if self.door.operation in ("chat", "text_completion") and self.door.name != "anthropic_messages":
+            if self._reads_usage_chunks and call.provider.options.get("stream_usage", True):
                 arguments["stream_options"] = {"include_usage": True}
         client = self._client(call, arguments)
         if client is not None:

@@ -176,7 +176,6 @@ def test_every_error_of_ours_has_a_twin(litellm: Any) -> None:
         lambda: errors.QuotaUnavailable("x"),
         lambda: errors.ConfigError("x"),
         lambda: errors.PluginError("x"),
-        lambda: errors.ProviderError("x", provider="p", model="m"),
         lambda: errors.MeshError("x"),
     ]
     for make in made:
