@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from redis.exceptions import RedisError
-
 from mesh_store.model.errors import ConfigError, ConfigUnavailable
 from mesh_store.model.signing import Place
 from mesh_store.model.snapshot import KeyEntry
@@ -166,9 +164,7 @@ class KeyCache:
         if entry is not None:
             return entry
         if isinstance(failure, FAILURES):
-            # The asyncio client wraps what goes wrong while connecting, a wrong password included.
-            wrapped = failure.__cause__
-            mistake = translate(wrapped if isinstance(wrapped, RedisError) else failure)
+            mistake = translate(failure)
             if isinstance(mistake, ConfigError):
                 raise mistake from failure
         raise ConfigUnavailable(
