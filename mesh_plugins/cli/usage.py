@@ -71,32 +71,14 @@ async def _report(
     by: Sequence[Any], since: datetime | None, team: str | None, flush: bool
 ) -> list[dict[str, Any]]:
     from mesh_plugins.cli.control import database, place
+    from mesh_plugins.cli.flushing import collect_now
     from mesh_store.postgres.repository import Repository
     from mesh_store.postgres.usage import usage_report
 
     async with place() as found, database(found) as opened:
-        if flush:
-            await _collect_now(found)
+        if flush and not await collect_now(found):
+            typer.echo("some facts are still with another collector; ask again soon", err=True)
         team_id = None
         if team is not None:
             team_id = (await Repository(opened, actor="mesh usage").get_team(team)).id
         return await usage_report(opened, by, since, team=team_id)
-
-
-async def _collect_now(found: Any) -> None:
-    """Bring in what dead processes left and what waits in the stream.
-
-    A living process ships its ring within milliseconds, or says ``mesh.flush()``.
-    """
-    import asyncio
-
-    from mesh_store.telemetry import drain
-    from mesh_store.telemetry.collector import Collector
-
-    home = found.settings.home
-    await asyncio.to_thread(drain, home, found.redis_url, found.telemetry_redis_url)
-    collector = Collector(found.database_url, found.telemetry_redis_url)
-    try:
-        await collector.collect_once()
-    finally:
-        await collector.close()

@@ -1,0 +1,56 @@
+"""Bringing in the facts that are still on their way, for whoever asks for a report now."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+from mesh_plugins.cli.control import Place
+
+if TYPE_CHECKING:
+    from mesh_store.telemetry.collector import Collector
+
+#: Seconds another collector may take to commit what it was given.
+OTHERS_S = 10.0
+_POLL_S = 0.02
+
+
+async def collect_now(found: Place) -> bool:
+    """Bring in what dead processes left and what waits in the stream.
+
+    A living process ships its ring within milliseconds, or says ``mesh.flush()``.
+
+    Returns:
+        True when everything that was in the stream is committed, whoever collected it.
+    """
+    from mesh_store.redis import connect_async
+    from mesh_store.telemetry import drain
+    from mesh_store.telemetry.collector import Collector
+
+    home = found.settings.home
+    await asyncio.to_thread(drain, home, found.redis_url, found.telemetry_redis_url)
+    redis: Any = connect_async(found.telemetry_redis_url, deadline=5.0)
+    collector = Collector(found.database_url, found.telemetry_redis_url)
+    try:
+        return await _until_committed(collector, redis)
+    finally:
+        await collector.close()
+        await redis.aclose()
+
+
+async def _until_committed(collector: Collector, redis: Any) -> bool:
+    """An entry leaves the stream when it is committed, so wait until those of now have left."""
+    from mesh_store.redis.stream import stream_key
+
+    newest = await redis.xrevrange(stream_key(0), count=1)
+    if not newest:
+        return True
+    deadline = time.monotonic() + OTHERS_S
+    while True:
+        await collector.collect_once()
+        if not await redis.xrange(stream_key(0), max=newest[0][0], count=1):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        await asyncio.sleep(_POLL_S)
