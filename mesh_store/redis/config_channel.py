@@ -11,7 +11,8 @@ them at one moment:
 ``mesh:{cfg}:changed``      stream, id ``<keys revision>-0``: digests whose entry changed
 ``mesh:{cfg}:complete``     ``"<epoch> <keys revision>"`` up to which every key is there
 ``mesh:{cfg}:handovers``    msgpack array of `Handover`: publisher's keys that followed one another
-``mesh:{cfg}:news``         Pub/Sub channel: ``snapshot <place>`` or ``keys <place>``; a hint
+``mesh:{cfg}:news``         Pub/Sub channel, a hint: ``keys <place>``, or ``snapshot <place>`` with the
+                            sealed delta on the next line
 ==========================  ====================================================================
 
 Callers need read access to these names, publishers write; `CALLER_RULES` are all a caller needs.
@@ -22,7 +23,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterable, Sequence
 from importlib import resources
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -52,6 +53,8 @@ CALLER_RULES = (
 DELTAS_KEPT = 256
 #: A larger delta is not worth keeping: loading the document costs a reader no more.
 MAX_DELTA_BYTES = 64 * 1024
+#: A longer delta is not told along with the news: most clients would hear it for nothing.
+MAX_TOLD_BYTES = 16 * 1024
 #: A client further behind forgets the keys it cached.
 CHANGES_KEPT = 512
 #: More changed digests than this in one batch are told as "all".
@@ -80,6 +83,14 @@ class Change(NamedTuple):
     place: Place
     since: int
     digests: tuple[bytes, ...] | None
+
+
+class News(NamedTuple):
+    """What the channel told: what is new, up to where, and perhaps the sealed delta that leads there."""
+
+    kind: Literal["snapshot", "keys"]
+    place: Place
+    sealed: bytes
 
 
 class Answer(NamedTuple):
@@ -112,11 +123,14 @@ def parse_handovers(packed: bytes | None) -> list[Handover]:
         return []
 
 
-def parse_news(message: bytes) -> tuple[str, Place] | None:
-    """Read a message of the channel: ``("snapshot" | "keys", place)``; None when it is neither."""
-    kind, _, text = message.partition(b" ")
+def parse_news(message: bytes) -> News | None:
+    """Read a message of the channel; None when it is not one of ours."""
+    line, _, sealed = message.partition(b"\n")
+    kind, _, text = line.partition(b" ")
     place = parse_place(text)
-    return None if place is None or kind not in (b"snapshot", b"keys") else (kind.decode("ascii"), place)
+    if place is None or kind not in (b"snapshot", b"keys"):
+        return None
+    return News("snapshot" if kind == b"snapshot" else "keys", place, sealed)
 
 
 # --- reading, both colours -------------------------------------------------------------------------
@@ -188,7 +202,8 @@ async def publish_snapshot(
     Returns:
         ``published``, ``stale`` or ``moved``.
     """
-    argv = (place.epoch, place.revision, sealed, str(base) if base else "", delta, DELTAS_KEPT, NEWS)
+    start, told = str(base) if base else "", MAX_TOLD_BYTES
+    argv = (place.epoch, place.revision, sealed, start, delta, DELTAS_KEPT, NEWS, told)
     reply = await redis.register_script(_script("config_publish"))([HEAD, SNAPSHOT, DELTAS], argv)
     return bytes(reply).decode("ascii")
 

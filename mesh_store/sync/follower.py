@@ -23,7 +23,7 @@ from mesh_store.redis.client import connect
 from mesh_store.redis.failures import FAILURES, translate
 from mesh_store.sync.keys import KeyCache
 from mesh_store.sync.last_good import LastGood
-from mesh_store.sync.replica import Replica
+from mesh_store.sync.replica import Made, Replica
 from mesh_store.sync.trust import Trust
 
 if TYPE_CHECKING:
@@ -130,8 +130,10 @@ class Follower:
         poll_at = self._clock() + self._poll_s
         unheard = 0
         while not self._stop.is_set() and unheard < DEAF_POLLS:
-            if self._is_news(self._hear(pubsub, max(0.0, poll_at - self._clock()))):
-                self._sync(redis)
+            message = self._hear(pubsub, max(0.0, poll_at - self._clock()))
+            if message is not None and self._is_news(message):
+                if not self._take(message):
+                    self._sync(redis)
                 unheard = 0
             if self._clock() >= poll_at:
                 if self._sync(redis) and self._hints:
@@ -150,17 +152,24 @@ class Follower:
             return None
         return message
 
-    def _is_news(self, message: dict[str, Any] | None) -> bool:
-        if message is None:
-            return False
-        if message["type"] == "subscribe":
-            return True
-        news = channel.parse_news(message["data"]) if message["type"] == "message" else None
+    def _is_news(self, message: dict[str, Any]) -> bool:
+        if message["type"] != "message":
+            return bool(message["type"] == "subscribe")
+        news = channel.parse_news(message["data"])
         if news is None:
             return False
-        kind, place = news
-        held = self._replica.place if kind == "snapshot" else self._keys.place
-        return held is None or place > held
+        held = self._replica.place if news.kind == "snapshot" else self._keys.place
+        return held is None or news.place > held
+
+    def _take(self, message: dict[str, Any]) -> bool:
+        """Apply the delta a message brought; False when there is more to read."""
+        news = channel.parse_news(message["data"]) if message["type"] == "message" else None
+        made = self._replica.made
+        if news is None or not news.sealed or made is None:
+            return False
+        self._replica.follow(made, [news.sealed])
+        self._tell_after(made)
+        return self._replica.place == news.place
 
     def _sync(self, redis: Redis) -> bool:
         """Catch up with Redis; tell whether there was anything new."""
@@ -180,11 +189,9 @@ class Follower:
         else:
             self.said = self._replica.last_refusal or "Redis holds no configuration: nobody has published yet"
         self.asked.set()
-        after = self._replica.made
-        if after is not None and after is not before:
-            self._tell(None if before is None else before.snapshot, after.snapshot)
+        self._tell_after(before)
         self._last_good.save(self.confirmed_at)
-        return after is not before or self._keys.place != keys_before
+        return self._replica.made is not before or self._keys.place != keys_before
 
     def _meet_publisher(self) -> None:
         own = self._trust.wants_voucher
@@ -192,14 +199,17 @@ class Follower:
             with contextlib.suppress(MeshError):  # who asks for the key hears what is wrong with it
                 self._keys.lookup(own)
 
-    def _tell(self, old: Snapshot | None, new: Snapshot) -> None:
+    def _tell_after(self, before: Made | None) -> None:
+        after = self._replica.made
+        if after is None or after is before:
+            return
         with self.changed:
             self.changed.notify_all()
         if self._on_change is not None:
             try:
-                self._on_change(old, new)
+                self._on_change(None if before is None else before.snapshot, after.snapshot)
             except Exception:
-                log.exception("a listener failed on configuration revision %d", new.revision)
+                log.exception("a listener failed on configuration revision %d", after.snapshot.revision)
 
     def _failed(self, error: Exception) -> None:
         said = f"following the configuration failed: {type(error).__name__}: {error}"

@@ -192,7 +192,7 @@ async def test_a_damaged_delta_makes_the_client_load_the_document(source, aclien
     await publish(source, aclient)
     assert subscriber.wait(2, 5)
     assert subscriber._replica.loads == 2
-    assert subscriber.status().refused == 1
+    assert subscriber.status().refused > 0
 
 
 async def test_a_delta_cannot_pose_as_a_snapshot_nor_one_keys_entry_as_anothers(
@@ -259,7 +259,7 @@ def test_places_order_by_epoch_first():
 
 @pytest.mark.parametrize("wrong", ["nan", "1e3", "-1", "0x10", " 7 ", "", "12345678901234567"])
 async def test_a_revision_that_is_not_a_whole_number_is_refused(aclient, wrong):
-    names, argv = [channel.HEAD, channel.SNAPSHOT, channel.DELTAS], ["e", wrong, "x", "", "", 256, "news"]
+    names, argv = [channel.HEAD, channel.SNAPSHOT, channel.DELTAS], ["e", wrong, "x", "", "", 256, "news", 9]
     with pytest.raises(ResponseError, match="whole number"):
         await aclient.eval(channel._script("config_publish"), 3, *names, *argv)
     with pytest.raises(ResponseError, match="whole number"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 import textwrap
@@ -43,8 +45,12 @@ def _in_child(work):
             os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
+        answered, _, _ = select.select([pipe], [], [], 20)
+        if not answered:
+            os.kill(pid, signal.SIGKILL)
         said = pipe.read()
     os.waitpid(pid, 0)
+    assert answered, "the child hangs"
     return json.loads(said)
 
 
@@ -152,7 +158,7 @@ async def test_an_interpreter_that_just_ends_does_not_wait_and_keeps_what_it_lea
 
 
 def test_an_interpreter_ends_though_redis_hangs(own_valkey):
-    os.kill(own_valkey.process.pid, 19)  # SIGSTOP: connections are accepted, nothing is answered
+    os.kill(own_valkey.process.pid, signal.SIGSTOP)  # connections are accepted, nothing is answered
     try:
         started = time.monotonic()
         ended = _python(
@@ -165,7 +171,7 @@ def test_an_interpreter_ends_though_redis_hangs(own_valkey):
         )
         assert time.monotonic() - started < 10
     finally:
-        os.kill(own_valkey.process.pid, 18)
+        os.kill(own_valkey.process.pid, signal.SIGCONT)
     assert (ended.returncode, ended.stderr) == (0, "")
 
 

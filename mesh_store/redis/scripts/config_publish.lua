@@ -6,7 +6,7 @@
 -- ARGV  1 epoch   2 revision   3 sealed document
 --       4 base    "<epoch> <revision>" the delta starts from, or "" when there is none
 --       5 delta   sealed; "" tells readers to load the document
---       6 how many entries the stream keeps   7 channel
+--       6 how many entries the stream keeps   7 channel   8 longest delta that is told along
 -- Returns "published"; "stale" when what is there is as new; "moved" when base is not what is there
 -- (somebody published in between: make the delta anew). Writes nothing unless "published".
 -- O(size of the document).
@@ -33,5 +33,7 @@ redis.call('SET', KEYS[1], epoch .. ' ' .. ARGV[2])
 if revision > 0 then  -- nobody can be behind revision 0, and a stream has no id 0-0
   redis.call('XADD', KEYS[3], 'MAXLEN', ARGV[6], ARGV[2] .. '-0', 'epoch', epoch, 'delta', ARGV[5])
 end
-redis.call('PUBLISH', ARGV[7], 'snapshot ' .. epoch .. ' ' .. ARGV[2])
+local news = 'snapshot ' .. epoch .. ' ' .. ARGV[2]
+if #ARGV[5] <= tonumber(ARGV[8]) then news = news .. '\n' .. ARGV[5] end
+redis.call('PUBLISH', ARGV[7], news)
 return 'published'
