@@ -20,7 +20,7 @@ from mesh_store.model.facts import Cancel, Settlement
 from mesh_store.redis.stream import Batch, EntryId, FactStream
 from mesh_store.telemetry import records, spending
 from mesh_store.telemetry.ranges import Ranges
-from mesh_store.telemetry.records import Closed, Stored, StoredDone
+from mesh_store.telemetry.records import Stored, StoredClosed, StoredDone, StoredSettlement
 from mesh_store.telemetry.ring import Frame, Mark, Ring
 from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.spending import Spending, spending_of
@@ -188,7 +188,9 @@ class Delivery:
 
     def _due(self, frame: Frame, record: Stored) -> Settlement | None:
         """Return what a record asks to settle."""
-        return record.settlement if isinstance(record, StoredDone | Closed) and self._is_due(frame) else None
+        if isinstance(record, StoredDone | StoredClosed) and record.settlement and self._is_due(frame):
+            return record.settlement.revive()
+        return None
 
     def _note(self, frame: Frame, record: Stored) -> None:
         """Take note of a record that is settled."""
@@ -231,10 +233,10 @@ class Delivery:
     def _spending_of(self, frame: Frame, record: Stored | None) -> Spending | None:
         """Return what this frame takes from budgets."""
         match record:
-            case StoredDone():
-                return spending_of(record.settlement, records.fact_id(record.fact))
-            case Closed():
-                return spending_of(record.settlement, None)
+            case StoredDone(settlement=StoredSettlement() as settlement):
+                return spending_of(settlement.revive(), records.fact_id(record.fact))
+            case StoredClosed(settlement=StoredSettlement() as settlement):
+                return spending_of(settlement.revive(), None)
             case _:
                 return None
 

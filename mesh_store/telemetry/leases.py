@@ -24,10 +24,10 @@ class Leases:
         """When `renew` has something to do, on the monotonic clock; None when never."""
         return min(self._due.values(), default=None)
 
-    def hold(self, intent: str, reservation: Reservation | None) -> None:
+    def hold(self, intent: str, reservation: Reservation) -> None:
         """Begin to renew a call's slots, if it has any."""
-        every = None if reservation is None else _renewed_every(reservation)
-        if every is not None and reservation is not None:
+        every = _renewed_every(reservation)
+        if every is not None:
             self._held[intent] = reservation
             self._due[intent] = time.monotonic() + every
 

@@ -12,7 +12,7 @@ from mesh_store.redis.stream import EntryId, FactStream
 from mesh_store.telemetry import records
 from mesh_store.telemetry.delivery import Delivery, Sent
 from mesh_store.telemetry.files import RingFile
-from mesh_store.telemetry.records import Closed, Stored, StoredDone, StoredIntent
+from mesh_store.telemetry.records import Stored, StoredClosed, StoredDone, StoredIntent
 from mesh_store.telemetry.ring import Frame, Mark, Ring
 from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.spending import Spending, spending_of
@@ -56,7 +56,7 @@ class OrphanDelivery(Delivery):
             return super()._due(frame, record)
         if record.reservation is None or not self._is_found_lost(frame, record):
             return None
-        return records.kept(record.reservation)
+        return records.kept(record.reservation.revive())
 
     def _note(self, frame: Frame, record: Stored) -> None:
         if isinstance(record, StoredIntent) and self._is_found_lost(frame, record):
@@ -77,7 +77,11 @@ class OrphanDelivery(Delivery):
     def _spending_of(self, frame: Frame, record: Stored | None) -> Spending | None:
         if isinstance(record, StoredIntent) and record.reservation is not None:
             lost = records.fact_id(record.lost)
-            return spending_of(records.kept(record.reservation), lost) if self._is_lost(frame, lost) else None
+            return (
+                spending_of(records.kept(record.reservation.revive()), lost)
+                if self._is_lost(frame, lost)
+                else None
+            )
         return super()._spending_of(frame, record)
 
     def _is_lost(self, frame: Frame, intent: str) -> bool:
@@ -102,7 +106,7 @@ def _open_intents(ring: Ring) -> dict[str, int]:
         match records.decode(frame.payload) if frame.payload is not None else None:
             case StoredIntent() as record:
                 places[records.fact_id(record.lost)] = frame.start
-            case StoredDone(closes=str(intent)) | Closed(closes=str(intent)):
+            case StoredDone(closes=str(intent)) | StoredClosed(closes=str(intent)):
                 closed.add(intent)
             case _:
                 pass

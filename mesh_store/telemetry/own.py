@@ -11,7 +11,7 @@ from mesh_store.redis.stream import FactStream
 from mesh_store.telemetry import records
 from mesh_store.telemetry.delivery import Delivery
 from mesh_store.telemetry.leases import Leases
-from mesh_store.telemetry.records import Closed, Stored, StoredDone, StoredIntent
+from mesh_store.telemetry.records import Stored, StoredClosed, StoredDone, StoredIntent
 from mesh_store.telemetry.ring import Frame, Ring
 from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.watch import Watch
@@ -51,8 +51,9 @@ class OwnDelivery(Delivery):
                 else:
                     intent = records.fact_id(record.lost)
                     self._open[intent] = frame.start
-                    self.leases.hold(intent, record.reservation)
-            case StoredDone(closes=str(intent)) | Closed(closes=str(intent)):
+                    if record.reservation is not None:
+                        self.leases.hold(intent, record.reservation.revive())
+            case StoredDone(closes=str(intent)) | StoredClosed(closes=str(intent)):
                 self.leases.drop(intent)
                 place = self._open.pop(intent, -1)
                 if place > frame.start:

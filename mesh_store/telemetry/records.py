@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import msgspec
 
 from mesh_store.model.facts import Cancel, Done, Fact, Intent, Settlement
-from mesh_store.model.limits import Reservation
+from mesh_store.model.limits import Charge, Limit, Reservation
 
 
 class Closed(msgspec.Struct, frozen=True, array_like=True, tag="s"):
@@ -21,11 +21,51 @@ class Closed(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     closes: str | None
 
 
+class StoredCharge(msgspec.Struct, frozen=True, array_like=True):
+    """A `Charge` with its limit still encoded: few limits come again and again."""
+
+    key: str
+    limit: msgspec.Raw
+    amount: int
+
+
+class StoredReservation(msgspec.Struct, frozen=True, array_like=True):
+    """A `Reservation`, field by field."""
+
+    id: str
+    charges: tuple[StoredCharge, ...]
+    reserved_at_us: int
+    expires_at_us: int
+
+    def revive(self) -> Reservation:
+        """Return the reservation."""
+        charges = tuple([Charge(charge.key, _limit(charge.limit), charge.amount) for charge in self.charges])
+        return Reservation(self.id, charges, self.reserved_at_us, self.expires_at_us)
+
+
+class StoredSettlement(msgspec.Struct, frozen=True, array_like=True):
+    """A `Settlement`, field by field."""
+
+    reservation: StoredReservation
+    actual: tuple[int, ...]
+
+    def revive(self) -> Settlement:
+        """Return the settlement."""
+        return Settlement(self.reservation.revive(), self.actual)
+
+
+class StoredClosed(msgspec.Struct, frozen=True, array_like=True, tag="s"):
+    """A `Closed` with its settlement as stored."""
+
+    settlement: StoredSettlement | None
+    closes: str | None
+
+
 class StoredIntent(msgspec.Struct, frozen=True, array_like=True, tag="i"):
     """An `Intent` with its fact still encoded."""
 
     lost: msgspec.Raw
-    reservation: Reservation | None
+    reservation: StoredReservation | None
     deadline_us: int
 
 
@@ -33,7 +73,7 @@ class StoredDone(msgspec.Struct, frozen=True, array_like=True, tag="d"):
     """A `Done` with its fact still encoded."""
 
     fact: msgspec.Raw
-    settlement: Settlement | None = None
+    settlement: StoredSettlement | None = None
     closes: str | None = None
 
 
@@ -62,7 +102,7 @@ class _NoFactClosed(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     pass
 
 
-Stored = StoredIntent | StoredDone | Cancel | Closed
+Stored = StoredIntent | StoredDone | Cancel | StoredClosed
 
 encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[Stored] = msgspec.msgpack.Decoder(Stored)
@@ -71,6 +111,21 @@ _fact = msgspec.msgpack.Decoder(Fact)
 _facts_within: msgspec.msgpack.Decoder[_FactOfDone | _FactOfIntent | _NoFactCancel | _NoFactClosed] = (
     msgspec.msgpack.Decoder(_FactOfDone | _FactOfIntent | _NoFactCancel | _NoFactClosed)
 )
+
+
+_decode_limit = msgspec.msgpack.Decoder(Limit).decode
+_limits: dict[bytes, Limit] = {}
+
+
+def _limit(encoded: msgspec.Raw) -> Limit:
+    """Decode a limit, or return the one that was decoded from the same bytes before."""
+    key = bytes(encoded)
+    limit = _limits.get(key)
+    if limit is None:
+        if len(_limits) > 4096:
+            _limits.clear()
+        limit = _limits[key] = _decode_limit(key)
+    return limit
 
 
 def decode(payload: bytes) -> Stored | None:
@@ -133,6 +188,7 @@ __all__ = [
     "Done",
     "Intent",
     "Stored",
+    "StoredClosed",
     "StoredDone",
     "StoredIntent",
     "closed",

@@ -34,10 +34,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Spending]).decode
 
 
-def spending_of(settlement: Settlement | None, fact: str | None) -> Spending | None:
+def spending_of(settlement: Settlement, fact: str | None) -> Spending | None:
     """Return what a settlement takes from budgets; None when it takes from none."""
-    if settlement is None:
-        return None
     reservation = settlement.reservation
     charges = tuple(
         Charge(charge.key, charge.limit, actual)

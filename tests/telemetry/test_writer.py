@@ -11,7 +11,7 @@ import pytest
 
 from mesh_store.model.facts import Done
 from mesh_store.telemetry import records
-from mesh_store.telemetry.records import Closed, StoredDone
+from mesh_store.telemetry.records import StoredClosed, StoredDone
 from mesh_store.telemetry.ring import HEADER, Mark, Ring
 from mesh_store.telemetry.writer import Writer
 
@@ -114,10 +114,11 @@ def test_a_full_ring_drops_the_fact_and_keeps_the_settlement(kit: Any) -> None:
     taken = [writer.write(records.encode(done), done) for done in calls]
     found = [records.decode(payload) for payload in payloads(ring) if payload is not None]
     whole = [record for record in found if isinstance(record, StoredDone)]
-    bare = [record for record in found if isinstance(record, Closed)]
+    bare = [record for record in found if isinstance(record, StoredClosed)]
 
     assert 0 < sum(taken) == len(whole) < len(calls)
-    assert bare[0].settlement == calls[len(whole)].settlement
+    assert bare[0].settlement is not None
+    assert bare[0].settlement.revive() == calls[len(whole)].settlement
     assert bare[0].closes == calls[len(whole)].closes
     assert ring.mark(Mark.DROPPED) == writer.counts.dropped == len(calls) - len(whole)
     assert writer.counts.dropped_settlements == writer.counts.dropped - len(bare)
