@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mesh_store.model.gcra import check_units, debt_of, drained_after, rate_of, units_left, wait_for
-from mesh_store.model.limits import MAX_EXACT, MAX_PICO, Charge
+from mesh_store.model.gcra import Rate, check_units, debt_of, drained_after, rate_of, units_left, wait_for
+from mesh_store.model.limits import MAX_EXACT, MAX_PICO, Charge, Limit
 from mesh_store.model.windows import Window, window_of
-from mesh_store.redis.keys import window_key
+from mesh_store.redis.keys import hash_tag, window_key
 
 #: The most slots one call may hold.
 MOST_SLOTS = 1_000
@@ -29,25 +29,60 @@ SEEDING_US = 1_000_000
 _PICO_PER_MICRO = 1_000_000
 
 
-class Standing(NamedTuple):
-    """How one limit stands after a decision; times in microseconds."""
+#: How one limit stands after a decision: units remaining, microseconds to wait (None: for ever), and
+#: microseconds until it is full. A plain tuple, because 256 of them are made a call.
+Standing = tuple[int, int | None, int]
 
-    remaining: int
-    wait_us: int | None
-    reset_after_us: int
+
+class Place(NamedTuple):
+    """What a key and its limit mean, worked out once.
+
+    Attributes:
+        limit: the limit, as last seen under the key.
+        tag: the key's hash tag.
+        mark: key and terms as bytes, for checksums.
+        rate: the reduced rate of a rate limit.
+    """
+
+    limit: Limit
+    tag: str
+    mark: bytes
+    rate: Rate | None
+
+
+#: Calls come back to the same limits: reducing a rate and finding a tag costs more than the rest.
+_places: dict[str, Place] = {}
+
+
+def place_of(charge: Charge) -> Place:
+    """Return what a charge's key and limit mean.
+
+    Raises:
+        ValueError: the limit cannot be counted exactly; names the field.
+    """
+    key, limit = charge.key, charge.limit
+    place = _places.get(key)
+    if place is None or (place.limit is not limit and place.limit != limit):
+        rate = rate_of(limit) if limit.kind == "rate" else None
+        terms = rate.text if rate else limit.kind
+        place = Place(limit, hash_tag(key), f"{key} {terms}".encode(), rate)
+        if len(_places) >= 4096:
+            _places.clear()
+        _places[key] = place
+    return place
 
 
 class RateTerm:
     """A charge of a rate limit."""
 
-    __slots__ = ("charge", "rate", "text")
+    __slots__ = ("charge", "rate")
     width = 2
 
-    def __init__(self, charge: Charge) -> None:
+    def __init__(self, charge: Charge, place: Place) -> None:
         check_units("charge.amount", charge.amount)
+        assert place.rate is not None
         self.charge = charge
-        self.rate = rate_of(charge.limit)
-        self.text = self.rate.text
+        self.rate = place.rate
 
     def key(self, at_us: int) -> str:
         return self.charge.key
@@ -66,7 +101,7 @@ class RateTerm:
     def standing(self, told: list[int], at_us: int, admitted: bool) -> Standing:
         micros, rem = told
         wait = 0 if admitted else wait_for(self.rate, micros, rem, self.charge.amount)
-        return Standing(units_left(self.rate, micros, rem), wait, drained_after(micros, rem))
+        return units_left(self.rate, micros, rem), wait, drained_after(micros, rem)
 
 
 class SlotsTerm:
@@ -74,9 +109,8 @@ class SlotsTerm:
 
     __slots__ = ("charge",)
     width = 3
-    text = "slots"
 
-    def __init__(self, charge: Charge) -> None:
+    def __init__(self, charge: Charge, place: Place) -> None:
         check_units("charge.amount", charge.amount, MOST_SLOTS)
         self.charge = charge
 
@@ -96,7 +130,7 @@ class SlotsTerm:
     def standing(self, told: list[int], at_us: int, admitted: bool) -> Standing:
         held, until, last = told
         most = self.charge.limit.amount
-        return Standing(max(0, most - held), None if self.charge.amount > most else until, last)
+        return max(0, most - held), None if self.charge.amount > most else until, last
 
 
 class WindowTerm:
@@ -104,9 +138,8 @@ class WindowTerm:
 
     __slots__ = ("charge",)
     width = 3
-    text = "window"
 
-    def __init__(self, charge: Charge) -> None:
+    def __init__(self, charge: Charge, place: Place) -> None:
         check_units("charge.amount", charge.amount, MAX_PICO)
         self.charge = charge
 
@@ -131,7 +164,7 @@ class WindowTerm:
     def standing(self, told: list[int], at_us: int, admitted: bool) -> Standing:
         micro, pico, unseeded = told
         if unseeded:
-            return Standing(0, SEEDING_US, SEEDING_US)
+            return 0, SEEDING_US, SEEDING_US
         used, budget = micro * _PICO_PER_MICRO + pico, self.charge.limit.amount
         left_us = self.window(at_us).end_us - at_us
         wait: int | None = left_us
@@ -139,7 +172,7 @@ class WindowTerm:
             wait = 0
         elif self.charge.amount > budget:
             wait = None
-        return Standing(max(0, budget - used), wait, left_us if used else 0)
+        return max(0, budget - used), wait, left_us if used else 0
 
 
 Term = RateTerm | SlotsTerm | WindowTerm
@@ -151,13 +184,13 @@ _TERMS: dict[str, type[Term]] = {
 }
 
 
-def term_of(charge: Charge) -> Term:
+def term_of(charge: Charge, place: Place | None = None) -> Term:
     """Return a charge as the scripts see it.
 
     Raises:
         ValueError: the amount or the limit cannot be counted exactly; names the field.
     """
-    return _TERMS[charge.limit.kind](charge)
+    return _TERMS[charge.limit.kind](charge, place or place_of(charge))
 
 
 def most_delta(charge: Charge) -> int:

@@ -170,14 +170,15 @@ def _decision(
             for position, standing in zip(ask.positions, answer.standings, strict=True)
         }
         standings = [placed[position] for position in range(len(charges))]
+    remaining, waits, resets = zip(*standings, strict=True)
     admitted = all(answer.status == ADMITTED for answer in answers)
     retry_after, binding = None, None
     if admitted:
         retry_after = 0
     else:
-        waits = [MAX_EXACT if standing.wait_us is None else standing.wait_us for standing in standings]
-        binding = waits.index(max(waits))
-        retry_after = standings[binding].wait_us
+        ranked = [MAX_EXACT if wait is None else wait for wait in waits]
+        binding = ranked.index(max(ranked))
+        retry_after = waits[binding]
     reservation = None
     if owner is not None:
         reserved_at = min(answer.at_us for answer in answers)
@@ -185,9 +186,9 @@ def _decision(
         reservation = Reservation(owner, tuple(charges), reserved_at, expires_at)
     return Decision(
         admitted=admitted,
-        remaining=tuple([standing.remaining for standing in standings]),
+        remaining=remaining,
         retry_after_us=retry_after,
-        reset_after_us=tuple([standing.reset_after_us for standing in standings]),
+        reset_after_us=resets,
         binding=binding,
         wait_us=max([answer.wait_us for answer in answers]),
         reservation=reservation,

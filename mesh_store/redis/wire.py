@@ -16,7 +16,7 @@ import msgspec
 from mesh_store.model.limits import Charge
 from mesh_store.redis import scripts
 from mesh_store.redis.keys import hash_tag, record_key, tracked_key
-from mesh_store.redis.kinds import RateTerm, SlotsTerm, Standing, Term, WindowTerm, term_of
+from mesh_store.redis.kinds import RateTerm, SlotsTerm, Standing, Term, WindowTerm, place_of, term_of
 from mesh_store.redis.scripts import Script
 
 DENIED, ADMITTED, DONE, REUSED, ROLLED = range(5)
@@ -90,18 +90,19 @@ def split(
     asks: dict[str, Ask] = {}
     seen: set[str] = set()
     for position, charge in enumerate(charges):
-        term = term_of(charge)
-        key = charge.key
-        if key in seen:
-            raise ValueError(f"charge.key {key!r} appears twice; add the amounts up")
-        seen.add(key)
-        tag = hash_tag(key)
+        place = place_of(charge)
+        tag = place.tag
         ask = asks.get(tag)
         if ask is None:
             ask = asks[tag] = Ask(reservation_id, tag, at_us, [], [], lifetime_ms, max_wait_us)
-        ask.terms.append(term)
+        ask.terms.append(term_of(charge, place))
         ask.positions.append(position)
-        ask.shape = crc32(f"{key} {term.text}".encode(), ask.shape)
+        ask.shape = crc32(place.mark, ask.shape)
+        seen.add(charge.key)
+    if len(seen) < len(charges):
+        keys = [charge.key for charge in charges]
+        twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+        raise ValueError(f"charge.key {twice!r} appears twice; add the amounts up")
     return list(asks.values())
 
 
@@ -268,7 +269,7 @@ def commit(
     """Tell what the ledger counted in one window."""
     tag = hash_tag(charge.key)
     book = _Book(tag)
-    term = WindowTerm(charge)
+    term = WindowTerm(charge, place_of(charge))
     book.limit(term, Ask("", tag, at_us, [term], [0]))
     spent = _packed([*divmod(spent_pico, 1_000_000), version])
     return Call(scripts.COMMIT, book.keys(), [book.limits(now_us), spent, *ids])
