@@ -11,6 +11,13 @@ import hashlib
 from dataclasses import dataclass
 from importlib.resources import files
 
+#: Every command a caller's limiter needs, inside scripts and out: what an ACL user must be allowed.
+COMMANDS = (
+    "eval", "evalsha", "time", "get", "mget", "set", "del", "pexpire",
+    "zcount", "zrangebyscore", "zadd", "zrem", "zremrangebyscore", "zscore",
+    "hget", "hmget", "hset", "hsetnx", "hdel",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Script:

@@ -83,7 +83,7 @@ def report(url: str, workers: dict[str, Worker], rounds: int, seconds: float) ->
         first = next(iter(rates.values()))
         for name, rate in rates.items():
             print(
-                f"{title:22} {name:18} {rate:10,.0f}/s  {1e6 / rate:8.1f} us   ours / this {first / rate:6.2f}"
+                f"{title:22} {name:18} {rate:10,.0f}/s  {1e6 / rate:8.1f} us  ours/this {first / rate:6.2f}"
             )
     with redis.Redis.from_url(url) as client:
         for worker, case in (
@@ -91,9 +91,8 @@ def report(url: str, workers: dict[str, Worker], rounds: int, seconds: float) ->
         ):  # fmt: skip
             if worker in workers:
                 spent = [server_time(client, workers[worker], case, seconds) for _ in range(rounds)]
-                print(
-                    f"{'server time per check':22} {worker + ' ' + case:18} {statistics.median(spent):8.1f} us"
-                )
+                name = f"{worker} {case}"
+                print(f"{'server time a check':22} {name:18} {statistics.median(spent):8.1f} us")
 
 
 def main() -> None:

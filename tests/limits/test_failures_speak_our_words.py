@@ -11,8 +11,9 @@ import redis
 from redis import exceptions as raised
 
 from mesh_store.model import Charge, ConfigError, Limit, MeshError, QuotaUnavailable
-from mesh_store.redis import AsyncLimiter, Limiter, connect, connect_async
+from mesh_store.redis import AsyncLimiter, Budgets, Limiter, connect, connect_async
 from mesh_store.redis.failures import may_have_lost_a_reply, translate
+from mesh_store.redis.scripts import COMMANDS
 
 LIMIT = Limit(amount=10, period_us=60_000_000)
 
@@ -178,3 +179,37 @@ def test_a_stuck_server_is_an_outage(start_server: Callable[..., Any], charge: C
 def test_a_client_that_decodes_still_works(server: Any, charge: Charge) -> None:
     with redis.Redis.from_url(server.url, decode_responses=True) as client:
         assert Limiter(client).reserve([charge]).admitted
+
+
+def test_a_user_with_only_the_listed_commands_and_its_own_keys_can_do_everything(
+    server: Any, client: redis.Redis, tag: str
+) -> None:
+    allowed = [f"+{command}" for command in COMMANDS]
+    client.execute_command("ACL", "SETUSER", "narrow", "on", ">pw", "resetkeys", f"~{{{tag}}}:*", *allowed)
+    day = 86_400_000_000
+    charges = [
+        Charge(f"{{{tag}}}:q:a", LIMIT, 1),
+        Charge(f"{{{tag}}}:q:b", Limit(amount=2, period_us=day, kind="slots"), 1),
+        Charge(f"{{{tag}}}:q:c", Limit(amount=9, period_us=day, kind="window"), 1),
+    ]
+    with connect(f"{server.url}?username=narrow&password=pw", deadline=2) as narrow:
+        limiter, budgets = Limiter(narrow), Budgets(narrow)
+        budgets.track(tag, 0)
+        first, second = limiter.reserve(charges), limiter.reserve(charges)
+        assert first.reservation
+        assert second.reservation
+        assert limiter.renew([first.reservation]) == [True]
+        assert limiter.settle(first.reservation, (-1, 0, 3))
+        assert limiter.cancel(second.reservation.id, charges)
+        assert limiter.at_most(charges[0]).granted == 1
+        assert budgets.commit(
+            charges[2].key,
+            charges[2].limit,
+            second.reservation.reserved_at_us,
+            spent_pico=4,
+            version=1,
+            settled=[first.reservation.id],
+        )
+        assert limiter.peek(charges).remaining == (9, 2, 5)
+        with pytest.raises(ConfigError):
+            limiter.reserve([Charge("{somebody-else}:q:a", LIMIT, 1)])
