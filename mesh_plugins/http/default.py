@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from mesh_plugins.http.aio.transport import AsyncioTransport
 from mesh_plugins.http.httpx import HttpxTransport
@@ -68,6 +67,8 @@ class DefaultTransport:
     def _needs_proxy(self, url: str) -> bool:
         if self._options.proxy is not None or not self._options.use_environment:
             return self._options.proxy is not None
+        from urllib.request import getproxies, proxy_bypass
+
         parts = urlsplit(url)
         proxies = getproxies()
         return bool(

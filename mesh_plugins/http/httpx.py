@@ -12,7 +12,6 @@ import os
 import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mesh_plugins.http.tls import tls_context
@@ -129,6 +128,8 @@ class HttpxTransport:
         self._pid = os.getpid()
 
     def _settings(self) -> dict[str, Any]:
+        from http.cookiejar import CookieJar, DefaultCookiePolicy
+
         import httpx
 
         options = self._options
