@@ -137,9 +137,9 @@ class Child:
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if self.program.alone else os.kill)(self.pid, signum)
 
-    def stop(self) -> None:
-        """End it by its steps, and return once it is gone."""
-        for signum, seconds in self.program.steps:
+    def stop(self, *, hard: bool = False) -> None:
+        """End it by its steps, or by the last of them at once, and return when it is gone."""
+        for signum, seconds in self.program.steps[-1:] if hard else self.program.steps:
             self.signal(signum)
             if self._process is None or _wait(self._process, seconds):
                 break

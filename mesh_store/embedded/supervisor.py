@@ -84,17 +84,24 @@ class Supervisor:
 
     def stop(self) -> None:
         """Companions first, while the servers still answer; then Valkey, then Postgres."""
-        self._forget_state()
+        if not self._watch.in_place():
+            self._abandon()
+            return
+        self._layout.state.unlink(missing_ok=True)
         stop_all(list(self._companions.values()))
         for server in reversed(self._servers):
             server.stop()
-        if self._watch.in_place():  # else the home is gone, and may have been made again by others
-            shutil.rmtree(self._run, ignore_errors=True)
-            self._layout.stop.unlink(missing_ok=True)
+        shutil.rmtree(self._run, ignore_errors=True)
+        self._layout.stop.unlink(missing_ok=True)
 
-    def _forget_state(self) -> None:
-        if self._watch.in_place():
-            self._layout.state.unlink(missing_ok=True)
+    def _abandon(self) -> None:
+        """The home was removed or moved, and another one may be in its place: write nothing there.
+
+        Postgres in particular ends by writing its control file by absolute path, which would ruin
+        the cluster of the newcomer (seen). Killed, it recovers wherever its files are now.
+        """
+        for child in (*self._servers, *self._companions.values()):
+            child.stop(hard=True)
 
     def _follow_requests(self) -> None:
         for name, argv in requested(self._layout.companions).items():

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import sys
+import time
 
 import pytest
 
 from mesh_store.embedded import attach, status
+from mesh_store.embedded.child import Child
+from mesh_store.embedded.companions import companion_program
 
 WRITE = "import os, sys; open(sys.argv[1], 'a').write(f'{os.getpid()} '); "
 
@@ -66,13 +70,22 @@ def test_a_companion_that_dies_is_started_again(home, tmp_path, pids, until):
         until(lambda: len(pids()) == 2)
 
 
-def test_a_companion_that_keeps_failing_is_tried_ever_more_rarely(home, tmp_path, pids, until):
+def test_a_companion_that_keeps_failing_leaves_the_engines_alone(home, tmp_path, pids, until):
     with attach(home, companions=[companion(tmp_path / "pids", "sys.exit(3)")]):
         until(lambda: len(pids()) >= 3)
-        log = (home / "logs" / "supervisor.log").read_text()
-        assert "ended with 3" in log
+        assert "ended with 3" in (home / "logs" / "supervisor.log").read_text()
         assert status(home).running
-    assert len(pids()) < 12
+
+
+def test_what_keeps_failing_is_tried_ever_more_rarely(tmp_path, until):
+    starts: list[float] = []
+    program = companion_program("failing", ["false"], dict(os.environ), tmp_path)
+    child = Child(program, lambda text: starts.append(time.monotonic()) if "started" in text else None)
+    until(lambda: child.tend() and len(starts) == 4)
+    child.stop()
+    _, second, third = (later - earlier for earlier, later in itertools.pairwise(starts))
+    assert second >= 0.2
+    assert third >= 0.4
 
 
 def test_companions_stop_while_the_servers_still_answer(home, tmp_path, until, gone):
@@ -123,4 +136,5 @@ def test_a_new_pair_does_not_run_the_companions_of_the_last_one(home, tmp_path, 
         assert not status(home).companions
         attach(home, companions=[companion(tmp_path / "marker")]).close()
         until((tmp_path / "marker").exists)  # the supervisor has looked at its requests
-    assert len(pids()) == 1
+        until(lambda: status(home).companions)
+        assert [companion.argv[-1] for companion in status(home).companions] == [str(tmp_path / "marker")]

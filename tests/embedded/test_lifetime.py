@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -193,9 +194,27 @@ def test_attach_and_close_leave_no_descriptor_behind(home):
         assert len(os.listdir("/dev/fd")) == before
 
 
-def test_the_pair_ends_when_its_home_is_removed_under_it(home, state, running, until):
-    import shutil
+def test_the_pair_ends_when_another_home_takes_the_place_of_its_own(
+    bare_home, cluster, state, running, until, clean
+):
+    home, replacement = clean(bare_home / "home"), bare_home / "replacement"
+    for place in (home, replacement):
+        shutil.copytree(cluster, place / "postgres")
+    (replacement / "engines").mkdir()
+    engines = attach(home)
+    found = state(home)
+    home.rename(bare_home / "aside")
+    replacement.rename(home)
+    with attach(home) as again:
+        assert again.started
+        until(lambda: not any(map(running, (found.supervisor, found.postgres.pid, found.valkey.pid))))
+        assert status(home).running
+        with redis.Redis.from_url(again.redis_url) as client:
+            assert client.ping()
+    engines.close()
 
+
+def test_the_pair_ends_when_its_home_is_removed(home, state, running, until):
     engines = attach(home)
     found = state(home)
     shutil.rmtree(home)
