@@ -286,3 +286,43 @@ async def test_after_a_commit_its_revision_is_told(database: Database) -> None:
         await batch.create_user(name="ada")
         await batch.create_user(name="bob")
     assert told == [1, 2]
+
+
+async def test_a_batch_may_make_a_whole_team_in_any_order_of_things(
+    repo: Repository, database: Database
+) -> None:
+    async with repo.batch() as batch:
+        await batch.create_user(name="ada")
+        await batch.create_team(name="research")
+        await batch.add_member(team="research", user="ada")
+        await batch.create_provider(name="openai", kind="openai")
+        target = {"provider": "openai", "model": "gpt-5"}
+        alias = await batch.create_alias(name="fast", grants=["research"], targets=[target])
+        key, _ = await batch.create_key(
+            team="research", user="ada", aliases=["fast"], limits=["5 requests/min"]
+        )
+        limit = await batch.create_limit(team="research", alias="fast", limit="60 requests/min")
+        await batch.update_team("research", description="made a moment ago")
+        await batch.update_alias("fast", name="faster")
+        assert (await batch.get_key(key.id)) == key
+    assert (await database.head()).revision == (await database.head()).keys_revision == 1
+    assert await repo.get_key(key.id) == key
+    assert (await repo.get_limit(limit.id)).alias == "faster"
+    assert (await repo.get_alias("faster")).targets == alias.targets
+    assert len(await repo.list_limits(key=key.id)) == 1
+
+
+async def test_what_is_returned_when_a_thing_is_made_is_what_is_stored(repo: Repository) -> None:
+    await repo.create_team(name="research", metadata={"cost centre": 7})
+    await repo.create_user(name="ada", description="x")
+    await repo.create_provider(name="openai", kind="openai", secret={"id": "env:A"}, headers={"X-A": "b"})
+    member = await repo.add_member(team="research", user="ada", role="admin")
+    target = {"provider": "openai", "model": "gpt-5", "params": {"seed": 1}}
+    alias = await repo.create_alias(name="fast", targets=[target], team="research")
+    key, _ = await repo.create_key(team="research", user="ada", aliases=["fast"], metadata={"a": [1, None]})
+    limit = await repo.create_limit(team="research", user="ada", key=key.id, alias="fast", limit="$0.1/day")
+    assert (await repo.list_members()).items == (member,)
+    assert await repo.get_alias("fast", team="research") == alias
+    assert await repo.get_key(key.id) == key
+    assert await repo.get_limit(limit.id) == limit
+    assert [entry.after for entry in await repo.list_audit(kind="key")] == [key.model_dump(mode="json")]

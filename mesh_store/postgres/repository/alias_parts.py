@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import delete, or_, select
 
-from mesh_store.model.entities import TargetSpec
+from mesh_store.model.entities import AliasSpec, TargetEntity, TargetSpec
 from mesh_store.model.errors import NotFound
 from mesh_store.model.ids import new_id
 from mesh_store.postgres.limit_tables import LimitRow
@@ -17,6 +17,20 @@ from mesh_store.postgres.repository.people import TEAM
 from mesh_store.postgres.repository.providers import PROVIDER
 from mesh_store.postgres.repository.work import Work
 from mesh_store.postgres.routing_tables import AliasGrantRow, AliasRow, TargetRow
+
+
+async def add_parts(work: Work, alias: AliasRow, spec: AliasSpec) -> list[TargetEntity]:
+    """Give a new alias the targets and grants of its spec; the targets are returned with their ids."""
+    providers = await _provider_ids(work, {target.provider for target in spec.targets})
+    targets = []
+    for position, target in enumerate(spec.targets):
+        place = (providers[target.provider], target.model, target.tier)
+        row = _new_target(work, alias, place)
+        _fill(row, target, position)
+        targets.append(TargetEntity(id=row.id, **target.model_dump()))
+    teams = await _team_ids(work, spec.grants or ())
+    work.session.add_all(AliasGrantRow(alias_id=alias.id, team_id=team_id) for team_id in sorted(teams))
+    return targets
 
 
 async def set_targets(work: Work, alias: AliasRow, specs: Sequence[TargetSpec]) -> None:
@@ -30,14 +44,8 @@ async def set_targets(work: Work, alias: AliasRow, specs: Sequence[TargetSpec]) 
     wanted: set[str] = set()
     for position, spec in enumerate(specs):
         place = (providers[spec.provider], spec.model, spec.tier)
-        row = known.get(place)
-        if row is None:
-            row = TargetRow(id=new_id(), alias_id=alias.id)
-            row.provider_id, row.model, row.tier = place
-            work.session.add(row)
-        row.position, row.weight, row.params = position, spec.weight, dict(spec.params)
-        row.max_output_tokens, row.context_window = spec.max_output_tokens, spec.context_window
-        row.archived_at = None
+        row = known.get(place) or _new_target(work, alias, place)
+        _fill(row, spec, position)
         wanted.add(row.id)
     gone = [row for row in known.values() if row.id not in wanted and row.archived_at is None]
     for row in gone:
@@ -59,13 +67,26 @@ async def set_grants(work: Work, alias: AliasRow, teams: Sequence[str] | None) -
     )
     wanted = await _team_ids(work, teams or ())
     if gone := present - wanted:
-        await work.execute(
+        await work.session.execute(
             delete(AliasGrantRow).where(AliasGrantRow.alias_id == alias.id, AliasGrantRow.team_id.in_(gone))
         )
     work.session.add_all(
         AliasGrantRow(alias_id=alias.id, team_id=team_id) for team_id in sorted(wanted - present)
     )
     await work.flush()
+
+
+def _new_target(work: Work, alias: AliasRow, place: tuple[str, str, int]) -> TargetRow:
+    row = TargetRow(id=new_id(), alias_id=alias.id)
+    row.provider_id, row.model, row.tier = place
+    work.session.add(row)
+    return row
+
+
+def _fill(row: TargetRow, spec: TargetSpec, position: int) -> None:
+    row.position, row.weight, row.params = position, spec.weight, dict(spec.params)
+    row.max_output_tokens, row.context_window = spec.max_output_tokens, spec.context_window
+    row.archived_at = None
 
 
 async def _known_targets(work: Work, alias: AliasRow) -> dict[tuple[str, str, int], TargetRow]:

@@ -22,29 +22,33 @@ async def alias_entities(session: AsyncSession, rows: Sequence[AliasRow]) -> lis
     grants = await _grants(session, ids)
     owners = {row.team_id for row in rows if row.team_id is not None}
     names = (await session.execute(select(TeamRow.id, TeamRow.name).where(TeamRow.id.in_(owners)))).all()
-    teams = {row.id: row.name for row in names}
-    return [
-        AliasEntity.model_validate(
-            {
-                "id": row.id,
-                "name": row.name,
-                "team": teams[row.team_id] if row.team_id else None,
-                "operations": row.operations,
-                "grants": None if row.everyone else grants[row.id],
-                "targets": targets[row.id],
-                "defaults": row.defaults,
-                "forced": row.forced,
-                "max_output_tokens": row.max_output_tokens,
-                "timeout": row.timeout_us / 1_000_000,
-                "deprecated": row.deprecated,
-                "revision": row.revision,
-                "created_at": row.created_at,
-                "updated_at": row.updated_at,
-                "archived_at": row.archived_at,
-            }
-        )
-        for row in rows
-    ]
+    teams: dict[str | None, str] = {row.id: row.name for row in names}
+    return [alias_entity(row, teams.get(row.team_id), targets[row.id], grants[row.id]) for row in rows]
+
+
+def alias_entity(
+    row: AliasRow, team: str | None, targets: Sequence[TargetEntity], grants: Sequence[str]
+) -> AliasEntity:
+    """Return the value of a row whose parts are known."""
+    return AliasEntity.model_validate(
+        {
+            "id": row.id,
+            "name": row.name,
+            "team": team,
+            "operations": row.operations,
+            "grants": None if row.everyone else grants,
+            "targets": targets,
+            "defaults": row.defaults,
+            "forced": row.forced,
+            "max_output_tokens": row.max_output_tokens,
+            "timeout": row.timeout_us / 1_000_000,
+            "deprecated": row.deprecated,
+            "revision": row.revision,
+            "created_at": row.created_at,
+            "updated_at": row.updated_at,
+            "archived_at": row.archived_at,
+        }
+    )
 
 
 async def _targets(session: AsyncSession, alias_ids: list[str]) -> dict[str, list[TargetEntity]]:

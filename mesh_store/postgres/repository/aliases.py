@@ -9,19 +9,20 @@ from mesh_store.model.entities import AliasEntity, AliasSpec, Page, checked
 from mesh_store.model.ids import new_id
 from mesh_store.postgres.limit_tables import LimitRow
 from mesh_store.postgres.repository import named
-from mesh_store.postgres.repository.alias_parts import set_grants, set_targets
-from mesh_store.postgres.repository.alias_values import alias_entities
+from mesh_store.postgres.repository.alias_parts import add_parts, set_grants, set_targets
+from mesh_store.postgres.repository.alias_values import alias_entities, alias_entity
 from mesh_store.postgres.repository.effects import archive_limits
 from mesh_store.postgres.repository.part import (
     Part,
     changed_spec,
     check_revision,
+    fresh,
     now,
     page_of,
     refuse_changes,
 )
 from mesh_store.postgres.repository.people import TEAM
-from mesh_store.postgres.repository.resolving import alias_row
+from mesh_store.postgres.repository.resolving import alias_row, forget_aliases
 from mesh_store.postgres.repository.work import Work
 from mesh_store.postgres.routing_tables import AliasRow
 
@@ -39,13 +40,14 @@ class Aliases(Part):
         spec = checked(AliasSpec, "alias", fields)
         async with self._work() as work:
             team_id = await _team_id(work.session, spec.team)
-            row = AliasRow(id=new_id(), team_id=team_id, everyone=spec.grants is None)
+            row = AliasRow(id=new_id(), team_id=team_id, everyone=spec.grants is None, **fresh())
             _fill(row, spec)
             work.session.add(row)
-            await work.flush()
-            await set_targets(work, row, spec.targets)
-            await set_grants(work, row, spec.grants)
-            return await _recorded(work, "alias.create", row, None)
+            forget_aliases(work.session)
+            targets = await add_parts(work, row, spec)
+            after = alias_entity(row, spec.team, targets, spec.grants or ())
+            work.record("alias.create", entity_id=row.id, name=_full_name(after), after=after)
+            return after
 
     async def get_alias(self, name: str, *, team: str | None = None) -> AliasEntity:
         """Return a live alias, or raise `NotFound`; ``team`` asks for that team's own."""
@@ -129,6 +131,7 @@ async def _team_id(session: AsyncSession, team: str | None) -> str | None:
 
 
 async def _locked(work: Work, name: str, team: str | None, expected_revision: int | None) -> AliasRow:
+    forget_aliases(work.session)
     row = await alias_row(work.session, name, await _team_id(work.session, team), lock=True)
     await check_revision(work.session, row, row.id, expected_revision)
     return row
@@ -138,9 +141,12 @@ async def _entity(session: AsyncSession, row: AliasRow) -> AliasEntity:
     return (await alias_entities(session, [row]))[0]
 
 
-async def _recorded(work: Work, action: str, row: AliasRow, before: AliasEntity | None) -> AliasEntity:
+async def _recorded(work: Work, action: str, row: AliasRow, before: AliasEntity) -> AliasEntity:
     await work.flush()
     after = await _entity(work.session, row)
-    name = row.name if after.team is None else f"{after.team}:{row.name}"
-    work.record(action, entity_id=row.id, name=name, before=before, after=after)
+    work.record(action, entity_id=row.id, name=_full_name(after), before=before, after=after)
     return after
+
+
+def _full_name(alias: AliasEntity) -> str:
+    return alias.name if alias.team is None else f"{alias.team}:{alias.name}"

@@ -30,7 +30,7 @@ async def revoke_keys(work: Work, which: ColumnElement[bool]) -> list[KeyEntity]
 
 async def archive_limits(work: Work, which: ColumnElement[bool]) -> None:
     """Archive every live limit that matches; the thing it was on says why."""
-    await work.execute(
+    await work.session.execute(
         update(LimitRow)
         .where(which, LimitRow.archived_at.is_(None))
         .values(archived_at=now())

@@ -11,7 +11,7 @@ from mesh_store.model.entities import KeyEntity, KeySpec, checked
 from mesh_store.model.errors import Rejected
 from mesh_store.model.keys import MintedKey, mint
 from mesh_store.postgres.people_tables import MemberRow, TeamRow, UserRow
-from mesh_store.postgres.repository.key_values import key_entities
+from mesh_store.postgres.repository.key_values import new_key_entity
 from mesh_store.postgres.repository.keys import DEFAULT_LIFETIME, check_future, expiry, key_row, secret_row
 from mesh_store.postgres.repository.part import Part
 from mesh_store.postgres.repository.resolving import check_aliases_exist
@@ -59,10 +59,12 @@ class KeyImport(Part):
                 for new, spec in zip(minted, specs, strict=True)
             ]
             work.session.add_all(rows)
-            await work.flush()
-            work.session.add_all(secret_row(new) for new in minted)
-            await work.flush()
-            entities = await key_entities(work.session, rows)
+            work.session.add_all(
+                secret_row(new, row.created_at) for new, row in zip(minted, rows, strict=True)
+            )
+            entities = [
+                new_key_entity(row, spec, new) for row, spec, new in zip(rows, specs, minted, strict=True)
+            ]
             for entity in entities:
                 work.record("key.create", entity_id=entity.id, name=entity.id, after=entity)
         return list(zip(entities, minted, strict=True))

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mesh_store.model.entities import KeyEntity, SecretEntity
+from mesh_store.model.entities import KeyEntity, KeySpec, SecretEntity
+from mesh_store.model.keys import MintedKey
 from mesh_store.postgres.people_tables import KeyRow, KeySecretRow, TeamRow, UserRow
 from mesh_store.postgres.repository.part import now
 
@@ -37,6 +38,13 @@ async def key_entities(session: AsyncSession, rows: Sequence[KeyRow]) -> list[Ke
         )
         for row in rows
     ]
+
+
+def new_key_entity(row: KeyRow, spec: KeySpec, minted: MintedKey) -> KeyEntity:
+    """Return the value of a key that was just minted."""
+    secret = SecretEntity(last_four=minted.last_four, created_at=row.created_at)
+    stored = {name: getattr(row, name) for name in ("id", "revision", "created_at", "updated_at")}
+    return KeyEntity(**spec.model_dump(), **stored, secrets=(secret,))
 
 
 async def _names(session: AsyncSession, table: type[TeamRow | UserRow], ids: set[str]) -> dict[str, str]:

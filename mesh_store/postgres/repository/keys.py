@@ -17,7 +17,7 @@ from mesh_store.model.signing import trust_secret
 from mesh_store.postgres.people_tables import KeyRow, KeySecretRow, MemberRow
 from mesh_store.postgres.repository import named
 from mesh_store.postgres.repository.effects import revoke_keys
-from mesh_store.postgres.repository.key_values import key_entities
+from mesh_store.postgres.repository.key_values import key_entities, new_key_entity
 from mesh_store.postgres.repository.limits import add_limit
 from mesh_store.postgres.repository.part import (
     Part,
@@ -25,6 +25,7 @@ from mesh_store.postgres.repository.part import (
     changed_spec,
     check_revision,
     found,
+    fresh,
     now,
     page_of,
     refuse_changes,
@@ -65,11 +66,9 @@ class Keys(Part):
             await check_aliases_exist(work.session, team_id, spec.team, spec.aliases)
             minted = mint()
             row = key_row(minted, spec, team_id, user_id)
-            work.session.add(row)
-            await work.flush()
-            work.session.add(secret_row(minted))
-            await work.flush()
-            entity = await _entity(work, row)
+            work.session.add_all((row, secret_row(minted, row.created_at)))
+            work.created.add(row.id)
+            entity = new_key_entity(row, spec, minted)
             work.record("key.create", entity_id=row.id, name=row.id, after=entity)
             for text in limits:
                 await add_limit(work, checked(LimitSpec, "limit", {"key": row.id, "limit": text}))
@@ -158,7 +157,7 @@ class Keys(Part):
             row.updated_at = now()
             await work.flush()
             minted = mint(row.id)
-            work.session.add(secret_row(minted))
+            work.session.add(secret_row(minted, now()))
             return await _recorded(work, "key.rotate", row, before), minted
 
     async def revoke_key(self, key_id: str, /, *, expected_revision: int | None = None) -> KeyEntity:
@@ -188,16 +187,18 @@ def key_row(minted: MintedKey, spec: KeySpec, team_id: str, user_id: str | None)
         aliases=None if spec.aliases is None else list(spec.aliases),
         expires_at=spec.expires_at,
         attributes=dict(spec.metadata),
+        **fresh(),
     )
 
 
-def secret_row(minted: MintedKey) -> KeySecretRow:
+def secret_row(minted: MintedKey, created_at: datetime) -> KeySecretRow:
     """Return the row of a new secret: its digest, never its text."""
     return KeySecretRow(
         digest=minted.digest,
         key_id=minted.id,
         trust=trust_secret(minted.text),
         last_four=minted.last_four,
+        created_at=created_at,
     )
 
 

@@ -20,6 +20,7 @@ from mesh_store.postgres.repository.part import (
     changed_spec,
     check_revision,
     found,
+    fresh,
     now,
     page_of,
     refuse_changes,
@@ -91,10 +92,9 @@ class Limits(Part):
 
 async def add_limit(work: Work, spec: LimitSpec) -> LimitEntity:
     """Create a limit inside an open change."""
-    row = LimitRow(id=new_id(), **await _subject_ids(work.session, spec))
+    row = LimitRow(id=new_id(), **fresh(), **await _subject_ids(work, spec))
     _fill(row, spec)
     work.session.add(row)
-    await work.flush()
     after = limit_entity_of(row, {name: getattr(spec, name) for name in SUBJECTS})
     work.record("limit.create", entity_id=row.id, name=f"{after.label}: {after.limit}", after=after)
     return after
@@ -108,15 +108,18 @@ def _fill(row: LimitRow, spec: LimitSpec) -> None:
     row.enforce, row.on_exhausted = spec.enforce, spec.on_exhausted
 
 
-async def _subject_ids(session: AsyncSession, spec: LimitSpec) -> dict[str, str | None]:
+async def _subject_ids(work: Work, spec: LimitSpec) -> dict[str, str | None]:
+    session = work.session
     ids: dict[str, str | None] = {}
     if spec.team is not None:
         ids["team_id"] = (await named.referenced(session, TEAM, spec.team)).id
     if spec.user is not None:
         ids["user_id"] = (await named.referenced(session, USER, spec.user)).id
     if spec.key is not None:
-        live = select(KeyRow).where(KeyRow.id == spec.key, KeyRow.revoked_at.is_(None))
-        ids["key_id"] = (await found(session, live, f"key {spec.key!r}")).id
+        ids["key_id"] = spec.key
+        if spec.key not in work.created:
+            live = select(KeyRow).where(KeyRow.id == spec.key, KeyRow.revoked_at.is_(None))
+            await found(session, live, f"key {spec.key!r}")
     if spec.provider is not None:
         ids["provider_id"] = (await named.referenced(session, PROVIDER, spec.provider)).id
     if spec.alias is not None:

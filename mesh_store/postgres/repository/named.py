@@ -11,9 +11,18 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mesh_store.model.entities import Page, Spec, checked
+from mesh_store.model.errors import Conflict
 from mesh_store.model.ids import new_id
 from mesh_store.postgres.people_tables import TeamRow, UserRow
-from mesh_store.postgres.repository.part import as_text, changed_spec, check_revision, found, now, page_of
+from mesh_store.postgres.repository.part import (
+    as_text,
+    changed_spec,
+    check_revision,
+    found,
+    fresh,
+    now,
+    page_of,
+)
 from mesh_store.postgres.repository.work import Work
 from mesh_store.postgres.routing_tables import ProviderRow
 
@@ -32,13 +41,16 @@ class Kind(Generic[Row, S, E]):
     entity: type[E]
 
 
-async def create(work: Work, kind: Kind[Row, S, E], fields: Mapping[str, object]) -> E:
-    """Create one; its name must be free among the live ones."""
+def create(work: Work, kind: Kind[Row, S, E], fields: Mapping[str, object]) -> E:
+    """Create one; that its name is free among the live ones is for the database to say, at the end."""
     spec = checked(kind.spec, kind.word, fields)
-    row = kind.row(id=new_id(), **_columns(spec))
+    row = kind.row(id=new_id(), **fresh(), **_columns(spec))
+    known = _remembered(work.session, kind)
+    if row.name in known:
+        raise Conflict(f"{kind.word}: there is one called {row.name!r} already", field="name")
+    known[row.name] = row
     work.session.add(row)
-    await work.flush()
-    _remembered(work.session, kind)[row.name] = row
+    work.created.add(row.id)
     entity = entity_of(kind, row)
     work.record(f"{kind.word}.create", entity_id=row.id, name=row.name, after=entity)
     return entity

@@ -20,7 +20,7 @@ from mesh_store.postgres.limit_tables import LimitRow
 from mesh_store.postgres.people_tables import KeyRow, MemberRow, TeamRow, UserRow
 from mesh_store.postgres.repository import named
 from mesh_store.postgres.repository.effects import archive_limits, revoke_keys
-from mesh_store.postgres.repository.part import Part, check_revision, now, page_of
+from mesh_store.postgres.repository.part import Part, check_revision, fresh, now, page_of
 from mesh_store.postgres.repository.work import Work
 from mesh_store.postgres.routing_tables import AliasRow
 
@@ -39,7 +39,7 @@ class Teams(Part):
             Rejected: a field breaks a rule.
         """
         async with self._work() as work:
-            return await named.create(work, TEAM, fields)
+            return named.create(work, TEAM, fields)
 
     async def get_team(self, name: str) -> TeamEntity:
         """Return a live team, or raise `NotFound`."""
@@ -84,7 +84,7 @@ class Users(Part):
             Rejected: a field breaks a rule.
         """
         async with self._work() as work:
-            return await named.create(work, USER, fields)
+            return named.create(work, USER, fields)
 
     async def get_user(self, name: str) -> UserEntity:
         """Return a live user, or raise `NotFound`."""
@@ -131,15 +131,15 @@ class Members(Part):
         async with self._work() as work:
             team = await named.referenced(work.session, TEAM, spec.team)
             user = await named.referenced(work.session, USER, spec.user)
-            row = await work.session.get(MemberRow, (team.id, user.id), with_for_update=True)
+            row = await _present_member(work, team.id, user.id)
             if row is None:
-                row = MemberRow(team_id=team.id, user_id=user.id, role=spec.role)
+                row = MemberRow(team_id=team.id, user_id=user.id, role=spec.role, **fresh())
                 work.session.add(row)
             elif row.archived_at is None:
                 raise Conflict(f"user {spec.user!r} is a member of team {spec.team!r} already", field="user")
             else:
                 row.archived_at, row.role = None, spec.role
-            await work.flush()
+                await work.flush()
             member = _member(row, spec.team, spec.user)
             work.record("member.create", entity_id=member.id, name=f"{spec.team} {spec.user}", after=member)
             return member
@@ -189,6 +189,12 @@ class Members(Part):
             order = (TeamRow.name, UserRow.name, MemberRow.team_id, MemberRow.user_id)
             rows, following = await page_of(session, query, order, after, limit)
             return Page(tuple(_member(row[0], row[1], row[2]) for row in rows), following)
+
+
+async def _present_member(work: Work, team_id: str, user_id: str) -> MemberRow | None:
+    if not work.created.isdisjoint((team_id, user_id)):
+        return None  # nobody can be a member of, or with, what was made a moment ago
+    return await work.session.get(MemberRow, (team_id, user_id), with_for_update=True)
 
 
 async def _live_member(session: AsyncSession, team: str, user: str) -> MemberRow:

@@ -39,7 +39,7 @@ class Providers(Part):
             Rejected: a field breaks a rule.
         """
         async with self._work() as work:
-            return await named.create(work, PROVIDER, fields)
+            return named.create(work, PROVIDER, fields)
 
     async def get_provider(self, name: str) -> ProviderEntity:
         """Return a live provider, or raise `NotFound`."""

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mesh_store.model.errors import NotFound, Rejected
+from mesh_store.model.errors import Rejected
 from mesh_store.postgres.repository.part import as_text, found
 from mesh_store.postgres.routing_tables import AliasGrantRow, AliasRow, ProviderRow, TargetRow
+
+_MEANT = "aliases by name and team"
 
 
 async def alias_row(session: AsyncSession, name: str, team_id: str | None, *, lock: bool = False) -> AliasRow:
@@ -22,13 +24,26 @@ async def alias_row(session: AsyncSession, name: str, team_id: str | None, *, lo
 
 
 async def meant_alias(session: AsyncSession, name: str, team_id: str | None) -> AliasRow:
-    """Return the alias a team means by a name: its own, else the global one."""
-    if team_id is not None:
-        try:
-            return await alias_row(session, name, team_id)
-        except NotFound:
-            pass
-    return await alias_row(session, name, None)
+    """Return the alias a team means by a name: its own, else the global one.
+
+    Asked again in one batch, the answer comes from memory, until `forget_aliases`.
+    """
+    known: dict[tuple[str, str | None], AliasRow] = session.info.setdefault(_MEANT, {})
+    if (name, team_id) not in known:
+        query = (
+            select(AliasRow)
+            .where(AliasRow.name == as_text("alias", name), AliasRow.archived_at.is_(None))
+            .where(or_(AliasRow.team_id.is_(None), AliasRow.team_id == team_id))
+            .order_by(AliasRow.team_id.nulls_last())
+            .limit(1)
+        )
+        known[name, team_id] = await found(session, query, f"alias {name[:128]!r}")
+    return known[name, team_id]
+
+
+def forget_aliases(session: AsyncSession) -> None:
+    """Ask again which alias a name means, because one came, went or changed its name."""
+    session.info.pop(_MEANT, None)
 
 
 async def target_row(session: AsyncSession, alias: AliasRow, target: str) -> TargetRow:

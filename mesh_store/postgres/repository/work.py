@@ -8,12 +8,13 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Any, NoReturn
 
 from pydantic import BaseModel
-from sqlalchemy import Executable, func, insert, select, text
+from sqlalchemy import func, insert, select, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mesh_store.model.errors import Conflict, Rejected
 from mesh_store.model.ids import new_id
+from mesh_store.postgres import tables as _tables  # noqa: F401 - every table, in the order they are written
 from mesh_store.postgres.database import Database, Head
 from mesh_store.postgres.history_tables import AuditRow, RevisionsRow
 
@@ -29,12 +30,14 @@ class Work:
     Attributes:
         session: what the parts of the repository read and write with.
         actor: who is changing something.
+        created: ids of what this work made; nothing in the database can refer to them yet.
         head: where the order of changes stood at the end; set once the work is finished.
     """
 
     def __init__(self, session: AsyncSession, actor: str) -> None:
         self.session = session
         self.actor = actor
+        self.created: set[str] = set()
         self.head: Head | None = None
         self._audits: list[dict[str, Any]] = []
         self._failed = False
@@ -44,7 +47,8 @@ class Work:
         """Enclose one of several changes; one that fails takes all of them with it."""
         self.check_whole()
         try:
-            yield self
+            with _explained():
+                yield self
         except BaseException:
             self._failed = True
             raise
@@ -84,24 +88,15 @@ class Work:
             Conflict: the name is taken.
             Rejected: a constraint refused it.
         """
-        try:
+        with _explained():
             await self.session.flush()
-        except DBAPIError as error:
-            _explain(error)
-
-    async def execute(self, statement: Executable, parameters: Any = None) -> Any:
-        """Run a statement whose rules are explained like `flush` explains them."""
-        try:
-            return await self.session.execute(statement, parameters)
-        except DBAPIError as error:
-            _explain(error)
 
     async def finish(self) -> None:
         """Let the deferred triggers number this change, and write the audit log beside that number."""
         await self.flush()
         if not self._audits:
             return
-        await self.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
+        await self.session.execute(text("SET CONSTRAINTS ALL IMMEDIATE"))
         row = (await self.session.execute(select(RevisionsRow.__table__))).mappings().one()
         self.head = Head(row["epoch"], row["revision"], row["keys_revision"])
         at = {"revision": self.head.revision, "keys_revision": self.head.keys_revision}
@@ -114,8 +109,9 @@ async def work(database: Database, actor: str) -> AsyncIterator[Work]:
     """Open a transaction, and finish and commit it when nothing was raised."""
     async with database.begin() as session:
         current = Work(session, actor)
-        yield current
-        await current.finish()
+        with _explained():
+            yield current
+            await current.finish()
 
 
 async def check_head(current: Work, expected_revision: int) -> None:
@@ -133,6 +129,14 @@ async def check_head(current: Work, expected_revision: int) -> None:
             f"the configuration is at revision {revision}, not at {expected_revision} any more"
             f"{f'; changed by {who}' if who else ''}: read it again, then repeat your change"
         )
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        _explain(error)
 
 
 def _explain(error: DBAPIError) -> NoReturn:
