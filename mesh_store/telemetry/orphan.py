@@ -12,7 +12,7 @@ from mesh_store.redis.stream import EntryId, FactStream
 from mesh_store.telemetry import records
 from mesh_store.telemetry.delivery import Delivery, Sent
 from mesh_store.telemetry.files import RingFile
-from mesh_store.telemetry.records import Stored, StoredClosed, StoredDone, StoredIntent
+from mesh_store.telemetry.records import Stored, StoredIntent
 from mesh_store.telemetry.ring import Frame, Mark, Ring
 from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.spending import Spending, spending_of
@@ -103,11 +103,9 @@ def _open_intents(ring: Ring) -> dict[str, int]:
     places: dict[str, int] = {}
     closed: set[str] = set()
     for frame in ring.frames(ring.tail, ring.head):
-        match records.decode(frame.payload) if frame.payload is not None else None:
-            case StoredIntent() as record:
-                places[records.fact_id(record.lost)] = frame.start
-            case StoredDone(closes=str(intent)) | StoredClosed(closes=str(intent)):
-                closed.add(intent)
-            case _:
-                pass
+        begun, ended = (None, None) if frame.payload is None else records.begins_or_ends(frame.payload)
+        if begun is not None:
+            places[begun] = frame.start
+        elif ended is not None:
+            closed.add(ended)
     return {intent: place for intent, place in places.items() if intent not in closed}

@@ -84,6 +84,23 @@ class FactHead(msgspec.Struct, frozen=True, array_like=True):
     id: str
 
 
+class _IntentBegins(msgspec.Struct, frozen=True, array_like=True, tag="i"):
+    """As much of an `Intent` as pairing it with its ending needs."""
+
+    lost: FactHead
+
+
+class _DoneEnds(msgspec.Struct, frozen=True, array_like=True, tag="d"):
+    fact: msgspec.Raw
+    settlement: msgspec.Raw = msgspec.Raw()
+    closes: str | None = None
+
+
+class _ClosedEnds(msgspec.Struct, frozen=True, array_like=True, tag="s"):
+    settlement: msgspec.Raw
+    closes: str | None
+
+
 class _FactOfDone(msgspec.Struct, frozen=True, array_like=True, tag="d"):
     """As much of a `Done` as shipping needs; decoding stops after it."""
 
@@ -113,6 +130,9 @@ _facts_within: msgspec.msgpack.Decoder[_FactOfDone | _FactOfIntent | _NoFactCanc
 )
 
 
+_pairing: msgspec.msgpack.Decoder[_IntentBegins | _DoneEnds | _ClosedEnds | _NoFactCancel] = (
+    msgspec.msgpack.Decoder(_IntentBegins | _DoneEnds | _ClosedEnds | _NoFactCancel)
+)
 _decode_limit = msgspec.msgpack.Decoder(Limit).decode
 _limits: dict[bytes, Limit] = {}
 
@@ -147,6 +167,17 @@ def facts_within(payload: bytes) -> tuple[bytes | None, bytes | None]:
     if isinstance(record, _FactOfIntent):
         return None, bytes(record.lost)
     return None, None
+
+
+def begins_or_ends(payload: bytes) -> tuple[str | None, str | None]:
+    """Return the intent a record begins and the intent it ends; None where it does not."""
+    try:
+        record = _pairing.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return None, None
+    if isinstance(record, _IntentBegins):
+        return record.lost.id, None
+    return None, None if isinstance(record, _NoFactCancel) else record.closes
 
 
 def fact_id(encoded: bytes | msgspec.Raw) -> str:

@@ -241,17 +241,28 @@ class Ring:
         """
         sound = self._marks[_TAIL] == self._marks[_TAIL_CHECK] ^ _WORD
         self.tail = self._marks[_TAIL] if sound else self._oldest()
-        limit = self.tail + self.capacity
-        head = self._marks[_HEAD]
-        if not self.tail <= head <= limit or head % ALIGN:
-            head = self._last_end(limit)
-        while head < limit and (frame := self._frame(head)) is not None:
-            head = frame.end
+        head = self._walk_to_head(self._marks[_HEAD])
         self.head = head
         self.release(self.tail)
         self._marks[_HEAD] = head
         for mark in (Mark.SETTLED, Mark.SHIPPED, Mark.CLOSED):
             self._marks[mark] = min(max(self._marks[mark], self.tail), head) if sound else self.tail
+
+    def _walk_to_head(self, mark: int) -> int:
+        """Return where the log ends: at the mark, or further where frames go on behind it."""
+        limit = self.tail + self.capacity
+        if not self.tail <= mark <= limit or mark % ALIGN:
+            mark = limit
+        position = last = self.tail
+        while position < limit:
+            frame = self._frame(position)
+            if frame is not None:
+                position = last = frame.end
+            elif position < mark:
+                position = self._resync(position + ALIGN, mark)
+            else:
+                break
+        return last if mark == limit else max(last, mark)
 
     def _sound_positions(self) -> list[int]:
         words = self.capacity // ALIGN
@@ -265,12 +276,6 @@ class Ring:
             return 0
         newest = positions[-1]
         return next(p for p in positions if p > newest - self.capacity)
-
-    def _last_end(self, limit: int) -> int:
-        ends = [
-            frame.end for p in self._sound_positions() if self.tail <= p < limit and (frame := self._frame(p))
-        ]
-        return max(ends, default=self.tail)
 
 
 def frame_size(length: int) -> int:

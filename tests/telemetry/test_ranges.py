@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mesh_store.telemetry.ranges import Ranges
@@ -11,6 +11,7 @@ pairs = st.tuples(st.integers(0, 60), st.integers(0, 60))
 
 
 @given(st.lists(pairs, max_size=30), st.integers(0, 60))
+@settings(deadline=None)
 def test_one_gets_as_far_as_the_positions_are_without_a_gap(added: list[tuple[int, int]], start: int) -> None:
     ranges = Ranges()
     model: set[int] = set()
@@ -24,6 +25,7 @@ def test_one_gets_as_far_as_the_positions_are_without_a_gap(added: list[tuple[in
 
 
 @given(st.lists(pairs, max_size=30), st.integers(0, 60))
+@settings(deadline=None)
 def test_forgetting_what_lies_behind_changes_nothing_ahead(
     added: list[tuple[int, int]], position: int
 ) -> None:

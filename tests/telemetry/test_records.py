@@ -51,6 +51,17 @@ def test_settlements_and_facts_survive_the_ring(kit: Any) -> None:
     assert records.facts_within(records.encode(intent))[1] == records.encode(intent.lost)
 
 
+def test_an_intent_is_paired_with_what_ends_it(kit: Any) -> None:
+    intent, done = kit.call()
+    pair = intent.lost.id
+    assert records.begins_or_ends(records.encode(intent)) == (pair, None)
+    assert records.begins_or_ends(records.encode(done)) == (None, pair)
+    assert records.begins_or_ends(records.encode(Closed(done.settlement, pair))) == (None, pair)
+    assert records.begins_or_ends(records.encode(Done(kit.fact()))) == (None, None)
+    assert records.begins_or_ends(records.encode(Cancel("r", ()))) == (None, None)
+    assert records.begins_or_ends(b"\xc1") == (None, None)
+
+
 def test_a_cancel_survives_the_ring(kit: Any) -> None:
     reservation = kit.reservation()
     cancel = Cancel(reservation.id, reservation.charges)

@@ -36,6 +36,7 @@ records = st.lists(st.binary(max_size=300), min_size=1, max_size=60)
 
 
 @given(st.lists(st.one_of(st.binary(max_size=300), st.just(None)), max_size=120))
+@settings(deadline=None)
 def test_what_is_appended_is_read_in_order_through_any_number_of_laps(steps: list[bytes | None]) -> None:
     ring, _ = new_ring()
     model: deque[bytes] = deque()
@@ -52,6 +53,7 @@ def test_what_is_appended_is_read_in_order_through_any_number_of_laps(steps: lis
 
 
 @given(records, st.integers(0, 40))
+@settings(deadline=None)
 def test_a_full_ring_refuses_and_is_not_changed_by_it(written: list[bytes], keep_free: int) -> None:
     ring, memory = new_ring()
     for record in written:
@@ -63,6 +65,7 @@ def test_a_full_ring_refuses_and_is_not_changed_by_it(written: list[bytes], keep
 
 
 @given(records, st.integers(0, 30))
+@settings(deadline=None)
 def test_a_ring_found_again_holds_what_its_process_left(written: list[bytes], released: int) -> None:
     ring, memory = new_ring()
     for record in written:
@@ -78,6 +81,7 @@ def test_a_ring_found_again_holds_what_its_process_left(written: list[bytes], re
 
 
 @given(records)
+@settings(deadline=None)
 def test_records_behind_an_outdated_head_are_found(written: list[bytes]) -> None:
     ring, memory = new_ring(32 * 1024)
     for record in written:
@@ -88,7 +92,7 @@ def test_records_behind_an_outdated_head_are_found(written: list[bytes]) -> None
 
 
 @given(records, st.data())
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_a_flipped_bit_costs_at_most_one_record_and_invents_none(written: list[bytes], data: Any) -> None:
     ring, memory = new_ring()
     for record in written:
@@ -105,7 +109,7 @@ def test_a_flipped_bit_costs_at_most_one_record_and_invents_none(written: list[b
 
 
 @given(records, st.one_of(st.integers(2048, 2048 + 24), st.integers(0, HEADER - 1)), st.integers(0, 7))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_a_flipped_bit_in_the_header_loses_no_record(written: list[bytes], at: int, bit: int) -> None:
     ring, memory = new_ring(32 * 1024)
     for record in written:

@@ -45,7 +45,8 @@ WITH inserted AS (
     ORDER BY id
     ON CONFLICT (id) DO NOTHING
     RETURNING *
-), bucketed AS (
+), bucketed AS MATERIALIZED (
+    -- Materialized, or each of the forty counts below would find the bucket anew.
     SELECT
         inserted.*,
         CASE WHEN outcome <> 'denied' THEN width_bucket(duration_us / 1000, buckets.bounds) END AS latency,
