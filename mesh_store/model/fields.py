@@ -28,7 +28,15 @@ RESERVED_PARAMETERS = frozenset(
     }
 )  # fmt: skip
 _SECRET_REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]{0,127}|file:[^\0\n]{1,1024})", re.ASCII)
-_CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "proxy-authorization", "cookie"})
+#: What holds a credential by its name, `-` and `_` being alike; it belongs into the secret field.
+_CREDENTIALS = frozenset(
+    {
+        "access_token", "api_key", "apikey", "auth_token", "authorization", "aws_secret_access_key",
+        "aws_session_token", "azure_ad_token", "bearer", "client_secret", "cookie", "key",
+        "ocp_apim_subscription_key", "password", "proxy_authorization", "secret", "secret_key", "token",
+        "x_api_key", "x_auth_token", "x_goog_api_key",
+    }
+)  # fmt: skip
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 
 
@@ -125,10 +133,15 @@ def _headers(value: dict[str, str]) -> dict[str, str]:
     for name, content in value.items():
         if not _HEADER.fullmatch(name):
             raise ValueError(f"{name[:40]!r} is not a header's name")
-        if name.lower() in _CREDENTIAL_HEADERS:
-            raise ValueError(f"{name!r} carries a credential; use the secret field")
         if not re.fullmatch(r"[ -~]{0,1024}", content):
             raise ValueError(f"the value of {name!r} must be at most 1024 ASCII characters")
+    return value
+
+
+def _no_credentials(value: dict[str, Any]) -> dict[str, Any]:
+    for name in value:
+        if name.lower().replace("-", "_") in _CREDENTIALS:
+            raise ValueError(f"{name!r} holds a credential; use the secret field")
     return value
 
 
@@ -174,8 +187,13 @@ JsonObject = Annotated[dict[str, Any], AfterValidator(_document)]
 Parameters = Annotated[JsonObject, AfterValidator(_parameters)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Secret = Annotated[str | dict[str, str] | None, BeforeValidator(_secret)]
-Headers = Annotated[dict[str, str], Field(max_length=50), AfterValidator(_headers)]
-Query = Annotated[dict[str, str], Field(max_length=50), AfterValidator(_document)]
+Options = Annotated[JsonObject, AfterValidator(_no_credentials)]
+Headers = Annotated[
+    dict[str, str], Field(max_length=50), AfterValidator(_no_credentials), AfterValidator(_headers)
+]
+Query = Annotated[
+    dict[str, str], Field(max_length=50), AfterValidator(_no_credentials), AfterValidator(_document)
+]
 LimitText = Annotated[str, AfterValidator(_limit)]
 #: USD per million tokens, as vendors print it; six decimals are one pico-USD a token.
 UsdPerMillion = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0, le=1_000_000, decimal_places=6)]

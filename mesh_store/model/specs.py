@@ -79,7 +79,7 @@ class ProviderSpec(Spec):
     secret: fields.Secret = None
     headers: fields.Headers = {}
     query: fields.Query = {}
-    options: fields.JsonObject = {}
+    options: fields.Options = {}
 
 
 class TargetSpec(Spec):
