@@ -10,6 +10,9 @@ from typer.core import TyperGroup
 
 from mesh_store.model.errors import MeshError
 
+#: What commands need beyond the core, and the extra it comes with.
+_EXTRAS = {"alembic": "postgres", "asyncpg": "postgres", "genai_prices": "postgres", "sqlalchemy": "postgres"}
+
 
 class MeshGroup(TyperGroup):
     """A group whose commands end with one line when Mesh refuses, and with exit code 1."""
@@ -19,6 +22,12 @@ class MeshGroup(TyperGroup):
             return super().invoke(ctx)
         except MeshError as error:
             typer.echo(f"mesh: {_one_line(error)}", err=True)
+            raise typer.Exit(1) from error
+        except ModuleNotFoundError as error:
+            if error.name not in _EXTRAS:
+                raise
+            extra = _EXTRAS[error.name]
+            typer.echo(f"mesh: this needs {error.name}: pip install 'mesh-plugins[{extra}]'", err=True)
             raise typer.Exit(1) from error
 
 

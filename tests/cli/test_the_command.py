@@ -1,9 +1,12 @@
 """What holds for every command: help, exit codes, where errors go."""
 
+from dataclasses import dataclass
+
 import pytest
 import typer
 from typer.testing import CliRunner
 
+from mesh_plugins import hookimpl
 from mesh_plugins.cli.app import build
 from mesh_store.model.errors import ConfigError, Rejected
 
@@ -64,7 +67,49 @@ def test_a_refusal_is_one_line_on_stderr_and_ends_with_1(error, line):
     assert result.stderr == line + "\n"
 
 
+def test_what_is_not_installed_is_named_with_the_extra_it_comes_with():
+    app = build()
+
+    @app.command()
+    def need(name: str) -> None:
+        raise ModuleNotFoundError(name=name)
+
+    result = runner.invoke(app, ["need", "sqlalchemy"])
+    assert result.exit_code == 1
+    assert result.stderr == "mesh: this needs sqlalchemy: pip install 'mesh-plugins[postgres]'\n"
+    assert isinstance(runner.invoke(app, ["need", "our_own_bug"]).exception, ModuleNotFoundError)
+
+
 def test_a_plugin_that_is_named_but_not_installed_is_said_and_takes_no_command_away(monkeypatch):
     monkeypatch.setenv("MESH_PLUGINS", "not-there")
     result = runner.invoke(build(), ["status", "--help"])
     assert result.exit_code == 0
+
+
+class Greeting:
+    """A plugin as somebody else writes it."""
+
+    @hookimpl
+    def mesh_cli(self, app: typer.Typer) -> None:
+        @app.command()
+        def greet() -> None:
+            """Say hello."""
+            typer.echo("hello from a plugin")
+
+
+@dataclass
+class Point:
+    """An entry point that loads a given object."""
+
+    plugin: object
+
+    def load(self) -> object:
+        return self.plugin
+
+
+def test_a_plugin_adds_commands_of_its_own(monkeypatch):
+    monkeypatch.setattr("mesh_plugins.manager.discovered", lambda: {"greeting": Point(Greeting())})
+    monkeypatch.setenv("MESH_PLUGINS", "greeting")
+    assert runner.invoke(build(), ["greet"]).stdout == "hello from a plugin\n"
+    monkeypatch.delenv("MESH_PLUGINS")
+    assert runner.invoke(build(), ["greet"]).exit_code == 2, "only plugins that are named are loaded"
