@@ -176,7 +176,8 @@ class StandInProvider:
 
     async def _hang_up(self) -> None:
         self._abort_connections()
-        await asyncio.sleep(0)
+        while self._open:  # noqa: ASYNC110 - their ends are already on the way, a turn or two of this loop
+            await asyncio.sleep(0)
 
     def _abort_connections(self) -> None:
         for connection in tuple(self._open):

@@ -63,7 +63,8 @@ class Connection(asyncio.Protocol):
         playing = self._playing is not None
         if self._playing is not None:
             self._playing.cancel()
-        self._watcher.closed(self, aborted=playing)
+        # asyncio closes the socket only after this; who waits for the end shall find it closed.
+        asyncio.get_running_loop().call_soon(self._watcher.closed, self, playing)
 
     def abort(self) -> None:
         """Close at once, whatever is being said."""
