@@ -52,7 +52,7 @@ def set_up(*, stand_in: bool, keep_running: bool) -> Iterator[Stage]:
     """Start everything, and end everything however the story ends, unless it shall be kept."""
     from mesh_plugins.connections import COLLECTOR
 
-    with _home(keep_running) as home, _ended_by_sigterm():
+    with _home(keep_running) as home, _unwound_by_signals():
         port = (_port_in_use(home) or _free_port()) if stand_in else 0
         companions = [COLLECTOR, *([(*_STAND_IN, str(port))] if stand_in else [])]
         with attach(home, companions=companions) as engines:
@@ -90,17 +90,21 @@ def _home(keep_running: bool) -> Iterator[Path]:
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM unwind like Ctrl-C does, so that nothing is left running."""
+def _unwound_by_signals() -> Iterator[None]:
+    """Let SIGTERM unwind like Ctrl-C does, so that nothing is left running.
+
+    Ctrl-C is named, too: a shell starts its background jobs with it ignored.
+    """
 
     def leave(number: int, frame: FrameType | None) -> NoReturn:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, leave)
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _port_in_use(home: Path) -> int | None:
