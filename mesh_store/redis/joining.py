@@ -5,7 +5,7 @@ wait (up to 64 requests or 256 charges) go together, first come first served and
 nothing. Nothing waits on purpose: a lone request goes at once. One call carrying 64 requests of
 four limits costs the server an eighth of 64 calls, and the client far less than that.
 
-`AsyncJoiner` calls from a task of its own, so a caller that is cancelled touches nobody else.
+With `AsyncJoiner` a caller that is cancelled touches nobody else.
 `Joiner` lets one of the waiting threads call for all, then hands over to the next.
 """
 
@@ -30,6 +30,9 @@ PATIENCE = 5.0
 
 #: Requests of one tag and one time may go together.
 _Lane = tuple[str, int]
+
+#: Requests of tasks that wait for a call, in their order.
+_Line = deque[tuple[Ask, asyncio.Future[Result]]]
 
 
 class _Waiting:
@@ -143,30 +146,47 @@ class Joiner:
 class AsyncJoiner:
     """Joins the requests of the tasks of one event loop.
 
+    While nobody else asks, a request is called for by its own task: a task of the joiner's would cost
+    two more turns of the loop. Should it be cancelled, only its own call is. As soon as two were seen
+    together, calls are made from the joiner's task, which gathers a whole turn's requests first.
+
     Args:
         decide: asks Redis for a batch at a time and returns the results in order.
     """
 
     def __init__(self, decide: Callable[[Sequence[Ask], int], Awaitable[Sequence[Result]]]) -> None:
         self._decide = decide
-        self._lanes: dict[_Lane, deque[tuple[Ask, asyncio.Future[Result]]]] = {}
+        self._lanes: dict[_Lane, _Line] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._alone = True
 
     async def ask(self, ask: Ask, now_us: int) -> Result:
         """Return the answer to one request, which may have travelled with others."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[Result] = loop.create_future()
         lane = (ask.tag, now_us)
         line = self._lanes.get(lane)
+        if line is None and self._alone:
+            line = self._lanes[lane] = deque()
+            try:
+                return (await self._decide([ask], now_us))[0]
+            finally:
+                if line:
+                    self._start(lane)
+                else:
+                    del self._lanes[lane]
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         if line is None:
             self._lanes[lane] = deque([(ask, answer)])
-            # An empty context: nobody's trace or contextvars follow the others' requests.
-            task = loop.create_task(self._serve(lane), context=contextvars.Context())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(lane)
         else:
             line.append((ask, answer))
         return await answer
+
+    def _start(self, lane: _Lane) -> None:
+        # An empty context: nobody's trace or contextvars follow the others' requests.
+        serve = self._serve(lane)
+        task = asyncio.get_running_loop().create_task(serve, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, lane: _Lane) -> None:
         """Call for batch after batch until nobody waits."""
@@ -176,6 +196,7 @@ class AsyncJoiner:
             while line:
                 members = _next_batch(line)
                 if members:
+                    self._alone = len(members) == 1
                     results = await self._decide([ask for ask, _ in members], lane[1])
                     for (_, answer), result in zip(members, results, strict=True):
                         if not answer.done():
@@ -191,9 +212,7 @@ class AsyncJoiner:
                 answer.cancel()
 
 
-def _next_batch(
-    line: deque[tuple[Ask, asyncio.Future[Result]]],
-) -> list[tuple[Ask, asyncio.Future[Result]]]:
+def _next_batch(line: _Line) -> list[tuple[Ask, asyncio.Future[Result]]]:
     """Take from the line what may go together; who was cancelled while waiting goes nowhere."""
     batch = Batch()
     members: list[tuple[Ask, asyncio.Future[Result]]] = []
