@@ -231,7 +231,9 @@ class Collector:
     async def _keep_draining(self, home: Path | str, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
-                await asyncio.to_thread(drain, home, self._settle_url, self._redis_url, shards=self._shards)
+                await asyncio.to_thread(
+                    drain, home, self._settle_url, self._redis_url, shards=self._shards, timeout_s=2.0
+                )
             except (MeshError, OSError):
                 log.exception("orphaned rings cannot be drained")
             with contextlib.suppress(TimeoutError):

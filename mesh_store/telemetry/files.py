@@ -12,6 +12,7 @@ import errno
 import mmap
 import os
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,9 @@ from mesh_store.model.ids import now_us
 from mesh_store.telemetry.ring import HEADER, Mark, NotARing, Ring
 
 SUFFIX = ".ring"
+UNFINISHED = ".new"
+#: Seconds after which a ring that nobody finished making is removed.
+UNFINISHED_S = 60.0
 #: The smallest ring that makes sense: a few dozen records.
 MIN_BYTES = 64 * 1024
 
@@ -91,6 +95,8 @@ def create(home: Path | None, size: int) -> RingFile:
 
 def orphans(home: Path) -> Iterator[RingFile]:
     """Yield the rings whose process is gone, each locked for us; the caller closes them."""
+    for path in (home / "rings").glob(f"*{UNFINISHED}"):
+        _remove_unfinished(path)
     for path in sorted((home / "rings").glob(f"*{SUFFIX}")):
         adopted = _adopt(path)
         if adopted is not None:
@@ -106,7 +112,7 @@ def _in_memory(ring_id: str, size: int, reason: str) -> RingFile:
 def _in_file(folder: Path, ring_id: str, size: int) -> RingFile:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{ring_id}{SUFFIX}"
-    unfinished = folder / f"{ring_id}.new"
+    unfinished = folder / f"{ring_id}{UNFINISHED}"
     descriptor = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -137,6 +143,18 @@ def _allocate(descriptor: int, size: int) -> None:
         piece = zeros[: min(len(zeros), size - at)]
         if os.pwrite(descriptor, piece, at) != len(piece):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _remove_unfinished(path: Path) -> None:
+    """Remove what a process left that died while it made its ring."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - os.fstat(descriptor).st_mtime > UNFINISHED_S:
+                path.unlink()
+        finally:
+            os.close(descriptor)
 
 
 def _adopt(path: Path) -> RingFile | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mesh_store.redis.stream import FactStream
 from mesh_store.telemetry import files
 from mesh_store.telemetry.adoption import Adoption
+from mesh_store.telemetry.losses import Losses
 from mesh_store.telemetry.own import OwnDelivery
 from mesh_store.telemetry.settling import Settlements, Settler
 from mesh_store.telemetry.shipper import Shipper
@@ -33,7 +34,8 @@ class Pipeline:
         adoption = None
         if home is not None and self.file.path is not None:
             adoption = Adoption(home, settlements, stream, self.watch)
-        self.shipper = Shipper(self.delivery, self.watch, adoption)
+        losses = Losses(stream, self.writer.counts, self.delivery)
+        self.shipper = Shipper(self.delivery, self.watch, losses, adoption)
         if ship:
             self.shipper.start()
 

@@ -64,6 +64,7 @@ class Recorder:
         self._shards = shards
         self._failed = 0
         self._closed = False
+        self._last_health: Health | None = None
         self._is_child = False
         self._opening = threading.RLock()
         self._pipeline: Pipeline | None = None
@@ -98,11 +99,15 @@ class Recorder:
             pipeline, self._pipeline = self._pipeline, None
             self._closed = True
         if pipeline is not None:
+            self._last_health = health_of(pipeline, self._failed)
             pipeline.close(timeout_s)
 
     def health(self) -> Health:
-        """Return counters; cheap, but not meant for the path of a call."""
-        return health_of(self._pipeline or self._open(), self._failed)
+        """Return counters, after `close` those of its moment; not meant for the path of a call."""
+        pipeline = self._pipeline
+        if pipeline is None and self._last_health is not None:
+            return self._last_health
+        return health_of(pipeline or self._open(), self._failed)
 
     def _write(self, record: Intent | Done | Cancel, done: Done | None) -> None:
         try:
@@ -137,6 +142,7 @@ class Recorder:
         pipeline, self._pipeline = self._pipeline, None
         self._opening = threading.RLock()
         self._failed = 0
+        self._last_health = None
         if pipeline is not None:
             pipeline.file.abandon()
         self._is_child = True

@@ -15,6 +15,7 @@ import time
 
 from mesh_store.model.ids import now_us
 from mesh_store.telemetry.adoption import Adoption
+from mesh_store.telemetry.losses import Losses
 from mesh_store.telemetry.own import OwnDelivery
 from mesh_store.telemetry.settling import Away
 from mesh_store.telemetry.watch import Watch
@@ -40,8 +41,11 @@ class Shipper:
         asleep: True when a writer has to wake it.
     """
 
-    def __init__(self, delivery: OwnDelivery, watch: Watch, adoption: Adoption | None) -> None:
+    def __init__(
+        self, delivery: OwnDelivery, watch: Watch, losses: Losses, adoption: Adoption | None
+    ) -> None:
         self.delivery = delivery
+        self._losses = losses
         self.errors = 0
         self.last_error: str | None = None
         self.asleep = False
@@ -49,6 +53,8 @@ class Shipper:
         self._adoption = adoption
         self._failures = 0
         self._looks = 0
+        self._seen = 0
+        self._adopt_at = 0.0
         self._ask_every = ASK_S[0]
         self._ask_at = 0.0
         self._urgent = False
@@ -115,7 +121,6 @@ class Shipper:
     def _turn(self) -> float | None:
         """Do what can be done now; return the seconds until the next turn, None for "when woken"."""
         delivery, now = self.delivery, time.monotonic()
-        before = delivery.ring.head
         delivery.settle()
         delivery.leases.renew(now)
         urgent, self._urgent = self._urgent, False
@@ -129,21 +134,35 @@ class Shipper:
                 self._ask_at = now + self._ask_every
         elif delivery.committed < delivery.shipped:
             delivery.acknowledge(now_us())
-        if delivery.unshipped or self._restless(before):
+        self._losses.tell()
+        if delivery.unshipped or self._restless():
             return POLL_S
-        if self._adoption is not None and (soon := self._adoption.step(now)) is not None:
+        if (soon := self._adopt(now)) is not None:
             return soon
         waits = [self._ask_at - now] if delivery.unacknowledged else []
         if (renewal := delivery.leases.next_due) is not None:
             waits.append(renewal - now)
         return max(min(waits), POLL_S) if waits else None
 
-    def _restless(self, head: int) -> bool:
+    def _restless(self) -> bool:
         """Stay awake a while after the last record: waking costs the caller a thread switch."""
-        if self.delivery.ring.head != head:
-            self._looks = 0
-        self._looks += 1
+        head = self.delivery.ring.head
+        self._looks = 0 if head != self._seen else self._looks + 1
+        self._seen = head
         return self.delivery.open_intents > 0 and self._looks < RESTLESS_LOOKS
+
+    def _adopt(self, now: float) -> float | None:
+        """Do a step for the dead; their trouble must not hold up the living."""
+        if self._adoption is None or now < self._adopt_at:
+            return None
+        try:
+            return self._adoption.step(now)
+        except Away as error:
+            self.errors += 1
+            self.last_error = str(error)
+            self._watch.doubt()
+            self._adopt_at = now + BACK_OFF_S[1]
+            return BACK_OFF_S[1]
 
     def _away(self, error: Exception) -> float:
         self.errors += 1

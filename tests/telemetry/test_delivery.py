@@ -190,6 +190,11 @@ def test_a_full_ring_counts_what_it_drops_and_still_settles_it(
     assert shipped(valkey) == health.emitted
     assert len(settled.settled) == len(calls) - health.dropped_settlements
 
+    def told() -> bool:
+        return int(valkey.client.hget("mesh:telemetry:lost", "facts") or 0) == health.dropped
+
+    kit.eventually(told, "everybody can know what was dropped")
+
 
 def test_a_record_that_cannot_be_encoded_is_counted_and_never_raised(
     kit: Any, make_recorder: Callable[..., Recorder], caplog: pytest.LogCaptureFixture
@@ -210,6 +215,17 @@ def test_without_a_home_everything_works_and_health_says_what_is_weaker(
     health = recorder.health()
     assert (health.mode, shipped(valkey)) == ("memory", 1)
     assert health.reason
+
+
+def test_health_of_a_closed_recorder_is_that_of_its_last_moment_and_makes_no_new_ring(
+    kit: Any, make_recorder: Callable[..., Recorder], tmp_path: Any
+) -> None:
+    recorder = make_recorder()
+    recorder.done(kit.call()[1])
+    recorder.close(5)
+    before = set((tmp_path / "rings").iterdir())
+    assert recorder.health().emitted == 1
+    assert set((tmp_path / "rings").iterdir()) == before
 
 
 def test_health_tells_how_old_the_oldest_waiting_fact_is(

@@ -99,3 +99,14 @@ def test_a_file_system_that_cannot_preallocate_is_filled_with_zeros(
     assert made.path is not None
     assert made.path.stat().st_blocks * 512 >= SIZE
     made.close(remove=True)
+
+
+def test_a_ring_whose_maker_died_is_removed_and_one_being_made_is_not(tmp_path: Path) -> None:
+    folder = tmp_path / "rings"
+    folder.mkdir()
+    old, young = folder / "old.new", folder / "young.new"
+    for path in (old, young):
+        path.write_bytes(b"")
+    os.utime(old, (0, 0))
+    assert list(files.orphans(tmp_path)) == []
+    assert list(folder.iterdir()) == [young]
