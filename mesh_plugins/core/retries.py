@@ -16,8 +16,8 @@ from mesh_store.model.errors import ProviderError
 
 #: Statuses after which another attempt may fare better.
 TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-#: Statuses that say this target is set up wrongly: another target may still answer.
-MISCONFIGURED = frozenset({401, 402, 403, 404, 405})
+#: Statuses that say this target is set up wrongly (a redirect is never followed): another may still answer.
+MISCONFIGURED = frozenset({301, 302, 303, 307, 308, 401, 402, 403, 404, 405})
 #: Attempts of one call on the same target beyond the first.
 MOST_REPEATS = 2
 

@@ -25,7 +25,7 @@ def test_a_transient_status_falls_back_to_the_next_target_at_once(fail, status):
     assert step(fail(status=status), targets=2).delay_s == 0.0
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
+@pytest.mark.parametrize("status", [307, 401, 403, 404])
 def test_a_target_that_is_set_up_wrongly_is_left_but_never_asked_again(fail, status):
     assert step(fail(status=status), targets=2).target == 1
     assert step(fail(status=status)) is None
