@@ -8,7 +8,8 @@ import contextlib
 import pytest
 
 from mesh_store.model import ConfigError
-from mesh_store.model.signing import Signer
+from mesh_store.model.signing import Place, Signer, seal
+from mesh_store.model.snapshot import encode
 from mesh_store.redis import config_channel as channel
 from mesh_store.redis.client import connect_async
 from mesh_store.sync import publisher
@@ -158,6 +159,18 @@ async def test_a_delta_made_from_what_was_replaced_meanwhile_is_made_anew(
     assert subscriber.wait(3, 5)
     assert subscriber.snapshot().document == await source.compile_snapshot()
     assert subscriber._replica.loads == 1
+
+
+async def test_an_older_document_without_a_base_is_stale_not_written(source, aclient):
+    source.commit()
+    older = await source.compile_snapshot()
+    source.commit()
+    await publish(source, aclient)
+    before = await aclient.get(channel.SNAPSHOT)
+    sealed = seal("snapshot", Place(source.epoch, 1), encode(older))
+    for place in (Place(source.epoch, 1), Place(source.epoch, 2), Place("0", 99)):
+        assert await channel.publish_snapshot(aclient, place, sealed, base=None, delta=b"") == "stale"
+    assert await aclient.get(channel.SNAPSHOT) == before
 
 
 async def test_redis_ahead_of_the_database_is_said_and_left_alone(source, aclient, caplog):
