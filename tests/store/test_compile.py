@@ -186,3 +186,13 @@ async def test_many_aliases_compile_without_a_query_for_each(
     held = await snapshot(database)
     assert len(held.document.aliases) == count + 1
     assert len(held.document.rates) == count + 2
+
+
+async def test_a_model_nobody_knows_may_take_any_call_so_its_limits_burst_whole(
+    research: MintedKey, repo: Repository, database: Database
+) -> None:
+    await repo.create_provider(name="local", kind="openai", base_url="http://127.0.0.1:8080/v1")
+    await repo.create_alias(name="own", targets=[{"provider": "local", "model": "nobody-knows-me"}])
+    await repo.create_limit(alias="own", limit="10k tokens/min")
+    [rule] = (await snapshot(database)).document.limits
+    assert rule.limit.burst == 10_000
