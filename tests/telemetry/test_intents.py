@@ -54,8 +54,8 @@ class Stream:
 class Bench:
     """One ring with everything around it, moved by hand."""
 
-    def __init__(self, settler: Any) -> None:
-        self.memory = mmap.mmap(-1, HEADER + CAPACITY)
+    def __init__(self, settler: Any, capacity: int = CAPACITY) -> None:
+        self.memory = mmap.mmap(-1, HEADER + capacity)
         self.ring = Ring.create(self.memory, "0" * 32, generation=1, pid=1, created_us=1)
         self.writer = Writer(self.ring)
         self.stream = Stream()
@@ -121,6 +121,23 @@ def test_a_call_that_ended_just_before_its_intent_was_moved_is_never_found_open(
     assert bench.found_open() == set()
     bench.acknowledge(9)
     assert bench.found_open() == set()
+    assert bench.ring.tail == bench.ring.head
+
+
+def test_an_ending_stays_in_the_ring_as_long_as_the_copy_of_the_intent_it_ends(
+    kit: Any, settled: Any
+) -> None:
+    bench = Bench(settled, 1 << 20)
+    running = kit.call()
+    bench.write(running[0], *[kit.call()[1] for _ in range(500)])
+    bench.ship()
+    # Written, but not read by the shipper, when the intent is moved: more than one step's worth.
+    bench.write(running[1], *[kit.call()[1] for _ in range(700)])
+    for _ in range(5):
+        bench.acknowledge(1)
+        assert bench.found_open() == set()
+        bench.ship()
+        assert bench.found_open() == set()
     assert bench.ring.tail == bench.ring.head
 
 

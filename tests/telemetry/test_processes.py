@@ -20,6 +20,9 @@ import pytest
 from mesh_store.telemetry import Recorder, drain
 from mesh_store.telemetry.collector import Collector
 
+#: Python 3.12 warns of every fork of a process with threads, which is what is tested here.
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+
 ROOT = Path(__file__).parents[2]
 PRODUCER = Path(__file__).parent / "producer.py"
 
