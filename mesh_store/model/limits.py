@@ -26,7 +26,7 @@ Kind = Literal["rate", "window", "slots"]
 OnOutage = Literal["closed", "share", "open"]
 
 
-class Limit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Limit(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """An amount per period of one dimension.
 
     Attributes:

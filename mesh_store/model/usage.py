@@ -51,7 +51,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
 
-class Rates(msgspec.Struct, frozen=True, omit_defaults=True):
+class Rates(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """Prices of one model in pico-USD per token; None where the part has no rate of its own.
 
     Attributes:
