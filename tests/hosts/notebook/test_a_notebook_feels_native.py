@@ -13,7 +13,7 @@ from mesh_plugins.usage import Usage, shown
 
 @pytest.fixture
 def shell(make_world):
-    world = make_world(limits=("600 requests/min", "10k tokens/min"))
+    world = make_world(limits=("600 requests/min", "1000 tokens/min"))
     alias = world.alias()
     shell = InteractiveShell.instance()
     shell.run_line_magic("load_ext", "mesh_plugins.hosts.notebook")
