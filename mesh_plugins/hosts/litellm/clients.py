@@ -12,6 +12,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import httpx
@@ -30,23 +31,33 @@ _making = threading.Lock()
 
 def openai_client(base_url: str, key: str, query: Mapping[str, str], *, is_async: bool) -> Any:
     """Return a client of OpenAI's SDK for one destination and credential."""
-    options: dict[str, Any] = {
-        "base_url": base_url,
-        "api_key": key,
-        "default_query": dict(query),
-        "max_retries": 0,
-    }
-    bound = hashlib.sha256(repr((base_url, key, sorted(query.items()))).encode()).hexdigest()
-    if is_async:
-        return _kept(f"aopenai-{bound}", lambda: openai.AsyncOpenAI(**options, http_client=_async_session()))
-    return _kept(f"openai-{bound}", lambda: openai.OpenAI(**options, http_client=_session()))
+
+    def make() -> Any:
+        kind: Any = openai.AsyncOpenAI if is_async else openai.OpenAI
+        session = _async_session() if is_async else _session()
+        return kind(
+            base_url=base_url, api_key=key, default_query=dict(query), max_retries=0, http_client=session
+        )
+
+    return _kept(_name(is_async, base_url, key, tuple(query.items())), make)
+
+
+@lru_cache(maxsize=256)
+def _name(is_async: bool, *bound: Any) -> str:
+    """Name a client without naming its credential."""
+    return f"{'aopenai' if is_async else 'openai'}-{hashlib.sha256(repr(bound).encode()).hexdigest()}"
 
 
 def http_client(*, is_async: bool) -> Any:
     """Return litellm's plain handler, which serves every destination."""
-    if is_async:
-        return _kept("ahttp", lambda: AsyncHTTPHandler(follow_redirects=False))
-    return _kept("http", lambda: HTTPHandler(follow_redirects=False))
+
+    def make() -> Any:
+        handler = AsyncHTTPHandler() if is_async else HTTPHandler()
+        # Both: the handler makes itself a new client when somebody closed this one.
+        handler.follow_redirects = handler.client.follow_redirects = False
+        return handler
+
+    return _kept("ahttp" if is_async else "http", make)
 
 
 def _kept(name: str, make: Callable[[], Any]) -> Any:

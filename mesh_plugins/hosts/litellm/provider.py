@@ -116,19 +116,22 @@ def _silence(logging: Any) -> None:
 
 
 def _generic(stream: Iterator[Any]) -> Iterator[Any]:
-    return (_generic_chunk(chunk) for chunk in stream)
+    return (_generic_chunk(chunk, stream) for chunk in stream)
 
 
-def _generic_chunk(chunk: Any) -> dict[str, Any]:
-    """Rebuild a chunk as litellm's ``GenericStreamingChunk``."""
+def _generic_chunk(chunk: Any, rest: Iterator[Any]) -> dict[str, Any]:
+    """Rebuild a chunk as litellm's ``GenericStreamingChunk``; it reads none after a finished one."""
     choice = chunk.choices[0] if chunk.choices else None
     delta = choice.delta if choice else None
+    finish = choice.finish_reason if choice else None
     usage = getattr(chunk, "usage", None)
+    for last in rest if finish else ():
+        usage = getattr(last, "usage", None) or usage
     calls = getattr(delta, "tool_calls", None) or [None]
     return {
         "text": (delta.content or "") if delta else "",
-        "is_finished": bool(choice and choice.finish_reason),
-        "finish_reason": (choice.finish_reason or "") if choice else "",
+        "is_finished": bool(finish),
+        "finish_reason": finish or "",
         "index": choice.index if choice else 0,
         "tool_use": calls[0].model_dump() if calls[0] is not None else None,
         "usage": usage.model_dump() if usage is not None else None,

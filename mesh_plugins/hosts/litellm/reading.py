@@ -86,13 +86,15 @@ class ChatReader(_Reading):
     def whole(self, body: Any) -> ProviderReply:
         """Read a complete reply."""
         self._identify(body)
-        self.reply.body = body
-        for choice in getattr(body, "choices", None) or ():
-            self._choice(choice, getattr(choice, "message", None))
-        self.finished = True
+        self.reply.body, self.finished = body, True
         if not self._from_cache(body):
             self._believe(openai_usage, getattr(body, "usage", None))
             self._conclude()
+        choices = getattr(body, "choices", None) or ()
+        for choice in choices:
+            self.reply.finish_reason = getattr(choice, "finish_reason", None) or self.reply.finish_reason
+            if self.reply.usage is None:  # characters matter only where tokens are unknown
+                self._count(choice, getattr(choice, "message", None))
         return self.reply
 
     def chunk(self, chunk: Any) -> None:
@@ -109,8 +111,11 @@ class ChatReader(_Reading):
             self._believe(openai_usage, getattr(chunk, "usage", None))
         self._conclude()
 
-    def _choice(self, choice: Any, said: Any) -> None:
+    def _count(self, choice: Any, said: Any) -> None:
         self.reply.output_chars += _length(said) + len(getattr(choice, "text", None) or "")
+
+    def _choice(self, choice: Any, said: Any) -> None:
+        self._count(choice, said)
         reason = getattr(choice, "finish_reason", None)
         if reason:
             self.reply.finish_reason, self.finished = str(reason), True

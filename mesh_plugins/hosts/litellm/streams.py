@@ -124,8 +124,9 @@ def hide_usage(native: Any) -> None:
     """Give the caller the chunks it would have got without the usage we asked for."""
     wrapper = _wrapper(native)
     if wrapper is not None:
-        wrapper.stream_options, wrapper.send_stream_usage = None, False
-        native.stream_options = None
+        wrapper.send_stream_usage = False  # litellm 1.83 drops the usage unless stream_options ask for it
+        if native is not wrapper:
+            native.stream_options = None
 
 
 def _mapped(native: Any, error: Exception) -> Exception:

@@ -44,6 +44,10 @@ async def test_a_router_of_mesh_deployments_is_governed(
 async def test_a_refusal_costs_no_retry_no_cooldown_and_no_fallback(
     litellm: Any, router: Any, world: Any, messages: Any
 ) -> None:
+    from litellm.integrations import custom_guardrail
+
+    if not hasattr(custom_guardrail, "is_guardrail_intervention"):
+        pytest.skip("this litellm's Router falls back whatever was raised")
     world.limiter.refuses = True
 
     with pytest.raises(QuotaExceeded):
