@@ -43,9 +43,9 @@ class MintedKey(msgspec.Struct, frozen=True):
 
 def mint(key_id: str | None = None) -> MintedKey:
     """Make a new key, or a new secret for the key called ``key_id``."""
-    key_id = key_id or _random_text(8)
-    head = f"mk_{key_id}_{_random_text(43)}"
-    text = head + _checksum(head)
+    key_id = key_id or random_text(8)
+    head = f"mk_{key_id}_{random_text(43)}"
+    text = head + checksum(head)
     return MintedKey(key_id, text, digest(text), text[-4:])
 
 
@@ -62,7 +62,7 @@ def parse(text: object) -> str:
         raise InvalidKey(
             "this is not a Mesh key: expected 'mk_', 8 letters or digits, '_', 49 letters or digits"
         )
-    if _checksum(text[:-6]) != match[3]:
+    if checksum(text[:-6]) != match[3]:
         raise InvalidKey("this Mesh key has a typo: its checksum does not fit; copy it again")
     return match[1]
 
@@ -72,11 +72,13 @@ def digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _random_text(length: int) -> str:
+def random_text(length: int) -> str:
+    """Return that many random letters and digits; 43 of them are 256 bits."""
     return "".join(secrets.choice(ALPHABET) for _ in range(length))
 
 
-def _checksum(head: str) -> str:
+def checksum(head: str) -> str:
+    """Return the six characters that let a typo be seen without asking anybody."""
     number, out = zlib.crc32(head.encode()), ""
     for _ in range(6):
         number, rest = divmod(number, 62)

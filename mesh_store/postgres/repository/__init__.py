@@ -8,11 +8,26 @@ from mesh_store.postgres.repository.limits import Limits
 from mesh_store.postgres.repository.part import AfterCommit
 from mesh_store.postgres.repository.people import Members, Teams, Users
 from mesh_store.postgres.repository.providers import Prices, Providers
+from mesh_store.postgres.repository.team_scope import TeamScope
+from mesh_store.postgres.repository.tokens import Tokens
 
 __all__ = ["AfterCommit", "Expires", "Repository"]
 
 
-class Repository(Teams, Users, Members, Keys, KeyImport, Providers, Prices, Aliases, Limits, History):
+class Repository(
+    Teams,
+    Users,
+    Members,
+    Keys,
+    KeyImport,
+    Providers,
+    Prices,
+    Aliases,
+    Limits,
+    Tokens,
+    TeamScope,
+    History,
+):
     """The control entities of one database, as one actor changes them.
 
     ::
