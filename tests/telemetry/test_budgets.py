@@ -119,7 +119,7 @@ async def test_a_repeated_entry_changes_no_sum_and_still_closes_what_was_open(
 
 
 async def test_a_collector_that_dies_before_it_told_redis_leaves_no_money_free_and_none_counted_twice(
-    kit: Any, shop: Shop, make_recorder: Callable[..., Recorder]
+    kit: Any, shop: Shop, make_recorder: Callable[..., Recorder], valkey: Any
 ) -> None:
     await shop.collect()
     recorder = make_recorder(settler=shop.limiter)
@@ -134,8 +134,10 @@ async def test_a_collector_that_dies_before_it_told_redis_leaves_no_money_free_a
     with pytest.raises(Exception, match="gone"):
         await dying.collect_once()
     assert (await shop.ledger(), shop.remaining()) == ((3 * USD, 1), 7 * USD)
+    assert valkey.client.xlen("mesh:facts:0") == 1  # not acknowledged: somebody will tell Redis
     await shop.collect()
     assert (await shop.ledger(), shop.remaining()) == ((3 * USD, 1), 7 * USD)
+    assert valkey.client.xlen("mesh:facts:0") == 0
     await dying.close()
 
 

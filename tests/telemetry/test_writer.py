@@ -124,6 +124,15 @@ def test_a_full_ring_drops_the_fact_and_keeps_the_settlement(kit: Any) -> None:
     assert writer.counts.dropped_settlements == writer.counts.dropped - len(bare)
 
 
+def test_facts_leave_room_for_the_settlements_that_follow_them(kit: Any) -> None:
+    writer = Writer(new_ring(64 * 1024))
+    dropped = 0
+    while dropped < 20:
+        done = kit.call()[1]
+        dropped += not writer.write(records.encode(done), done)
+    assert writer.counts.dropped_settlements == 0
+
+
 def test_a_record_out_of_proportion_does_not_take_the_ring_for_itself(kit: Any) -> None:
     ring = new_ring(64 * 1024)
     writer = Writer(ring)
