@@ -1,18 +1,15 @@
-"""`DefaultTransport`: for each colour the fastest transport that keeps the port's promises.
+"""`DefaultTransport`: for each colour the fastest library that keeps the port's promises.
 
-Threads call through pyreqwest, event loops through asyncio itself. What an event loop has to send
-through a proxy goes through httpx; so does everything in a child forked after pyreqwest's runtime
-started (see `pyreqwest`).
+Threads call through pyreqwest, event loops through aiohttp; threads of a child forked after
+pyreqwest's runtime started through httpx (see `pyreqwest`).
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Coroutine
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
-from mesh_plugins.http.aio.transport import AsyncioTransport
-from mesh_plugins.http.httpx import HttpxTransport
 from mesh_plugins.http.pyreqwest import PyreqwestTransport
 from mesh_plugins.http.transport import (
     AsyncByteStream,
@@ -22,55 +19,44 @@ from mesh_plugins.http.transport import (
     TransportOptions,
 )
 
-_MOST_KEPT = 1_024
+if TYPE_CHECKING:
+    from mesh_plugins.http.aiohttp import AiohttpTransport
 
 
 class DefaultTransport:
-    """Sends over what is best for the caller's colour and the network."""
+    """Sends over what is best for the caller's colour."""
 
     def __init__(self, options: TransportOptions | None = None) -> None:
         self._options = options or TransportOptions()
         self._threads = PyreqwestTransport(self._options)
-        self._loops = AsyncioTransport(self._options)
-        self._proxied = HttpxTransport(self._options)
-        self._chosen: dict[str, AsyncioTransport | HttpxTransport] = {}
+        self._loops: AiohttpTransport | None = None
+        self._lock = threading.Lock()
 
     def send(self, request: HttpRequest) -> HttpResponse:
         return self._threads.send(request)
 
     def asend(self, request: HttpRequest) -> Coroutine[Any, Any, HttpResponse]:
-        return self._for_loops(request.url).asend(request)
+        return (self._loops or self._for_loops()).asend(request)
 
     def stream(self, request: HttpRequest) -> ByteStream:
         return self._threads.stream(request)
 
     def astream(self, request: HttpRequest) -> Coroutine[Any, Any, AsyncByteStream]:
-        return self._for_loops(request.url).astream(request)
+        return (self._loops or self._for_loops()).astream(request)
 
     def close(self) -> None:
         self._threads.close()
-        self._proxied.close()
 
     async def aclose(self) -> None:
         self.close()
-        await self._loops.aclose()
-        await self._proxied.aclose()
+        if self._loops is not None:
+            await self._loops.aclose()
 
-    def _for_loops(self, url: str) -> AsyncioTransport | HttpxTransport:
-        chosen = self._chosen.get(url)
-        if chosen is None:
-            if len(self._chosen) >= _MOST_KEPT:
-                self._chosen.clear()
-            chosen = self._chosen[url] = self._proxied if self._needs_proxy(url) else self._loops
-        return chosen
+    def _for_loops(self) -> AiohttpTransport:
+        # Imported by who needs it: 0.2 s that threads do not pay.
+        from mesh_plugins.http.aiohttp import AiohttpTransport
 
-    def _needs_proxy(self, url: str) -> bool:
-        if self._options.proxy is not None or not self._options.use_environment:
-            return self._options.proxy is not None
-        from urllib.request import getproxies, proxy_bypass
-
-        parts = urlsplit(url)
-        proxies = getproxies()
-        return bool(
-            (proxies.get(parts.scheme) or proxies.get("all")) and not proxy_bypass(parts.hostname or "")
-        )
+        with self._lock:
+            if self._loops is None:
+                self._loops = AiohttpTransport(self._options)
+            return self._loops

@@ -1,8 +1,7 @@
 """The alternative transport: httpx, for users' proxies, mTLS, respx tests and forked children.
 
 A synchronous client serves the process. An asynchronous one belongs to its event loop, because
-httpx's connections do; it is closed when the loop shuts its asynchronous generators down, which
-``asyncio.run`` always does.
+httpx's connections do, and is closed with it (see `loops`).
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from mesh_plugins.http.loops import PerLoop
 from mesh_plugins.http.tls import tls_context
 from mesh_plugins.http.transport import (
     IDLE_CONNECTION_S,
@@ -30,7 +30,7 @@ from mesh_plugins.http.transport import (
 if TYPE_CHECKING:
     import httpx
 
-#: Clients inherited over a fork: neither used (their sockets are the parent's) nor ever closed.
+#: Inherited over a fork: neither used (their sockets are the parent's) nor ever closed.
 _inherited: list[object] = []
 
 
@@ -40,7 +40,7 @@ class HttpxTransport:
     def __init__(self, options: TransportOptions | None = None) -> None:
         self._options = options or TransportOptions()
         self._sync: httpx.Client | None = None
-        self._async: _Kept = {}
+        self._async: PerLoop[httpx.AsyncClient] = PerLoop(self._made, lambda c: c.aclose(), lambda c: None)
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -73,7 +73,7 @@ class HttpxTransport:
             fail(error)
 
     async def astream(self, request: HttpRequest) -> AsyncByteStream:
-        client = await self._aclient()
+        client = await self._async.client()
         ends = asyncio.get_running_loop().time() + request.timeout_s
         try:
             async with asyncio.timeout_at(ends):
@@ -89,9 +89,7 @@ class HttpxTransport:
 
     async def aclose(self) -> None:
         self.close()
-        kept = self._async.pop(asyncio.get_running_loop(), None)
-        if kept is not None:
-            await kept[1].aclose()
+        await self._async.aclose()
 
     def _client(self) -> httpx.Client:
         if self._pid != os.getpid():
@@ -105,25 +103,14 @@ class HttpxTransport:
                 self._sync = httpx.Client(**self._settings())
             return self._sync
 
-    async def _aclient(self) -> httpx.AsyncClient:
-        if self._pid != os.getpid():
-            self._forget()
-        loop = asyncio.get_running_loop()
-        if (kept := self._async.get(loop)) is not None:
-            return kept[0]
+    def _made(self) -> httpx.AsyncClient:
         import httpx
 
-        for other in [other for other in self._async if other.is_closed()]:
-            self._async.pop(other, None)
-        client = httpx.AsyncClient(**self._settings())
-        keeper = _keep(self._async, loop, client)
-        self._async[loop] = client, keeper
-        await anext(keeper)
-        return client
+        return httpx.AsyncClient(**self._settings())
 
     def _forget(self) -> None:
-        _inherited.append((self._sync, self._async))
-        self._sync, self._async = None, {}
+        _inherited.append(self._sync)
+        self._sync = None
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -152,26 +139,12 @@ class HttpxTransport:
         read = request.timeout_s if request.idle_s is None else min(request.idle_s, request.timeout_s)
         timeouts = {"connect": connect, "pool": connect, "write": request.timeout_s, "read": read}
         return client.build_request(
-            request.method,
+            "POST",
             request.url,
             headers=request.headers,
             content=request.body,
             extensions={"timeout": timeouts},
         )
-
-
-_Kept = dict[asyncio.AbstractEventLoop, tuple["httpx.AsyncClient", AsyncGenerator[None, None]]]
-
-
-async def _keep(
-    clients: _Kept, loop: asyncio.AbstractEventLoop, client: httpx.AsyncClient
-) -> AsyncGenerator[None, None]:
-    """Close a client with its loop: started on the loop, this is closed by ``shutdown_asyncgens``."""
-    try:
-        yield
-    finally:
-        clients.pop(loop, None)
-        await client.aclose()
 
 
 class _Stream:

@@ -1,32 +1,29 @@
 """The transport for threads: Rust's reqwest, at a quarter of httpx's latency.
 
-One client per colour and idle timeout serves the process: connections belong to pyreqwest's own
-runtime, not to an event loop, so clients outlive ``asyncio.run``. In a child forked after that
-runtime started, every call goes through `HttpxTransport` instead (see `forks`).
+One client per idle timeout serves the process. In a child forked after pyreqwest's runtime started,
+every call goes through `HttpxTransport` instead (see `forks`).
 
-Known limit (0.15.1): a task cancelled before the provider's status arrived leaves its request, and
-its share of `TransportOptions.max_connections`, until the provider answers or the call's total
-deadline passes. Nothing is sent twice. Event loops are therefore better served by
-`AsyncioTransport`, which `DefaultTransport` gives them.
+It has no asynchronous colour, because that would break a promise of the port: in 0.15.1 a task
+cancelled before the provider's status arrived leaves its request, its connection and its share of
+`TransportOptions.max_connections` until the provider answers or the total deadline passes. Event
+loops are `AiohttpTransport`'s business.
 """
 
 from __future__ import annotations
 
-import contextlib
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn
 
 from mesh_plugins.http import forks
 from mesh_plugins.http.transport import (
     IDLE_CONNECTION_S,
-    AsyncByteStream,
     ByteStream,
     HttpRequest,
     HttpResponse,
-    Transport,
+    SyncTransport,
     TransportFailure,
     TransportOptions,
     bounded,
@@ -34,13 +31,9 @@ from mesh_plugins.http.transport import (
 )
 
 if TYPE_CHECKING:
-    from pyreqwest.client import BaseClientBuilder, Client, SyncClient
-    from pyreqwest.request import BaseRequestBuilder, StreamRequest, SyncStreamRequest
-    from pyreqwest.response import Response, SyncResponse
-
-_Builder = TypeVar("_Builder", bound="BaseRequestBuilder")
-_ClientBuilder = TypeVar("_ClientBuilder", bound="BaseClientBuilder")
-_AnyClient = TypeVar("_AnyClient", "SyncClient", "Client")
+    from pyreqwest.client import SyncClient
+    from pyreqwest.request import SyncRequestBuilder, SyncStreamRequest
+    from pyreqwest.response import SyncResponse
 
 
 class PyreqwestTransport:
@@ -48,31 +41,17 @@ class PyreqwestTransport:
 
     def __init__(self, options: TransportOptions | None = None) -> None:
         self._options = options or TransportOptions()
-        self._sync: dict[float | None, SyncClient] = {}
-        self._async: dict[float | None, Client] = {}
-        self._other: Transport | None = None
+        self._clients: dict[float | None, SyncClient] = {}
+        self._other: SyncTransport | None = None
         self._lock = threading.Lock()
 
     def send(self, request: HttpRequest) -> HttpResponse:
         if (client := self._client(request.idle_s)) is None:
             return self._elsewhere().send(request)
         try:
-            with _ready(client.request(request.method, request.url), request).build_streamed() as response:
+            with _ready(client, request).build_streamed() as response:
                 status = response.status
                 body = bytes(response.body_reader.read(most_of(status) + 1) or b"")
-                return HttpResponse(status, response.headers, bounded(status, body))
-        except Exception as error:
-            fail(error)
-
-    async def asend(self, request: HttpRequest) -> HttpResponse:
-        if (client := self._aclient(request.idle_s)) is None:
-            return await self._elsewhere().asend(request)
-        try:
-            async with _ready(
-                client.request(request.method, request.url), request
-            ).build_streamed() as response:
-                status = response.status
-                body = bytes(await response.body_reader.read(most_of(status) + 1) or b"")
                 return HttpResponse(status, response.headers, bounded(status, body))
         except Exception as error:
             fail(error)
@@ -82,19 +61,8 @@ class PyreqwestTransport:
             return self._elsewhere().stream(request)
         try:
             # Without the limit it reads 64 KiB ahead before it says that there is an answer.
-            builder = _ready(client.request(request.method, request.url), request)
-            sending = builder.streamed_read_buffer_limit(0).build_streamed()
+            sending = _ready(client, request).streamed_read_buffer_limit(0).build_streamed()
             return _Stream(sending, sending.__enter__())
-        except Exception as error:
-            fail(error)
-
-    async def astream(self, request: HttpRequest) -> AsyncByteStream:
-        if (client := self._aclient(request.idle_s)) is None:
-            return await self._elsewhere().astream(request)
-        try:
-            builder = _ready(client.request(request.method, request.url), request)
-            sending = builder.streamed_read_buffer_limit(0).build_streamed()
-            return _AsyncStream(sending, await sending.__aenter__())
         except Exception as error:
             fail(error)
 
@@ -102,48 +70,29 @@ class PyreqwestTransport:
         with self._lock:
             # In a forked child the inherited clients are kept as they are: closing them would hang.
             if not forks.runtime_lost():
-                for client in self._sync.values():
+                for client in self._clients.values():
                     client.close()
-                self._sync.clear()
-                self._async.clear()
+                self._clients.clear()
             if self._other is not None:
                 self._other.close()
-
-    async def aclose(self) -> None:
-        clients = [] if forks.runtime_lost() else list(self._async.values())
-        self.close()
-        for client in clients:
-            await client.close()
-        if self._other is not None:
-            await self._other.aclose()
 
     def _client(self, idle_s: float | None) -> SyncClient | None:
         if forks.runtime_lost():
             return None
-        return self._sync.get(idle_s) or self._made(self._sync, idle_s, _sync_client)
+        return self._clients.get(idle_s) or self._made(idle_s)
 
-    def _aclient(self, idle_s: float | None) -> Client | None:
-        if forks.runtime_lost():
-            return None
-        return self._async.get(idle_s) or self._made(self._async, idle_s, _async_client)
-
-    def _made(
-        self,
-        clients: dict[float | None, _AnyClient],
-        idle_s: float | None,
-        make: Callable[[TransportOptions, float | None], _AnyClient],
-    ) -> _AnyClient | None:
+    def _made(self, idle_s: float | None) -> SyncClient | None:
         with self._lock:
-            if idle_s not in clients:
+            if idle_s not in self._clients:
                 try:
-                    clients[idle_s] = make(self._options, idle_s)
+                    self._clients[idle_s] = _configured(self._options, idle_s)
                 except RuntimeError:
                     forks.note_lost_runtime()
                     return None
                 forks.runtime_started()
-            return clients[idle_s]
+            return self._clients[idle_s]
 
-    def _elsewhere(self) -> Transport:
+    def _elsewhere(self) -> SyncTransport:
         with self._lock:
             if self._other is None:
                 from mesh_plugins.http.httpx import HttpxTransport
@@ -178,58 +127,25 @@ class _Stream:
         self.close()  # dropping alone closes the connection only when its next byte arrives
 
 
-class _AsyncStream:
-    """An answer on an event loop, piece by piece."""
-
-    __slots__ = ("_reader", "_sending", "headers", "status")
-
-    def __init__(self, sending: StreamRequest, response: Response) -> None:
-        self._sending: StreamRequest | None = sending
-        self._reader = response.body_reader
-        self.status = response.status
-        self.headers: Mapping[str, str] = response.headers
-
-    async def read(self) -> bytes:
-        try:
-            return bytes(await self._reader.read_chunk() or b"")
-        except Exception as error:
-            fail(error, answered=True)
-
-    async def close(self) -> None:
-        sending, self._sending = self._sending, None
-        if sending is not None:
-            await sending.__aexit__(None, None, None)
-
-    def __del__(self) -> None:
-        if self._sending is not None:
-            with contextlib.suppress(StopIteration):
-                # It is done in its first step; a dropped stream has nobody to await more.
-                self._sending.__aexit__(None, None, None).send(None)
-
-
-def _ready(builder: _Builder, request: HttpRequest) -> _Builder:
-    return builder.headers(request.headers).body_bytes(request.body).timeout(_seconds(request.timeout_s))
+def _ready(client: SyncClient, request: HttpRequest) -> SyncRequestBuilder:
+    return (
+        client.post(request.url)
+        .headers(request.headers)
+        .body_bytes(request.body)
+        .timeout(_seconds(request.timeout_s))
+    )
 
 
 def _seconds(seconds: float) -> timedelta:
     return timedelta(seconds=max(0.001, seconds))
 
 
-def _sync_client(options: TransportOptions, idle_s: float | None) -> SyncClient:
+def _configured(options: TransportOptions, idle_s: float | None) -> SyncClient:
     from pyreqwest.client import SyncClientBuilder
 
-    return _configured(SyncClientBuilder(), options, idle_s).build()
-
-
-def _async_client(options: TransportOptions, idle_s: float | None) -> Client:
-    from pyreqwest.client import ClientBuilder
-
-    return _configured(ClientBuilder(), options, idle_s).build()
-
-
-def _configured(builder: _ClientBuilder, options: TransportOptions, idle_s: float | None) -> _ClientBuilder:
     builder = (
-        builder.follow_redirects(False)
+        SyncClientBuilder()
+        .follow_redirects(False)
         .referer(False)
         .connect_timeout(_seconds(options.connect_s))
         .max_connections(options.max_connections)
@@ -248,7 +164,7 @@ def _configured(builder: _ClientBuilder, options: TransportOptions, idle_s: floa
         builder = builder.add_root_certificate_pem(Path(options.ca_pem).read_bytes())
     if options.client_pem is not None:
         builder = builder.identity_pem(Path(options.client_pem).read_bytes())
-    return builder
+    return builder.build()
 
 
 def fail(error: Exception, *, answered: bool = False) -> NoReturn:

@@ -36,7 +36,7 @@ class TransportFailure(Exception):
 
 @dataclass(slots=True)
 class HttpRequest:
-    """A request, ready to go out.
+    """A POST, ready to go out.
 
     Attributes:
         url: the whole address, query included.
@@ -51,7 +51,6 @@ class HttpRequest:
     body: bytes = field(repr=False)
     timeout_s: float
     idle_s: float | None = None
-    method: str = "POST"
 
 
 @dataclass(slots=True)
@@ -113,8 +112,8 @@ class AsyncByteStream(Protocol):
     async def close(self) -> None: ...
 
 
-class Transport(Protocol):
-    """Sends requests; safe to use from many threads, many event loops and forked children."""
+class SyncTransport(Protocol):
+    """Sends requests; safe to use from many threads and forked children."""
 
     def send(self, request: HttpRequest) -> HttpResponse:
         """Send, and wait for the whole answer.
@@ -124,23 +123,34 @@ class Transport(Protocol):
         """
         ...
 
-    async def asend(self, request: HttpRequest) -> HttpResponse:
-        """Like `send`, on the caller's event loop."""
-        ...
-
     def stream(self, request: HttpRequest) -> ByteStream:
         """Send, and return once a status arrived."""
-        ...
-
-    async def astream(self, request: HttpRequest) -> AsyncByteStream:
-        """Like `stream`, on the caller's event loop."""
         ...
 
     def close(self) -> None:
         """Let go of every connection that no event loop owns; may be called twice."""
 
+
+class AsyncTransport(Protocol):
+    """Sends requests; safe to use from many event loops, in many threads and forked children.
+
+    A caller that is cancelled, at whatever moment, wants no answer: its connection is closed at once.
+    """
+
+    async def asend(self, request: HttpRequest) -> HttpResponse:
+        """Like `SyncTransport.send`, on the caller's event loop."""
+        ...
+
+    async def astream(self, request: HttpRequest) -> AsyncByteStream:
+        """Like `SyncTransport.stream`, on the caller's event loop."""
+        ...
+
     async def aclose(self) -> None:
         """Let go of every connection, those of the running event loop included."""
+
+
+class Transport(SyncTransport, AsyncTransport, Protocol):
+    """Sends in both colours."""
 
 
 def most_of(status: int) -> int:

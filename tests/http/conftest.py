@@ -1,4 +1,4 @@
-"""The stand-in provider, calls as the core makes them, and callers over both transports in both colours."""
+"""The stand-in provider, calls as the core makes them, and callers over every transport in its colours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from mesh_plugins.core.call import CallRequest, ProviderCall, ProviderReply
 from mesh_plugins.http.default import DefaultTransport
 from mesh_plugins.http.httpx import HttpxTransport
-from mesh_plugins.http.pyreqwest import PyreqwestTransport
 from mesh_plugins.http.sender import DirectSender
 from mesh_plugins.http.transport import Transport
 from mesh_plugins.testing.provider import StandInProvider
@@ -77,7 +76,6 @@ def make_call() -> MakeCall:
 def transports() -> Iterator[dict[str, Transport]]:
     made: dict[str, Transport] = {
         "default": DefaultTransport(),
-        "pyreqwest": PyreqwestTransport(),
         "httpx": HttpxTransport(),
     }
     yield made
@@ -85,7 +83,7 @@ def transports() -> Iterator[dict[str, Transport]]:
         transport.close()
 
 
-@pytest.fixture(params=["default", "pyreqwest", "httpx"])
+@pytest.fixture(params=["default", "httpx"])
 def transport(request: pytest.FixtureRequest, transports: dict[str, Transport]) -> Transport:
     return transports[request.param]
 
@@ -123,8 +121,8 @@ class Caller:
         return stream.reply
 
 
-# The default's synchronous half is pyreqwest's: once is enough.
-@pytest.fixture(params=["default-sync", "default-async", "pyreqwest-async", "httpx-sync", "httpx-async"])
+# The default is pyreqwest for threads and aiohttp for event loops.
+@pytest.fixture(params=["default-sync", "default-async", "httpx-sync", "httpx-async"])
 def caller(request: pytest.FixtureRequest, transports: dict[str, Transport]) -> Caller:
     transport, _, colour = request.param.partition("-")
     return Caller(DirectSender(transports[transport]), colour)

@@ -1,4 +1,4 @@
-"""One test per way a provider can be wrong, over both transports, in both colours."""
+"""One test per way a provider can be wrong, over every transport, in both colours."""
 
 from __future__ import annotations
 

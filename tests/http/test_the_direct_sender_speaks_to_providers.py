@@ -1,4 +1,4 @@
-"""The same calls over both transports, in both colours, to both kinds of provider, over real HTTP."""
+"""The same calls over every transport, in both colours, to both kinds of provider, over real HTTP."""
 
 from __future__ import annotations
 

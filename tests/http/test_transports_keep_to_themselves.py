@@ -21,7 +21,6 @@ from cryptography.x509.oid import NameOID
 from mesh_plugins.core.call import ProviderCall
 from mesh_plugins.http.default import DefaultTransport
 from mesh_plugins.http.httpx import HttpxTransport
-from mesh_plugins.http.pyreqwest import PyreqwestTransport
 from mesh_plugins.http.sender import DirectSender
 from mesh_plugins.http.transport import Transport, TransportOptions
 from mesh_plugins.testing.provider import StandInProvider
@@ -31,7 +30,7 @@ MakeCall = Callable[..., ProviderCall]
 Make = Callable[[TransportOptions], DirectSender]
 
 
-@pytest.fixture(params=[DefaultTransport, PyreqwestTransport, HttpxTransport])
+@pytest.fixture(params=[DefaultTransport, HttpxTransport])
 def sender_with(request: pytest.FixtureRequest) -> Iterator[Make]:
     made: list[Transport] = []
 
@@ -246,7 +245,7 @@ def test_a_child_forked_calls_without_hanging_or_repeating(when: str, provider: 
 def test_importing_the_direct_caller_loads_no_http_library() -> None:
     code = (
         "import sys, mesh_plugins.http.sender as s; s.DirectSender(); "
-        "heavy = {'httpx', 'pyreqwest', 'litellm', 'langchain_core', 'openai', 'anthropic'};"
+        "heavy = {'aiohttp', 'httpx', 'pyreqwest', 'litellm', 'langchain_core', 'openai', 'anthropic'};"
         "print(sorted(heavy & sys.modules.keys()))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
