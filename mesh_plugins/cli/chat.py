@@ -20,6 +20,9 @@ def chat(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What to say.")],
     max_tokens: Annotated[int | None, typer.Option("--max-tokens", help="At most this many tokens.")] = None,
     system: Annotated[str | None, typer.Option("--system", help="Instructions for the model.")] = None,
+    max_wait: Annotated[
+        float | None, typer.Option("--max-wait", help="Wait this many seconds for a limit to have room.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say something to an alias with the key in MESH_KEY."""
@@ -27,7 +30,8 @@ def chat(
 
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": text})
-    params = {} if max_tokens is None else {"max_tokens": max_tokens}
+    asked = {"max_tokens": max_tokens, "max_wait_s": max_wait}
+    params: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
     with Mesh.from_env() as mesh:
         reply = mesh.chat(alias, messages, **params)
     if as_json:
