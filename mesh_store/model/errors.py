@@ -5,6 +5,7 @@
     MeshError
     ├── ConfigError                  wrong settings or stored configuration; say what to change
     │   ├── PluginError              a plugin that cannot be loaded or broke its contract
+    │   ├── SecretError              a provider's secret that cannot be had; never says what it is
     │   └── Rejected           422   an operator's change that would break a rule; nothing was changed
     │       ├── NotFound       404
     │       └── Conflict       409   the name is taken, or somebody changed it in the meantime
@@ -45,6 +46,10 @@ class ConfigError(MeshError):
 
 class PluginError(ConfigError):
     """A plugin could not be loaded, or broke the contract of a hook; the message names both."""
+
+
+class SecretError(ConfigError):
+    """A provider's secret cannot be had: not there, not for this caller, moved or altered."""
 
 
 class Rejected(ConfigError):

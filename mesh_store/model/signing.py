@@ -25,6 +25,8 @@ from mesh_store.model.errors import ConfigError
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+    from mesh_store.model.sealing import Master
+
 #: A reader refuses an envelope of another format.
 ENVELOPE_FORMAT = 1
 
@@ -70,18 +72,22 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Signer:
-    """A publisher's Ed25519 key pair.
+    """A publisher's Ed25519 key pair, and what it keeps providers' secrets under.
 
     Attributes:
         public: the public key, 32 bytes; what callers pin.
+        master: seals and opens what is stored; from the same secret, and of no use to who knows ``public``.
     """
 
-    __slots__ = ("_private", "public")
+    __slots__ = ("_private", "master", "public")
 
     def __init__(self, seed: bytes) -> None:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+        from mesh_store.model.sealing import Master
+
         self._private: Ed25519PrivateKey = Ed25519PrivateKey.from_private_bytes(seed)
+        self.master: Master = Master(seed)
         self.public: bytes = self._private.public_key().public_bytes_raw()
 
     @classmethod

@@ -14,6 +14,7 @@ import msgspec
 
 from mesh_store.model.errors import ConfigError
 from mesh_store.model.limits import Limit
+from mesh_store.model.sealing import SealedKey, SealedSecret
 from mesh_store.model.usage import Rates
 
 # Structs here are values that are never in a cycle, so the garbage collector need not look at them
@@ -161,6 +162,8 @@ class KeyEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_default
         expires_at_us: wall clock after which it is refused, or None.
         revoked: True once it was revoked.
         revision: the keys revision that wrote this entry.
+        data_keys: data keys of the team, sealed to this key, newest first: the present one, and for the
+            documents that still name it the one before.
     """
 
     id: str
@@ -170,12 +173,14 @@ class KeyEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_default
     expires_at_us: int | None = None
     revoked: bool = False
     revision: int = 0
+    data_keys: tuple[SealedKey, ...] = ()
 
 
 class SnapshotDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What the publisher writes: everything but keys, at one revision.
 
-    ``rates`` maps a target's id to its prices; a target that is missing has no price.
+    ``rates`` maps a target's id to its prices; a target that is missing has no price. ``sealed`` holds
+    the stored secret of a provider once for each team that may use it.
     """
 
     format: int = FORMAT
@@ -188,6 +193,7 @@ class SnapshotDocument(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=
     limits: tuple[LimitRule, ...] = ()
     rates: dict[str, Rates] = {}
     rate_card: str | None = None
+    sealed: tuple[SealedSecret, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")
@@ -225,7 +231,17 @@ class Snapshot:
         epoch, revision: its place in the order of configurations.
     """
 
-    __slots__ = ("_aliases", "_limits", "_providers", "_shapes", "_teams", "document", "epoch", "revision")
+    __slots__ = (
+        "_aliases",
+        "_limits",
+        "_providers",
+        "_sealed",
+        "_shapes",
+        "_teams",
+        "document",
+        "epoch",
+        "revision",
+    )
 
     def __init__(self, document: SnapshotDocument) -> None:
         self.document = document
@@ -234,6 +250,7 @@ class Snapshot:
         self._teams = {team.id: team for team in document.teams}
         self._providers = {provider.id: provider for provider in document.providers}
         self._aliases = {(alias.team, alias.name): alias for alias in document.aliases}
+        self._sealed = {sealed.id: sealed for sealed in document.sealed}
         self._limits: dict[Subject, list[LimitRule]] = {}
         for rule in document.limits:
             self._limits.setdefault(rule.subject, []).append(rule)
@@ -267,6 +284,10 @@ class Snapshot:
             return self._providers[provider_id]
         except KeyError:
             raise ConfigError(f"revision {self.revision} names an unknown provider {provider_id!r}") from None
+
+    def sealed(self, provider_id: str, team_id: str) -> SealedSecret | None:
+        """Return a provider's stored secret as sealed for a team, or None when there is none."""
+        return self._sealed.get(f"{provider_id}/{team_id}")
 
     def team(self, team_id: str) -> Team | None:
         """Return a team, or None when it is unknown or archived."""

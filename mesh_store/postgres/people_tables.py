@@ -100,17 +100,21 @@ class KeySecretRow(Base):
     """One secret of a key; several are good at once only while a rotation overlaps.
 
     ``trust`` is derived from the key's text when it is minted. It lets the control plane prove to the
-    caller, on first contact, that it is the one who minted the key; it opens nothing.
+    caller, on first contact, that it is the one who minted the key; it opens nothing. ``sealing_public``
+    is the public half of the same text; ``data_key_id`` names the newest data key sealed to it, and
+    stays what it was once the secret is revoked or has ended.
     """
 
     __tablename__ = "key_secrets"
     __table_args__ = (
         CheckConstraint("octet_length(digest) = 32", name="digest_length"),
         CheckConstraint("octet_length(trust) = 32", name="trust_length"),
+        CheckConstraint("octet_length(sealing_public) = 32", name="sealing_public_length"),
         CheckConstraint("last_four ~ '^[0-9A-Za-z]{4}$'", name="last_four_form"),
         # At most one secret has no end of its own; the others are being rotated out.
         Index("uq_key_secrets_current", "key_id", unique=True, postgresql_where=text("expires_at IS NULL")),
         Index("ix_key_secrets_key_id", "key_id"),
+        Index("ix_key_secrets_data_key_id", "data_key_id"),
     )
 
     digest: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
@@ -119,3 +123,5 @@ class KeySecretRow(Base):
     last_four: Mapped[str]
     created_at: Mapped[CreatedAt]
     expires_at: Mapped[Timestamp | None]
+    sealing_public: Mapped[bytes | None] = mapped_column(LargeBinary)
+    data_key_id: Mapped[Ref | None] = mapped_column(ForeignKey("team_data_keys.id", ondelete="RESTRICT"))

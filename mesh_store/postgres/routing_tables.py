@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Numeric, text
 from sqlalchemy.dialects.postgresql import JSONB
@@ -13,18 +14,23 @@ from mesh_store.postgres.base import json_object_check as object_check
 
 LIVE = text("archived_at IS NULL")
 
-#: A stored secret is only ever a reference, or a map of them; plain text is refused by the database.
+#: A provider's secret is only ever a reference, a map of them, or how to get one (``federated``); plain
+#: text is refused by the database.
 ONLY_REFERENCES = (
     "secret IS NULL"
-    " OR (jsonb_typeof(secret) = 'string' AND secret #>> '{}' ~ '^(env|file):.')"
-    " OR (jsonb_typeof(secret) = 'object'"
+    " OR (jsonb_typeof(secret) = 'string' AND secret #>> '{}' ~ '^(env|file|sealed):.')"
+    " OR (jsonb_typeof(secret) = 'object' AND secret -> 'federated' IS NULL"
     " AND NOT jsonb_path_exists(secret,"
-    ' \'$.* ? (@.type() != "string" || !(@ like_regex "^(env|file):."))\'))'
+    ' \'$.* ? (@.type() != "string" || !(@ like_regex "^(env|file|sealed):."))\'))'
+    " OR (jsonb_typeof(secret -> 'federated') = 'object' AND secret - 'federated' = '{}'::jsonb"
+    " AND secret #>> '{federated,token_url}' ~ '^https?://'"
+    " AND secret #>> '{federated,subject_token}' ~ '^(env|file):.'"
+    " AND coalesce(secret #>> '{federated,client_secret}', 'env:-') ~ '^(env|file):.')"
 )
 
 
 class ProviderRow(Tracked, Base):
-    """A vendor account."""
+    """A vendor account; ``team_id`` makes it one team's own, in place of the global one of its name."""
 
     __tablename__ = "providers"
     __table_args__ = (
@@ -35,17 +41,30 @@ class ProviderRow(Tracked, Base):
         object_check("headers"),
         object_check("query"),
         object_check("options"),
-        Index("uq_providers_live_name", "name", unique=True, postgresql_where=LIVE),
+        Index(
+            "uq_providers_live_name",
+            "name",
+            unique=True,
+            postgresql_where=text("archived_at IS NULL AND team_id IS NULL"),
+        ),
+        Index(
+            "uq_providers_live_team_name",
+            "team_id",
+            "name",
+            unique=True,
+            postgresql_where=text("archived_at IS NULL AND team_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[Id]
     name: Mapped[str]
     kind: Mapped[str]
     base_url: Mapped[str | None]
-    secret: Mapped[str | dict[str, str] | None] = mapped_column(JSONB(none_as_null=True))
+    secret: Mapped[str | dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     headers: Mapped[Document]
     query: Mapped[Document]
     options: Mapped[Document]
+    team_id: Mapped[Ref | None] = mapped_column(ForeignKey("teams.id", ondelete="RESTRICT"))
 
 
 class AliasRow(Tracked, Base):

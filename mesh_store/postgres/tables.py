@@ -7,13 +7,28 @@ import importlib.util
 from sqlalchemy import and_
 from sqlalchemy.orm import relationship
 
-from mesh_store.postgres import history_tables, limit_tables, people_tables, routing_tables, token_tables
+from mesh_store.postgres import (
+    history_tables,
+    limit_tables,
+    people_tables,
+    routing_tables,
+    secret_tables,
+    token_tables,
+)
 from mesh_store.postgres.base import Base, metadata
 
 if importlib.util.find_spec("mesh_store.postgres.usage_tables") is not None:
     importlib.import_module("mesh_store.postgres.usage_tables")
 
-__all__ = ["history_tables", "limit_tables", "metadata", "people_tables", "routing_tables", "token_tables"]
+__all__ = [
+    "history_tables",
+    "limit_tables",
+    "metadata",
+    "people_tables",
+    "routing_tables",
+    "secret_tables",
+    "token_tables",
+]
 
 
 def _write_parents_first() -> None:

@@ -13,6 +13,7 @@ from mesh_store.model.entities import KeyEntity, KeySpec, LimitSpec, Page, check
 from mesh_store.model.errors import Conflict, Rejected
 from mesh_store.model.keys import MintedKey, mint
 from mesh_store.model.limit_text import parse_period_us
+from mesh_store.model.sealing import sealing_public
 from mesh_store.model.signing import trust_secret
 from mesh_store.postgres.people_tables import KeyRow, KeySecretRow, MemberRow
 from mesh_store.postgres.repository import named
@@ -199,6 +200,7 @@ def secret_row(minted: MintedKey, created_at: datetime) -> KeySecretRow:
         trust=trust_secret(minted.text),
         last_four=minted.last_four,
         created_at=created_at,
+        sealing_public=sealing_public(minted.text),
     )
 
 

@@ -1,0 +1,61 @@
+"""What is stored of providers' secrets: sealed under MESH_SECRET_KEY, useless without it."""
+
+from __future__ import annotations
+
+from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Uuid, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from mesh_store.postgres.base import Base, CreatedAt, Id, Ref, Texts, Timestamp
+
+
+class ProviderSecretRow(Base):
+    """A provider's secret, bound to the address it may be sent to.
+
+    Attributes:
+        version: counts how often it was set; a value that was replaced cannot come back.
+        address: what it was sealed for; if the provider has another one by now, it does not open.
+        labels: names of its values.
+        sealed: the values, sealed under the master.
+        master: which master.
+    """
+
+    __tablename__ = "provider_secrets"
+    __table_args__ = (
+        CheckConstraint("version >= 1", name="version_range"),
+        CheckConstraint("cardinality(labels) BETWEEN 1 AND 50", name="labels_count"),
+        CheckConstraint("octet_length(sealed) BETWEEN 16 AND 131072", name="sealed_length"),
+    )
+
+    provider_id: Mapped[Ref] = mapped_column(
+        ForeignKey("providers.id", ondelete="RESTRICT"), primary_key=True
+    )
+    version: Mapped[int]
+    address: Mapped[str]
+    labels: Mapped[Texts]
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+    master: Mapped[str]
+    set_at: Mapped[CreatedAt]
+
+
+class DataKeyRow(Base):
+    """A team's data key; the present one has no end, the one before is kept until the next comes.
+
+    Attributes:
+        sealed: the key, sealed under the master; NULL once no published document needs it any more.
+        covers: providers whose secrets were ever sealed under it: what its holders may have seen.
+    """
+
+    __tablename__ = "team_data_keys"
+    __table_args__ = (
+        CheckConstraint("sealed IS NOT NULL OR retired_at IS NOT NULL", name="present_is_kept"),
+        Index("uq_team_data_keys_present", "team_id", unique=True, postgresql_where=text("retired_at IS NULL")),
+        Index("ix_team_data_keys_team_id", "team_id"),
+    )
+
+    id: Mapped[Id]
+    team_id: Mapped[Ref] = mapped_column(ForeignKey("teams.id", ondelete="RESTRICT"))
+    sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    master: Mapped[str]
+    covers: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)))
+    created_at: Mapped[CreatedAt]
+    retired_at: Mapped[Timestamp | None]
