@@ -15,6 +15,7 @@ from mesh_plugins.core.call import Attempt, Outcome, ProviderCall, ProviderReply
 from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.parameters import merged
 from mesh_plugins.core.ports import RecorderPort
+from mesh_plugins.core.reserve import intent_of
 from mesh_plugins.core.retries import Health, RetryBudget, Step, next_step, transient
 from mesh_plugins.core.secrets import read_secret
 from mesh_plugins.core.settle import estimated_usage, failed_attempt, settled
@@ -126,6 +127,7 @@ class Course:
             attempt = self._attempt(outcome, None, error)
             self._attempts.append(attempt)
             self._recorder.done(failed_attempt(self.reservation, attempt, len(self._attempts), self._hooks))
+            self._recorder.intent(intent_of(self.reservation, step.target, len(self._attempts) + 1))
         self._repeats = self._repeats + 1 if step.target == self._target else 0
         self._target = step.target
         return step

@@ -31,10 +31,10 @@ def granted(plan: Plan, decision: Decision | None) -> Reservation:
     )
 
 
-def intent_of(reservation: Reservation) -> Intent:
-    """Return what is true if this process dies before the call ends."""
-    plan = reservation.plan
-    return Intent(lost_fact(reservation), reservation.record, now_us() + plan.timeout_us)
+def intent_of(reservation: Reservation, target: int = 0, attempt: int = 1) -> Intent:
+    """Return what is true if this process dies in that attempt; the newest intent of a call holds."""
+    deadline_us = now_us() + reservation.plan.timeout_us
+    return Intent(lost_fact(reservation, target, attempt), reservation.record, deadline_us)
 
 
 def refusal(plan: Plan, decision: Decision) -> QuotaExceeded:

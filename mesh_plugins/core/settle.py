@@ -88,22 +88,25 @@ def attempt_fact(reservation: Reservation, attempt: Attempt, number: int, cost: 
     )
 
 
-def lost_fact(reservation: Reservation) -> Fact:
-    """Return the fact that holds if this process dies before the call ends: the estimate, as lost."""
+def lost_fact(reservation: Reservation, target: int = 0, attempt: int = 1) -> Fact:
+    """Return the fact that holds if this process dies in that attempt: the estimate, as lost.
+
+    Its id is the same for every attempt of a call: only the newest holds.
+    """
     plan = reservation.plan
-    target = plan.targets[0]
-    provider = plan.snapshot.provider(target.provider)
+    asked = plan.targets[target]
+    provider = plan.snapshot.provider(asked.provider)
     return _fact(
         plan.request,
         id=reservation.lost_id,
-        attempt=1,
+        attempt=attempt,
         started_at_us=now_us(),
         outcome="lost",
         alias_id=plan.alias.id,
         revision=plan.snapshot.revision,
         provider_id=provider.id,
         provider=provider.name,
-        request_model=target.model,
+        request_model=asked.model,
         input_tokens=plan.estimate.input_tokens,
         output_tokens=plan.estimate.output_tokens,
         estimated=True,
