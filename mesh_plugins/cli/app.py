@@ -11,7 +11,10 @@ from typer.core import TyperGroup
 from mesh_store.model.errors import MeshError
 
 #: What commands need beyond the core, and the extra it comes with.
-_EXTRAS = {"alembic": "postgres", "asyncpg": "postgres", "genai_prices": "postgres", "sqlalchemy": "postgres"}
+_EXTRAS = {
+    **dict.fromkeys(("alembic", "asyncpg", "genai_prices", "sqlalchemy"), "postgres"),
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn"), "server"),
+}
 
 
 class MeshGroup(TyperGroup):
@@ -59,14 +62,16 @@ def _add_commands(app: typer.Typer) -> None:
         keys,
         limits,
         providers,
+        serving,
         teams,
+        tokens,
         usage,
         watch,
     )
 
     work = (demo, chat, usage)
-    entities = (teams, keys, providers, aliases, limits)
-    for room in (*work, *entities, engines, doctor, watch, collecting, database):
+    entities = (teams, keys, providers, aliases, limits, tokens)
+    for room in (*work, *entities, engines, doctor, watch, collecting, serving, database):
         room.register(app)
 
 

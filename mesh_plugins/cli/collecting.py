@@ -54,7 +54,7 @@ async def _collect(publish: bool) -> None:
     from mesh_store.sync.publisher import watch_and_publish
     from mesh_store.telemetry.collector import Collector
 
-    stop = _told_to_stop()
+    stop = told_to_stop()
     async with place() as found, database(found) as opened, contextlib.AsyncExitStack() as held:
         home = found.settings.home
         collector = Collector(
@@ -81,7 +81,7 @@ async def _drain(timeout_s: float) -> dict[str, Any]:
     return asdict(adopted)
 
 
-def _told_to_stop() -> asyncio.Event:
+def told_to_stop() -> asyncio.Event:
     """Return an event that SIGTERM and Ctrl-C set."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from sqlalchemy import ColumnElement, Text, and_, cast, or_, select
 
-from mesh_store.model.entities import AliasEntity, AuditEntry, LimitEntity, Page
+from mesh_store.model.entities import AliasEntity, AuditEntry, KeyEntity, LimitEntity, Page
 from mesh_store.model.errors import NotFound, Rejected
 from mesh_store.postgres.history_tables import AuditRow
 from mesh_store.postgres.limit_tables import LimitRow
-from mesh_store.postgres.people_tables import KeyRow, TeamRow
+from mesh_store.postgres.people_tables import KeyRow, TeamRow, UserRow
 from mesh_store.postgres.repository.alias_values import alias_entities
+from mesh_store.postgres.repository.key_values import key_entities
 from mesh_store.postgres.repository.limit_values import LIMIT_VALUES, limit_entity
-from mesh_store.postgres.repository.part import MAX_PAGE, Part, as_id, as_text, page_of
+from mesh_store.postgres.repository.part import MAX_PAGE, Part, as_id, as_text, found, page_of
 from mesh_store.postgres.routing_tables import AliasGrantRow, AliasRow
 
 
@@ -59,11 +60,28 @@ class TeamScope(Part):
             team = (await session.execute(select(TeamRow.name).where(TeamRow.id == team_id))).scalar_one()
             return _as_seen_by(team, (await alias_entities(session, [row]))[0])
 
+    async def key_of_team(self, team_id: str, key_id: str) -> KeyEntity:
+        """Return a key of a team, or raise `NotFound`, as if those of others did not exist."""
+        query = select(KeyRow).where(KeyRow.id == as_text("key", key_id), KeyRow.team_id == team_id)
+        async with self._reading() as session:
+            return (await key_entities(session, [await found(session, query, f"key {key_id[:16]!r}")]))[0]
+
     async def limits_of_team(
-        self, team_id: str, *, archived: bool = False, after: str | None = None, limit: int = 100
+        self,
+        team_id: str,
+        *,
+        user: str | None = None,
+        key: str | None = None,
+        archived: bool = False,
+        after: str | None = None,
+        limit: int = 100,
     ) -> Page[LimitEntity]:
         """Return a page of the limits on a team, on its members as such, and on its keys."""
         query = LIMIT_VALUES.where(_limit_of(team_id))
+        if user is not None:
+            query = query.where(UserRow.name == user)
+        if key is not None:
+            query = query.where(LimitRow.key_id == key)
         if not archived:
             query = query.where(LimitRow.archived_at.is_(None))
         async with self._reading() as session:
