@@ -184,8 +184,14 @@ def checked(model: type[_Model], kind: str, values: Mapping[str, object]) -> _Mo
         return model.model_validate(dict(values))
     except ValidationError as error:
         faults = [_fault(fault) for fault in error.errors(include_url=False, include_input=False)]
-        said = "; ".join(f"{field}: {message}" if field else message for field, message in faults[:5])
-        raise Rejected(f"{kind}: {said}", field=faults[0][0] or said.split(":")[0]) from None
+        said = "; ".join(_sentence(field, message) for field, message in faults[:5])
+        where = "" if said.startswith(f"{kind} ") else f"{kind}: "
+        raise Rejected(where + said, field=faults[0][0] or said.split(":")[0]) from None
+
+
+def _sentence(field: str, message: str) -> str:
+    # Texts that quote their own field ("limit '5 apples/min': …") need no second name before them.
+    return message if not field or message.startswith(f"{field} ") else f"{field}: {message}"
 
 
 def _fault(error: Any) -> tuple[str, str]:
