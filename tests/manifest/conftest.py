@@ -1,0 +1,131 @@
+"""A migrated database, empty for every test, and a way to apply text to it."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import pytest
+from sqlalchemy.engine import make_url
+
+from mesh_store.admin import manifest
+from mesh_store.admin.manifest import Plan
+from mesh_store.embedded import Engines, attach
+from mesh_store.postgres import Database
+from mesh_store.postgres.repository import Repository
+
+_numbers = itertools.count()
+
+#: The replica role passes over the triggers that keep the audit log and keys from being emptied.
+EMPTY = """
+SET session_replication_role = replica;
+DO $$ BEGIN EXECUTE (
+  SELECT 'TRUNCATE ' || string_agg(quote_ident(tablename), ', ') FROM pg_tables
+  WHERE schemaname = 'public' AND tablename NOT IN ('alembic_version', 'revisions')
+    AND tablename !~ '^(usage|budget|adjustments|telemetry)'
+); END $$;
+UPDATE revisions SET revision = 0, keys_revision = 0;
+"""
+
+
+async def administer(engines: Engines, statement: str) -> None:
+    connection = await asyncpg.connect(engines.dsn)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+def url_of(engines: Engines, name: str) -> str:
+    return make_url(engines.database_url).set(database=name).render_as_string(hide_password=False)
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """Postgres and Valkey of this session's own, without a care for what is on the disk."""
+
+    async def forget_durability(engines: Engines) -> None:
+        for setting in ("fsync", "full_page_writes", "synchronous_commit", "autovacuum"):
+            await administer(engines, f"ALTER SYSTEM SET {setting} = off")
+        await administer(engines, "SELECT pg_reload_conf()")
+
+    with attach(tmp_path_factory.mktemp("engines"), linger=0.1) as engines:
+        asyncio.run(forget_durability(engines))
+        yield engines
+
+
+@pytest.fixture(scope="session")
+def template(engines: Engines) -> str:
+    """A migrated database that is copied, which is far cheaper than migrating."""
+
+    async def make() -> None:
+        await administer(engines, "CREATE DATABASE template_manifest")
+        async with Database(url_of(engines, "template_manifest")) as database:
+            await database.migrate()
+
+    asyncio.run(make())
+    return "template_manifest"
+
+
+@dataclass
+class Ground:
+    """A database and what an operator with a file does to it."""
+
+    repo: Repository
+    url: str
+
+    async def empty(self) -> None:
+        connection = await asyncpg.connect(self.url.replace("+asyncpg", ""))
+        await connection.execute(EMPTY)
+        await connection.close()
+
+    async def plan(self, text: str, **options: Any) -> Plan:
+        return await manifest.plan(self.repo, *manifest.parse(text, "mesh.yaml"), **options)
+
+    async def apply(self, text: str, **options: Any) -> Plan:
+        return await manifest.apply(self.repo, *manifest.parse(text, "mesh.yaml"), **options)
+
+    async def export(self, **options: Any) -> str:
+        return manifest.export(await manifest.read_settled(self.repo), **options)
+
+    async def revision(self) -> int:
+        return (await self.repo.database.head()).revision
+
+    async def limits(self) -> dict[str, str]:
+        """Text of every live limit by ``label``; one of them a label."""
+        return {each.label: each.limit for each in await self.repo.list_limits(limit=1000)}
+
+    async def audit(self) -> list[str]:
+        return [f"{each.action} {each.entity_name}" for each in await self.repo.list_audit(limit=1000)]
+
+
+@pytest.fixture(scope="session")
+def urls(engines: Engines, template: str) -> list[str]:
+    """Two databases: one to export from, one to apply to."""
+    names = [f"manifest{next(_numbers)}" for _ in range(2)]
+    for name in names:
+        asyncio.run(administer(engines, f"CREATE DATABASE {name} TEMPLATE {template}"))
+    return [url_of(engines, name) for name in names]
+
+
+async def _ground(url: str) -> AsyncIterator[Ground]:
+    async with Database(url) as database:
+        ground = Ground(Repository(database, actor="ops@example.com"), url)
+        await ground.empty()
+        yield ground
+
+
+@pytest.fixture
+async def ground(urls: list[str]) -> AsyncIterator[Ground]:
+    async for each in _ground(urls[0]):
+        yield each
+
+
+@pytest.fixture
+async def other(urls: list[str]) -> AsyncIterator[Ground]:
+    async for each in _ground(urls[1]):
+        yield each
