@@ -8,21 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import contextlib
+import os
 from collections.abc import Mapping
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
-from weakref import WeakSet
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from mesh_plugins.http.loops import PerLoop
+from mesh_plugins.http.loops import PerLoop, inherited
 from mesh_plugins.http.tls import tls_context
 from mesh_plugins.http.transport import (
     IDLE_CONNECTION_S,
     AsyncByteStream,
+    FailureKind,
     HttpRequest,
     HttpResponse,
     TransportFailure,
@@ -30,6 +30,10 @@ from mesh_plugins.http.transport import (
     bounded,
     most_of,
 )
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
 
 _MOST_KEPT = 1_024
 #: Timeouts are exact: aiohttp would round those above 5 s up to a whole second of its loop.
@@ -41,7 +45,7 @@ class AiohttpTransport:
 
     def __init__(self, options: TransportOptions | None = None) -> None:
         self._options = options or TransportOptions()
-        self._sessions = PerLoop(self._session, aiohttp.ClientSession.close, aiohttp.ClientSession.detach)
+        self._sessions = PerLoop(self._session, _closed, _detached)
         self._proxies: dict[str, str | None] = {}
 
     async def asend(self, request: HttpRequest) -> HttpResponse:
@@ -66,10 +70,7 @@ class AiohttpTransport:
 
     async def _answer(self, request: HttpRequest) -> aiohttp.ClientResponse:
         session = await self._sessions.client()
-        # A POST on a connection that is already closed is lost, and nobody may repeat it. Two turns of
-        # the loop let a loop that was busy hear of the end of its connections: one reads, one acts.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        secured = tls_context(self._options) if request.url.startswith("https:") else True
         try:
             return await session.post(
                 request.url,
@@ -77,7 +78,7 @@ class AiohttpTransport:
                 headers=request.headers,
                 allow_redirects=False,
                 proxy=self._proxy(request.url),
-                ssl=tls_context(self._options) if request.url.startswith("https:") else True,
+                ssl=secured,
                 timeout=_timeout(self._options, request),
             )
         except Exception as error:
@@ -100,29 +101,73 @@ class AiohttpTransport:
     def _proxy(self, url: str) -> str | None:
         options = self._options
         if options.proxy is not None or not options.use_environment:
-            return options.proxy
+            return _spoken_to(options.proxy)
         if url not in self._proxies:
             if len(self._proxies) >= _MOST_KEPT:
                 self._proxies.clear()
-            self._proxies[url] = _environments_proxy(url)
+            self._proxies[url] = _spoken_to(_environments_proxy(url))
         return self._proxies[url]
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Connections that go quietly when their loop was closed, or their process forked, under them."""
+    """Hands out connections on which nothing happened since their last answer."""
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
+    ) -> Connection:
+        # A POST on a connection that was closed is lost, and nobody may repeat it. A loop that was busy
+        # needs three turns to hear of it: to read what was said last, to read the end, to have read it.
+        for _ in range(3):
+            await asyncio.sleep(0)
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            # An answer nobody asked for: aiohttp would take it for the answer to this request.
+            connection.close()
 
     def __del__(self, *_: object) -> None:
-        """Leave the sockets to their own ends: there is no loop to close them on."""
+        """Go quietly when the loop was closed, or the process forked: there is no loop to close on."""
 
 
-_sessions: WeakSet[aiohttp.ClientSession] = WeakSet()
+#: Sessions that are neither closed nor detached. Held here, because one that is collected first would be
+#: logged as an error, though its loop closes it in a moment.
+_sessions: set[aiohttp.ClientSession] = set()
+
+
+async def _closed(session: aiohttp.ClientSession) -> None:
+    _sessions.discard(session)
+    await session.close()
+
+
+def _detached(session: aiohttp.ClientSession) -> None:
+    _sessions.discard(session)
+    session.detach()
 
 
 @atexit.register
 def _take_leave() -> None:
-    # Sessions of loops that never ended, as a notebook's: aiohttp would log each as an error.
+    # A loop that never ends, as a notebook's, leaves its session to the end of the process.
     for session in tuple(_sessions):
-        session.detach()
+        _detached(session)
+
+
+#: Answers that are being read. Held here, because one that is collected together with its reader would
+#: be closed by the collector, in whatever thread, and logged as an error.
+_open: set[aiohttp.ClientResponse] = set()
+
+
+def _in_child() -> None:
+    # Closing the parent's answers would take their sockets out of the poll its loop waits on.
+    inherited.extend(_open)
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - everywhere but Windows
+    os.register_at_fork(after_in_child=_in_child)
 
 
 class _Stream:
@@ -135,23 +180,31 @@ class _Stream:
         self._loop = asyncio.get_running_loop()
         self.status = response.status
         self.headers: Mapping[str, str] = response.headers
+        _open.add(response)
 
     async def read(self) -> bytes:
         try:
             return await self._response.content.readany()
         except Exception as error:
+            _let_go(self._response)
             fail(error, answered=True)
 
     async def close(self) -> None:
-        self._response.close()
+        _let_go(self._response)
 
     def __del__(self) -> None:
-        if self._loop.is_closed():
-            self._response.close()
-        elif not self._response.closed:
-            with contextlib.suppress(RuntimeError):  # the loop was closed in between
-                # The last reference may go away in any thread.
-                self._loop.call_soon_threadsafe(self._response.close)
+        if self._response not in _open:
+            return
+        try:
+            # The last reference may go away in any thread.
+            self._loop.call_soon_threadsafe(_let_go, self._response)
+        except RuntimeError:  # the loop is closed, and its connections with it
+            _let_go(self._response)
+
+
+def _let_go(response: aiohttp.ClientResponse) -> None:
+    _open.discard(response)
+    response.close()
 
 
 def _timeout(options: TransportOptions, request: HttpRequest) -> aiohttp.ClientTimeout:
@@ -166,31 +219,56 @@ def _timeout(options: TransportOptions, request: HttpRequest) -> aiohttp.ClientT
 
 def _environments_proxy(url: str) -> str | None:
     parts = urlsplit(url)
-    proxies = getproxies()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(parts.hostname or ""):
+    if proxy_bypass(parts.hostname or ""):
         return None
-    return proxy if "://" in proxy else f"http://{proxy}"
+    proxies = getproxies()
+    return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def _spoken_to(proxy: str | None) -> str | None:
+    """Return the URL of a proxy; aiohttp would take one of another scheme for an HTTP proxy."""
+    if not proxy:
+        return None
+    scheme, found, _ = proxy.partition("://")
+    if not found:
+        return f"http://{proxy}"
+    if scheme.lower() not in ("http", "https"):
+        raise TransportFailure("connect", f"event loops call through HTTP proxies only, not {scheme}://")
+    return proxy
 
 
 def fail(error: Exception, *, answered: bool = False) -> NoReturn:
     """Raise what a transport may raise for one of aiohttp's exceptions, or the exception itself."""
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        raise TransportFailure("connect", f"its proxy answered {error.status}") from None
-    if isinstance(error, aiohttp.ClientConnectorError):
-        raise TransportFailure("connect", str(error)) from None
-    if isinstance(error, aiohttp.ConnectionTimeoutError):
-        raise TransportFailure("connect", "no connection in time") from None
-    if isinstance(error, aiohttp.SocketTimeoutError):
-        raise TransportFailure("timeout", "silent for too long") from None
-    if isinstance(error, TimeoutError):
-        raise TransportFailure("timeout", "the total deadline has passed") from None
-    if isinstance(error, ValueError) and not answered:
-        # Its URL, or a line break in a header; the message would show them.
-        raise TransportFailure("connect", "its URL or a header cannot be sent") from None
     if isinstance(error, aiohttp.ClientError | HttpProcessingError | OSError):
-        message = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-        raise TransportFailure(
-            "incomplete" if answered else "protocol", message or type(error).__name__
-        ) from None
+        raise TransportFailure(*_told(error, answered=answered)) from None
+    if isinstance(error, ValueError) and not answered:
+        raise TransportFailure("connect", "its URL or a header cannot be sent") from None
     raise error
+
+
+def _told(error: Exception, *, answered: bool) -> tuple[FailureKind, str]:
+    """Say what happened, without the URL: its query may hold a secret."""
+    match error:
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return "connect", "its URL cannot be used"
+        case aiohttp.ClientHttpProxyError():
+            return "connect", f"its proxy answered {error.status}"
+        case aiohttp.ClientConnectorCertificateError():
+            return "connect", f"its certificate is not trusted: {error.certificate_error}"
+        case aiohttp.ClientConnectorError():
+            return "connect", error.os_error.strerror or str(error.os_error)
+        case aiohttp.ConnectionTimeoutError():
+            return "connect", "no connection in time"
+        case aiohttp.SocketTimeoutError():
+            return "timeout", "silent for too long"
+        case TimeoutError():
+            return "timeout", "the total deadline has passed"
+        case aiohttp.ServerDisconnectedError():
+            said = "the connection closed before an answer came"
+        case aiohttp.ClientResponseError() | HttpProcessingError():
+            said = " ".join(error.message.split())
+        case OSError():
+            said = os.strerror(error.errno) if error.errno else "the connection was lost"
+        case _:
+            said = " ".join(str(error).split())
+    return "incomplete" if answered else "protocol", said or type(error).__name__

@@ -11,7 +11,7 @@ _Client = TypeVar("_Client")
 _Kept = dict[asyncio.AbstractEventLoop, tuple[_Client, AsyncGenerator[None, None]]]
 
 #: Clients inherited over a fork: neither used (their sockets are the parent's) nor ever closed.
-_inherited: list[object] = []
+inherited: list[object] = []
 
 
 class PerLoop(Generic[_Client]):
@@ -36,7 +36,7 @@ class PerLoop(Generic[_Client]):
     async def client(self) -> _Client:
         """Return the running loop's client."""
         if self._pid != os.getpid():
-            _inherited.append(self._kept)
+            inherited.append(self._kept)
             self._kept, self._pid = {}, os.getpid()
         loop = asyncio.get_running_loop()
         if (kept := self._kept.get(loop)) is not None:
@@ -57,10 +57,15 @@ class PerLoop(Generic[_Client]):
             await kept[1].aclose()
 
     async def _keep(self, loop: asyncio.AbstractEventLoop, client: _Client) -> AsyncGenerator[None, None]:
+        pid = os.getpid()
         # A loop that ends closes its asynchronous generators (`loop.shutdown_asyncgens`, which
         # asyncio.run calls): the only notice a library gets while it can still await.
         try:
             yield
         finally:
-            self._kept.pop(loop, None)
-            await self._close(client)
+            if pid == os.getpid():
+                self._kept.pop(loop, None)
+                await self._close(client)
+            else:
+                # Closing here would take the sockets out of the poll that the parent's loop waits on.
+                inherited.append(client)

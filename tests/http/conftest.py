@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import ipaddress
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from mesh_plugins.core.call import CallRequest, ProviderCall, ProviderReply
 from mesh_plugins.http.default import DefaultTransport
 from mesh_plugins.http.httpx import HttpxTransport
 from mesh_plugins.http.sender import DirectSender
-from mesh_plugins.http.transport import Transport
+from mesh_plugins.http.transport import Transport, TransportOptions
 from mesh_plugins.testing.provider import StandInProvider
 from mesh_store.model.snapshot import KeyEntry, Provider, Target
 
@@ -104,6 +111,22 @@ class Caller:
             return self.sender.send(call)
         return asyncio.run(self.sender.asend(call))
 
+    def send_both(
+        self, first: ProviderCall, second: ProviderCall, between: Callable[[], object] = int
+    ) -> tuple[ProviderReply, ProviderReply]:
+        """Send one after the other, over the same connection if it is kept."""
+        if self.colour == "sync":
+            reply = self.sender.send(first)
+            between()
+            return reply, self.sender.send(second)
+
+        async def both() -> tuple[ProviderReply, ProviderReply]:
+            reply = await self.sender.asend(first)
+            between()  # blocks the loop: what it does is not heard of before the second call
+            return reply, await self.sender.asend(second)
+
+        return asyncio.run(both())
+
     def collect(self, call: ProviderCall, seen: list[Any] | None = None) -> tuple[list[Any], ProviderReply]:
         """Read a whole stream; ``seen`` also gets the chunks that came before an error."""
         chunks: list[Any] = [] if seen is None else seen
@@ -128,6 +151,21 @@ def caller(request: pytest.FixtureRequest, transports: dict[str, Transport]) -> 
     return Caller(DirectSender(transports[transport]), colour)
 
 
+@pytest.fixture(params=["default-sync", "default-async", "httpx-sync", "httpx-async"])
+def caller_with(request: pytest.FixtureRequest) -> Iterator[Callable[[TransportOptions], Caller]]:
+    """Make callers whose transports have options."""
+    name, _, colour = request.param.partition("-")
+    made: list[Transport] = []
+
+    def make(options: TransportOptions) -> Caller:
+        made.append(DefaultTransport(options) if name == "default" else HttpxTransport(options))
+        return Caller(DirectSender(made[-1]), colour)
+
+    yield make
+    for transport in made:
+        transport.close()
+
+
 @pytest.fixture(params=["openai", "anthropic"])
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -136,3 +174,35 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def url(provider: StandInProvider, kind: str) -> str:
     return provider.base_url if kind == "openai" else provider.anthropic_url
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``ca.pem``, and ``server.pem`` and ``client.pem`` with certificate and key, signed by it."""
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = ec.generate_private_key(ec.SECP256R1())
+    now = dt.datetime.now(dt.UTC)
+
+    def signed(name: str, key: ec.EllipticCurvePrivateKey, *, ca: bool) -> bytes:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=1))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        )
+        loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        builder = builder.add_extension(x509.SubjectAlternativeName([loopback]), critical=False)
+        return builder.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+    (folder / "ca.pem").write_bytes(signed("authority", authority, ca=True))
+    for name in ("server", "client"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        (folder / f"{name}.pem").write_bytes(signed(name, key, ca=False) + private)
+    return folder

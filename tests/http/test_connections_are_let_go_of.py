@@ -6,6 +6,7 @@ import asyncio
 import gc
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -169,7 +170,7 @@ def test_calls_in_a_row_share_a_connection(
 
 # pyreqwest learns of a dropped connection in its own thread: used at that very moment, it fails.
 def test_a_connection_the_provider_dropped_is_not_used_again(
-    transports: dict[str, Transport], provider: StandInProvider, make_call: MakeCall
+    transports: dict[str, Any], provider: StandInProvider, make_call: MakeCall
 ) -> None:
     sender = DirectSender(transports["httpx"])
     for _ in range(3):
@@ -180,7 +181,7 @@ def test_a_connection_the_provider_dropped_is_not_used_again(
 
 @pytest.mark.parametrize("name", ["default", "httpx"])
 async def test_a_connection_the_provider_dropped_is_not_used_again_by_a_loop(
-    transports: dict[str, Transport], name: str, provider: StandInProvider, make_call: MakeCall
+    transports: dict[str, Any], name: str, provider: StandInProvider, make_call: MakeCall
 ) -> None:
     sender = DirectSender(transports[name])
     for _ in range(3):

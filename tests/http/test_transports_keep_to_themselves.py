@@ -1,46 +1,29 @@
-"""What operators configure, and what must not leak: cookies, proxies, certificates, forks, imports."""
+"""What operators configure, and what must not leak: cookies, certificates, forks, imports."""
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
+import asyncio
 import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 import respx
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from mesh_plugins.core.call import ProviderCall
 from mesh_plugins.http.default import DefaultTransport
 from mesh_plugins.http.httpx import HttpxTransport
 from mesh_plugins.http.sender import DirectSender
-from mesh_plugins.http.transport import Transport, TransportOptions
+from mesh_plugins.http.transport import TransportOptions
 from mesh_plugins.testing.provider import StandInProvider
 from mesh_store.model.errors import ProviderError
 
 MakeCall = Callable[..., ProviderCall]
-Make = Callable[[TransportOptions], DirectSender]
-
-
-@pytest.fixture(params=[DefaultTransport, HttpxTransport])
-def sender_with(request: pytest.FixtureRequest) -> Iterator[Make]:
-    made: list[Transport] = []
-
-    def make(options: TransportOptions) -> DirectSender:
-        made.append(request.param(options))
-        return DirectSender(made[-1])
-
-    yield make
-    for transport in made:
-        transport.close()
+Make = Callable[[TransportOptions], Any]
 
 
 def test_a_providers_cookies_do_not_reach_the_next_call(make_call: MakeCall) -> None:
@@ -67,59 +50,6 @@ async def test_respx_sees_async_calls_too(make_call: MakeCall) -> None:
         await sender.aclose()
 
 
-def test_a_configured_proxy_takes_every_call(
-    sender_with: Make, provider: StandInProvider, make_call: MakeCall
-) -> None:
-    sender = sender_with(TransportOptions(proxy=provider.origin))
-    assert sender.send(make_call("http://nowhere.invalid/v1")).finish_reason == "stop"
-    assert provider.requests[0].headers["host"] == "nowhere.invalid"
-
-
-def test_the_environments_proxy_is_used_unless_told_otherwise(
-    sender_with: Make, provider: StandInProvider, make_call: MakeCall, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTP_PROXY", provider.origin)
-    monkeypatch.setenv("http_proxy", provider.origin)
-    assert (
-        sender_with(TransportOptions()).send(make_call("http://nowhere.invalid/v1")).finish_reason == "stop"
-    )
-    with pytest.raises(ProviderError) as failed:
-        sender_with(TransportOptions(use_environment=False)).send(make_call("http://nowhere.invalid/v1"))
-    assert failed.value.kind == "connect"
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """``ca.pem``, and ``server.pem`` and ``client.pem`` with certificate and key, signed by it."""
-    folder = tmp_path_factory.mktemp("certificates")
-    authority = ec.generate_private_key(ec.SECP256R1())
-    now = dt.datetime.now(dt.UTC)
-
-    def signed(name: str, key: ec.EllipticCurvePrivateKey, *, ca: bool) -> bytes:
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")]))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-        )
-        loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        builder = builder.add_extension(x509.SubjectAlternativeName([loopback]), critical=False)
-        return builder.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
-
-    (folder / "ca.pem").write_bytes(signed("authority", authority, ca=True))
-    for name in ("server", "client"):
-        key = ec.generate_private_key(ec.SECP256R1())
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        (folder / f"{name}.pem").write_bytes(signed(name, key, ca=False) + private)
-    return folder
-
-
 @pytest.fixture
 def guarded(certificates: Path) -> Iterator[StandInProvider]:
     """A provider that only speaks TLS, to clients with a certificate."""
@@ -132,15 +62,31 @@ def guarded(certificates: Path) -> Iterator[StandInProvider]:
 
 
 def test_an_own_authority_and_a_client_certificate_open_the_door(
-    sender_with: Make, guarded: StandInProvider, certificates: Path, make_call: MakeCall
+    caller_with: Make, guarded: StandInProvider, certificates: Path, make_call: MakeCall
 ) -> None:
     ca, client = str(certificates / "ca.pem"), str(certificates / "client.pem")
-    sender = sender_with(TransportOptions(ca_pem=ca, client_pem=client))
-    assert sender.send(make_call(guarded.base_url)).finish_reason == "stop"
+    caller = caller_with(TransportOptions(ca_pem=ca, client_pem=client))
+    assert caller.send(make_call(guarded.base_url)).finish_reason == "stop"
     for options in (TransportOptions(), TransportOptions(ca_pem=ca)):
         with pytest.raises(ProviderError):
-            sender_with(options).send(make_call(guarded.base_url))
+            caller_with(options).send(make_call(guarded.base_url))
     assert guarded.count == 1
+
+
+@pytest.mark.parametrize("transport_class", [DefaultTransport, HttpxTransport])
+async def test_a_call_cancelled_before_its_answer_closes_its_secured_connection(
+    transport_class: Any, guarded: StandInProvider, certificates: Path, make_call: MakeCall
+) -> None:
+    guarded.script(latency_s=60)
+    ca, client = str(certificates / "ca.pem"), str(certificates / "client.pem")
+    sender = DirectSender(transport_class(TransportOptions(ca_pem=ca, client_pem=client)))
+    task = asyncio.create_task(sender.asend(make_call(guarded.base_url)))
+    assert await asyncio.to_thread(guarded.wait_for, lambda p: p.count == 1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await asyncio.to_thread(guarded.wait_for, lambda p: p.aborted == 1 and p.open_connections == 0)
+    await sender.aclose()
 
 
 SCRIPT = """
@@ -172,6 +118,22 @@ def ended(pid):
     assert os.waitpid(pid, 0)[1] == 0
 """
 FORKS = {
+    "in the middle of a stream": """
+from dataclasses import replace
+sender = DirectSender()
+async def main():
+    stream = await sender.astream(replace(call("parent"), stream=True))
+    await anext(stream)
+    pid = os.fork()
+    if not pid:
+        del stream
+        sys.exit()  # the loop, which is the parent's, is taken down by asyncio.run
+    ended(pid)
+    assert len([chunk async for chunk in stream]) > 2
+    await sender.asend(call("parent after"))
+asyncio.run(main())
+expected = 2
+""",
     "after the parent called": """
 sender = DirectSender()
 sender.send(call("parent")); asyncio.run(sender.asend(call("aparent")))
@@ -240,6 +202,20 @@ def test_a_child_forked_calls_without_hanging_or_repeating(when: str, provider: 
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
     assert provider.count == int(ran.stdout.split()[-1])
+
+
+def test_a_loop_that_is_never_closed_leaves_nothing_to_complain_about(provider: StandInProvider) -> None:
+    script = f"""{SCRIPT}
+from dataclasses import replace
+sender, loop = DirectSender(), asyncio.new_event_loop()
+loop.run_until_complete(sender.asend(call("a")))
+stream = loop.run_until_complete(sender.astream(replace(call("b"), stream=True)))
+loop.run_until_complete(anext(stream))
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", script, provider.base_url], capture_output=True, text=True, timeout=60
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
 
 
 def test_importing_the_direct_caller_loads_no_http_library() -> None:
