@@ -50,9 +50,7 @@ def attempt_fact(reservation: Reservation, attempt: Attempt, number: int, cost: 
     """Return the fact of one attempt."""
     plan, usage, reply, error = reservation.plan, attempt.usage, attempt.reply, attempt.error
     provider, target = attempt.call.provider, attempt.call.target
-    flags = reply.flags if reply else ()
-    if reservation.decision is not None and not reservation.decision.enforced:
-        flags = (*flags, "unenforced")
+    flags = (*(reply.flags if reply else ()), *_decision_flags(reservation))
     return _fact(
         plan.request,
         id=new_id(),
@@ -88,6 +86,14 @@ def attempt_fact(reservation: Reservation, attempt: Attempt, number: int, cost: 
     )
 
 
+def _decision_flags(reservation: Reservation) -> tuple[str, ...]:
+    decision = reservation.decision
+    if decision is None:
+        return ()
+    unenforced = () if decision.enforced else ("unenforced",)
+    return (*unenforced, "shadow_denied") if decision.shadow_denied else unenforced
+
+
 def lost_fact(reservation: Reservation, target: int = 0, attempt: int = 1) -> Fact:
     """Return the fact that holds if this process dies in that attempt: the estimate, as lost.
 
@@ -115,6 +121,7 @@ def lost_fact(reservation: Reservation, target: int = 0, attempt: int = 1) -> Fa
         estimate_tokens=plan.estimate.total_tokens,
         estimate_pico_usd=plan.estimate_pico_usd,
         reservation_id=reservation.record.id if reservation.record else None,
+        flags=_decision_flags(reservation),
     )
 
 

@@ -36,7 +36,7 @@ class Charging:
             target=target.id,
         )
         return [
-            (rule, Charge(charge_key(rule, principal.team), rule.limit, amount))
+            (rule, Charge(charge_key(rule, principal.team), rule.limit, amount, rule.enforce))
             for rule in snapshot.limits_on(call)
             if (amount := _amount(rule, request, alias, target, estimate, snapshot)) is not None
         ]
@@ -65,10 +65,10 @@ def _amount(
 ) -> int | None:
     if rule.dimension in ("requests", "concurrency"):
         return 1
-    usage = _bound(rule, request, alias, target) if rule.limit.hard else estimate
+    usage = _bound(rule, request, alias, target, estimate) if rule.limit.hard else estimate
     if rule.dimension == "usd":
         rates = snapshot.rates(target.id)
-        return 0 if rates is None else rates.cost(usage)
+        return 0 if rates is None else rates.cost(usage) or 0
     if rule.dimension == "input_tokens":
         return usage.input_tokens
     if rule.dimension == "output_tokens":
@@ -76,8 +76,13 @@ def _amount(
     return usage.total_tokens
 
 
-def _bound(rule: LimitRule, request: CallRequest, alias: Alias | None, target: Target) -> Usage:
+def _bound(
+    rule: LimitRule, request: CallRequest, alias: Alias | None, target: Target, estimate: Usage
+) -> Usage:
     cap = output_cap(request, alias, target) if alias else request.max_tokens
+    if cap is None and not rule.enforce:
+        # Shadow mode never refuses, not for want of a bound either.
+        return Usage(request.size.bound, estimate.output_tokens)
     if cap is None:
         raise ConfigError(
             f"limit {rule.text!r} of {rule.label} is hard and needs to know how much this call may generate: "

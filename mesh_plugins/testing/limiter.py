@@ -25,7 +25,8 @@ class MemoryLimiter:
         self.now_us = now_us or (lambda: time.monotonic_ns() // 1_000)
         self._debts: dict[str, gcra.Debt] = {}
         self._counts: dict[str, int] = {}
-        self._open: dict[str, Reservation] = {}
+        #: Open reservations, by the charges that were really taken: not those that shadow mode left out.
+        self._open: dict[str, set[int]] = {}
         self._lock = threading.Lock()
 
     def reserve(
@@ -41,16 +42,25 @@ class MemoryLimiter:
             now = self.now_us()
             asked = [self._ask(charge, now) for charge in charges]
             waits = [wait for _, wait in asked]
-            refused = [index for index, wait in enumerate(waits) if wait is None or wait > max_wait_us]
+            short = [index for index, wait in enumerate(waits) if wait is None or wait > max_wait_us]
+            refused = [index for index in short if charges[index].enforce]
             if refused:
                 binding = max(refused, key=lambda i: float("inf") if waits[i] is None else waits[i] or 0)
                 return self._decision(charges, now, retry=waits[binding], binding=binding)
-            for charge in charges:
-                self._add(charge, charge.amount, now)
+            taken = set(range(len(charges))).difference(short)
+            for index in taken:
+                self._add(charges[index], charges[index].amount, now)
             reservation = Reservation(reservation_id or new_id(), tuple(charges), now, now + ttl_us)
-            self._open[reservation.id] = reservation
-            longest = max((wait or 0 for wait in waits), default=0)
-            return self._decision(charges, now, retry=0, reservation=reservation, wait_us=longest)
+            self._open[reservation.id] = taken
+            slept = (wait or 0 for wait, charge in zip(waits, charges, strict=True) if charge.enforce)
+            return self._decision(
+                charges,
+                now,
+                retry=0,
+                reservation=reservation,
+                wait_us=max(slept, default=0),
+                shadow_denied=tuple(short),
+            )
 
     def peek(self, charges: Sequence[Charge]) -> Decision:
         """Say what is left, taking nothing."""
@@ -60,11 +70,13 @@ class MemoryLimiter:
     def settle(self, reservation: Reservation, deltas: Sequence[int]) -> bool:
         """True a reservation up; False when it was settled before."""
         with self._lock:
-            if self._open.pop(reservation.id, None) is None:
+            taken = self._open.pop(reservation.id, None)
+            if taken is None:
                 return False
             now = self.now_us()
-            for charge, delta in zip(reservation.charges, deltas, strict=True):
-                self._add(charge, delta, now)
+            for index, (charge, delta) in enumerate(zip(reservation.charges, deltas, strict=True)):
+                if index in taken:
+                    self._add(charge, delta, now)
             return True
 
     def _ask(self, charge: Charge, now: int) -> tuple[Charge, int | None]:

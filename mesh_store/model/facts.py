@@ -69,7 +69,7 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         tags: the caller's tags; bounded.
         trace_id, span_id: W3C hex ids of the caller's span, or None.
         reservation_id: what the call had reserved, or None.
-        flags: oddities worth a look: ``usage_suspect``, ``unenforced``, ….
+        flags: oddities worth a look: ``usage_suspect``, ``unenforced``, ``shadow_denied``, ….
     """
 
     version: int = FACT_VERSION

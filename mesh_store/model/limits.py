@@ -73,11 +73,13 @@ class Charge(msgspec.Struct, frozen=True, array_like=True):
             decided in one atomic call.
         limit: the limit.
         amount: units to take; 0 asks without taking.
+        enforce: False takes only what fits and never refuses (shadow mode).
     """
 
     key: str
     limit: Limit
     amount: int
+    enforce: bool = True
 
 
 class Reservation(msgspec.Struct, frozen=True, array_like=True):
@@ -111,6 +113,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
         reservation: what to settle; None when refused.
         enforced: False when a failure policy answered instead of Redis.
         granted: how many units `at_most` took; None for every other question.
+        shadow_denied: indexes of charges that are not enforced, were not taken, and would have refused.
     """
 
     admitted: bool
@@ -122,3 +125,4 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     reservation: Reservation | None = None
     enforced: bool = True
     granted: int | None = None
+    shadow_denied: tuple[int, ...] = ()

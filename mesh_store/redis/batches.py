@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mesh_store.model.limits import Limit
+from mesh_store.model.limits import Charge
 from mesh_store.redis.wire import Ask
 
 #: The most requests, and the most charges, one script call carries: about 0.2 ms of the server.
@@ -18,7 +18,7 @@ class Batch:
 
     def __init__(self) -> None:
         self._ids: set[str] = set()
-        self._limits: dict[str, Limit] = {}
+        self._limits: dict[str, Charge] = {}
         self._charges = 0
 
     def take(self, ask: Ask) -> bool:
@@ -30,13 +30,17 @@ class Batch:
         for term in ask.terms:
             charge = term.charge
             known = limits.get(charge.key)
-            if known is not None and known is not charge.limit and known != charge.limit:
+            if known is not None and not _alike(known, charge):
                 return False
         for term in ask.terms:
-            limits[term.charge.key] = term.charge.limit
+            limits[term.charge.key] = term.charge
         self._ids.add(ask.id)
         self._charges = charges
         return True
+
+
+def _alike(one: Charge, other: Charge) -> bool:
+    return one.enforce is other.enforce and (one.limit is other.limit or one.limit == other.limit)
 
 
 def batched(asks: Sequence[Ask]) -> list[list[int]]:

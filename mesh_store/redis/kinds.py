@@ -89,7 +89,8 @@ class RateTerm:
 
     def argument(self, at_us: int, grace_us: int, marker: int) -> tuple[int | str, ...]:
         rate = self.rate
-        return (1, rate.text, rate.units, rate.tau, rate.tau_rem, int(self.charge.limit.hard), 0)
+        shadow = int(not self.charge.enforce)
+        return (1, rate.text, rate.units, rate.tau, rate.tau_rem, int(self.charge.limit.hard), shadow)
 
     def taken(self) -> tuple[int, int]:
         return debt_of(self.rate, self.charge.amount)
@@ -118,7 +119,8 @@ class SlotsTerm:
         return self.charge.key
 
     def argument(self, at_us: int, grace_us: int, marker: int) -> tuple[int | str, ...]:
-        return (2, self.charge.limit.amount, self.charge.limit.period_us, 0, 0, 0, 0)
+        limit = self.charge.limit
+        return (2, limit.amount, limit.period_us, 0, 0, 0, int(not self.charge.enforce))
 
     def taken(self) -> tuple[int, int]:
         return self.charge.amount, 0
@@ -152,7 +154,8 @@ class WindowTerm:
     def argument(self, at_us: int, grace_us: int, marker: int) -> tuple[int | str, ...]:
         window = self.window(at_us)
         budget = divmod(self.charge.limit.amount, _PICO_PER_MICRO)
-        return (3, *budget, window.start_us, window.end_us + grace_us, marker, 0)
+        shadow = int(not self.charge.enforce)
+        return (3, *budget, window.start_us, window.end_us + grace_us, marker, shadow)
 
     def taken(self) -> tuple[int, int]:
         return divmod(self.charge.amount, _PICO_PER_MICRO)

@@ -84,7 +84,7 @@ def at_most(charge: Charge, reservation_id: str, *, ttl_us: int, now_us: int, or
     granted = answer.granted if answer.status == ADMITTED else 0
     # When not even one unit fitted, the wait is the wait for one.
     asked = granted if answer.status == ADMITTED else min(charge.amount, 1)
-    ask.terms = [term_of(Charge(charge.key, charge.limit, asked))]
+    ask.terms = [term_of(msgspec.structs.replace(charge, amount=asked))]
     answer = wire.answered(reply, ask)
     owner = reservation_id if answer.status == ADMITTED else None
     return msgspec.structs.replace(_decision([ask], [answer], ask.charges, owner), granted=granted)
@@ -176,7 +176,10 @@ def _decision(
     if admitted:
         retry_after = 0
     else:
-        ranked = [MAX_EXACT if wait is None else wait for wait in waits]
+        ranked = [
+            (MAX_EXACT if wait is None else wait) if charge.enforce else -1
+            for charge, wait in zip(charges, waits, strict=True)
+        ]
         binding = ranked.index(max(ranked))
         retry_after = waits[binding]
     reservation = None
@@ -192,4 +195,5 @@ def _decision(
         binding=binding,
         wait_us=max([answer.wait_us for answer in answers]),
         reservation=reservation,
+        shadow_denied=tuple(sorted(at for a in answers for at in a.shadow_denied)) if admitted else (),
     )

@@ -37,7 +37,10 @@ class Call(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A script's answer about the charges of one tag; ``at_us`` is when it was given first."""
+    """A script's answer about the charges of one tag.
+
+    ``at_us`` is when it was given first; ``shadow_denied`` are places in the caller's list.
+    """
 
     status: int
     at_us: int
@@ -45,6 +48,7 @@ class Answer(NamedTuple):
     expires_at_us: int
     standings: list[Standing]
     granted: int = 0
+    shadow_denied: Sequence[int] = ()
 
 
 @dataclass(slots=True)
@@ -211,7 +215,9 @@ def answered(reply: object, ask: Ask) -> Answer:
         width = term.width
         standings.append(term.standing(told[place : place + width], at_us, admitted))
         place += width
-    return Answer(status, at_us, wait_us, expires, standings, told[-1])
+    # Charges in shadow mode that did not fit: their places from 1, negated.
+    skipped = [ask.positions[-1 - n] for n in told[place:] if -len(ask.positions) <= n < 0]
+    return Answer(status, at_us, wait_us, expires, standings, told[-1], skipped)
 
 
 class Adjustment(NamedTuple):

@@ -27,6 +27,7 @@ class StoredCharge(msgspec.Struct, frozen=True, array_like=True):
     key: str
     limit: msgspec.Raw
     amount: int
+    enforce: bool = True
 
 
 class StoredReservation(msgspec.Struct, frozen=True, array_like=True):
@@ -39,7 +40,7 @@ class StoredReservation(msgspec.Struct, frozen=True, array_like=True):
 
     def revive(self) -> Reservation:
         """Return the reservation."""
-        charges = tuple([Charge(charge.key, _limit(charge.limit), charge.amount) for charge in self.charges])
+        charges = tuple([Charge(c.key, _limit(c.limit), c.amount, c.enforce) for c in self.charges])
         return Reservation(self.id, charges, self.reserved_at_us, self.expires_at_us)
 
 

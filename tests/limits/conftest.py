@@ -88,7 +88,7 @@ def server(start_server: Callable[..., Server]) -> Server:
 
 @pytest.fixture(scope="session")
 def client(server: Server) -> Iterator[redis.Redis]:
-    with connect(server.url, deadline=PATIENCE) as made:
+    with connect(server.url, deadline=PATIENCE, connect_deadline=PATIENCE) as made:
         yield made
 
 
@@ -99,7 +99,7 @@ def limiter(client: redis.Redis) -> Limiter:
 
 @pytest.fixture
 async def aclient(server: Server) -> AsyncIterator[redis.asyncio.Redis]:
-    async with connect_async(server.url, deadline=PATIENCE) as made:
+    async with connect_async(server.url, deadline=PATIENCE, connect_deadline=PATIENCE) as made:
         yield made
 
 

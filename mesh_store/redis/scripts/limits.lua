@@ -1,7 +1,7 @@
 -- The limits of a call, checked and brought to the present.
 --
 -- ARGV[1]  msgpack values: now (0: server time), then seven for each limit, whose key is KEYS in order
---          kind (1 rate, 2 slots, 3 window), and six as described with that kind
+--          kind (1 rate, 2 slots, 3 window), five as described with that kind, 1 when in shadow mode
 
 local limits, now = {}, nil
 do
@@ -16,6 +16,8 @@ do
   for place = 2, #given, 7 do
     local kind, key = KINDS[given[place]], KEYS[#limits + 1]
     if not kind or not key then refuse('limit.kind is unknown') end
-    limits[#limits + 1] = kind.open(given, place, key, now)
+    local limit = kind.open(given, place, key, now)
+    limit.shadow = given[place + 6] == 1
+    limits[#limits + 1] = limit
   end
 end

@@ -4,7 +4,7 @@
 --   at      microseconds since the epoch at which the debt was true
 --   debt    microseconds until all that was taken has drained; rem counts 1/units microseconds
 --   micros/units   the reduced time between two units: the fingerprint of the rate
--- Limit argument: 1, "micros/units", units, tau, tau_rem, hard, 0
+-- Limit argument: 1, "micros/units", units, tau, tau_rem, hard, shadow
 -- Charge: (debt in us, remainder). Every operation is O(1); a changed rate costs four muldiv.
 
 local rate = {}

@@ -7,6 +7,18 @@
 
 local DENIED, ADMITTED, DONE, REUSED, ROLLED = 0, 1, 2, 3, 4
 
+-- A charge in shadow mode that would have refused is not taken: an answer ends with the places of
+-- these, counted from 1 and negated. Returns them as a set, or nil.
+local function not_taken(answer)
+  local places
+  for i = #answer, 5, -1 do
+    if answer[i] >= 0 then break end
+    places = places or {}
+    places[-answer[i]] = true
+  end
+  return places
+end
+
 -- The id becomes a member and a field, so its alphabet is narrow.
 local function id_of(key)
   local id = key and string.match(key, ':r:([%w._-]+)$')

@@ -32,7 +32,8 @@ for r, renewal in ipairs(renewals) do
       local ends = redis.call('ZSCORE', limit.key, name)
       if ends and tonumber(ends) > now then
         redis.call('ZADD', limit.key, 'XX', string.format('%.0f', now + limit.lease), name)
-      else
+      elseif not limit.shadow then
+        -- In shadow mode the slot may never have been taken, and nobody can hold it instead.
         outcome = 0
       end
     end

@@ -9,6 +9,7 @@
 --           status 1 admitted (after sleeping wait us), 0 denied, 2 cancelled before, 3 the id was
 --                  used for other charges, 4 a calendar window is not the current one
 --           at     when it was decided; a replay tells when it was granted first
+--           places, negated, of charges in shadow mode that were not taken come last, see records.lua
 -- A denial changes nothing. Everything is checked and read before the first write.
 -- O(requests + charges), a few microseconds each.
 
@@ -20,12 +21,19 @@ end
 
 -- The answer to one request, applied to the limits but not written yet.
 local function decide(request, size, record)
-  local longest, admitted, answer = 0, true, nil
+  local longest, admitted, answer, skipped = 0, true, nil, nil
   for i = 4, size, 3 do
     local limit = limits[request[i]]
     if limit.rolled then return {ROLLED, now, 0, 0} end
     local wait = limit.kind.wait(limit, request[i + 1], request[i + 2])
-    if wait > longest then longest = wait end
+    if wait > longest then
+      if not limit.shadow then
+        longest = wait
+      elseif wait > request[3] then
+        skipped = skipped or {}
+        skipped[i] = true
+      end
+    end
   end
   if longest <= request[3] then
     answer = {ADMITTED, now, longest, now + request[2] * 1000}
@@ -34,8 +42,13 @@ local function decide(request, size, record)
   end
   for i = 4, size, 3 do
     local limit = limits[request[i]]
-    if admitted then limit.kind.take(limit, request[i + 1], request[i + 2], record) end
+    if admitted and not (skipped and skipped[i]) then limit.kind.take(limit, request[i + 1], request[i + 2], record) end
     limit.kind.tell(limit, answer, request[i + 1])
+  end
+  if admitted and skipped then
+    for i = 4, size, 3 do
+      if skipped[i] then answer[#answer + 1] = -(i - 1) / 3 end
+    end
   end
   return answer
 end

@@ -16,17 +16,22 @@
 local count = #ARGV - 1
 if count < 1 or #KEYS < #limits + count then refuse('settlements are malformed') end
 
+local function adjust(limit, a, b, back, kept, place, record)
+  if kept and back then
+    -- The record holds three numbers a charge after five others, in the same order.
+    local taken, taken_rem = kept[place * 3 + 3] or 0, kept[place * 3 + 4] or 0
+    if a > taken or (a == taken and b > taken_rem) then refuse('a refund exceeds what was reserved') end
+  end
+  limit.kind.settle(limit, a, b, back, kept, now, record)
+end
+
 local function apply(settlement, kept, record)
+  local skipped = kept and not_taken(kept[1])
   for i = 3, #settlement, 4 do
-    local limit, a, b = limits[settlement[i]], settlement[i + 1], settlement[i + 2]
-    local back = settlement[i + 3] == 1
-    if kept and back then
-      -- The record holds three numbers a charge after five others, in the same order.
-      local place = (i - 3) / 4 * 3 + 6
-      local taken, taken_rem = kept[place] or 0, kept[place + 1] or 0
-      if a > taken or (a == taken and b > taken_rem) then refuse('a refund exceeds what was reserved') end
+    local place = (i + 1) / 4
+    if not (skipped and skipped[place]) then
+      adjust(limits[settlement[i]], settlement[i + 1], settlement[i + 2], settlement[i + 3] == 1, kept, place, record)
     end
-    limit.kind.settle(limit, a, b, back, kept, now, record)
   end
 end
 

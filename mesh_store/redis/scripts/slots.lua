@@ -1,7 +1,7 @@
 -- Slots: how many calls run at once, as leases on server time.
 --
 -- State, a sorted set: member <reservation id>/<n>, score the lease's end in microseconds.
--- Limit argument: 2, slots, lease in us, 0, 0, 0, 0. Charge: (slots to hold, 0).
+-- Limit argument: 2, slots, lease in us, 0, 0, 0, shadow. Charge: (slots to hold, 0).
 -- A killed process frees its slots when their leases end; nothing else has to notice.
 -- O(log held) per call, plus the slots asked for.
 

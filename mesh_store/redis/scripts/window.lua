@@ -7,7 +7,7 @@
 --   version    the ledger's version of it
 --   open       "<micro>:<pico>"  the sum of the entries below
 --   r:<id>     "<micro>:<pico>"  a reservation: its estimate, then its actual, until the ledger has it
--- Limit argument: 3, micro, pico, start, end, marker's key index, 0; times in us. Charge: (micro, pico).
+-- Limit argument: 3, micro, pico, start, end, marker's key index, shadow; times in us. Charge: (micro, pico).
 -- The marker says since when nothing was ever lost under this tag. A window without "committed" starts
 -- at 0 only if it began after that; otherwise money waits until a collector seeded it.
 -- Admits if committed + open + estimate <= the budget. O(1) per charge.
