@@ -1,29 +1,91 @@
-"""The rate card of one snapshot: what every target costs, in whole pico-USD per token.
+"""The rate card: what every target costs, in whole pico-USD per token, now and as far as it is known ahead.
 
-An operator's own price comes first, then the list of genai-prices at the time of compiling. What
-neither knows stays out of the card: unpriced, never free.
+An operator's own price comes first, then the list of genai-prices. What neither knows stays out of the
+card: unpriced, never free.
 """
 
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
-from functools import lru_cache
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
+from mesh_store.model.ids import now_us
 from mesh_store.model.snapshot import Provider
-from mesh_store.model.usage import Rates
+from mesh_store.model.usage import Later, Rates, Terms
+from mesh_store.postgres.price_list import Change, listed
+from mesh_store.postgres.price_versions import OwnPrices
 
-#: USD per million tokens to pico-USD per token.
-_PICO_PER_TOKEN = 10**6
-#: USD to pico-USD.
-_PICO = 10**12
-#: Where the providers of our kinds live when they name no URL, as genai-prices calls them.
-_OWN_ADDRESS = {"openai": "openai", "anthropic": "anthropic", "litellm": "litellm"}
+#: Stands for the present where there is no price now but will be one; its terms never let it be charged.
+_NOTHING = Rates(input=0, output=0)
+
+
+class Timeline:
+    """The rates of one model through time."""
+
+    def __init__(self, changes: Iterable[Change]) -> None:
+        self._changes: list[Change] = []
+        for change in changes:
+            if not self._changes or self._changes[-1].rates != change.rates:
+                self._changes.append(change)
+
+    def at(self, moment_us: int) -> Rates | None:
+        """Return the rates of a moment, or None where there is no price."""
+        place = bisect_right(self._changes, moment_us, key=lambda change: change.from_us)
+        return self._changes[max(0, place - 1)].rates
+
+    def since(self, moment_us: int) -> Rates | None:
+        """Return rates that are right from a moment on; None when no price is known for any time to come."""
+        now = self.at(moment_us)
+        later = tuple(Later(*change) for change in self._changes if change.from_us > moment_us)
+        if not later:
+            return now
+        if now is None:
+            return replace(_NOTHING, terms=Terms(later=(Later(0, None), *later)))
+        return replace(now, terms=replace(now.terms or Terms(), later=later))
+
+
+class Prices:
+    """What models cost at any time: an operator's prices over the built-in list's.
+
+    Args:
+        providers: as the snapshot has them.
+        versions: rows of ``price_versions``, in the order of recording.
+    """
+
+    def __init__(self, providers: Iterable[Provider], versions: Iterable[Any]) -> None:
+        self._providers = {provider.id: provider for provider in providers}
+        rows: dict[tuple[str, str], list[Any]] = defaultdict(list)
+        for row in versions:
+            rows[row["provider_id"], row["model"]].append(row)
+        self._own = {key: OwnPrices(found) for key, found in rows.items()}
+        self._known: dict[tuple[str, str], Timeline] = {}
+
+    def of(self, provider_id: str, model: str) -> Timeline:
+        """Return a model's rates through time."""
+        key = (provider_id, model)
+        if key not in self._known:
+            self._known[key] = Timeline(self._changes(provider_id, model))
+        return self._known[key]
+
+    def window(self, provider_id: str, model: str) -> int | None:
+        """Return a model's context window when the list knows it."""
+        return listed(self._providers[provider_id], model).window
+
+    def _changes(self, provider_id: str, model: str) -> Iterable[Change]:
+        provider = self._providers.get(provider_id)
+        built_in: Sequence[Change] = listed(provider, model).changes if provider else (Change(0, None),)
+        own = self._own.get((provider_id, model))
+        if own is None:
+            return built_in
+        fallback = Timeline(built_in)
+        moments = sorted({0, *own.moments, *(change.from_us for change in built_in)})
+        return [Change(moment, own.at(moment) or fallback.at(moment)) for moment in moments]
 
 
 class RateCard:
@@ -33,93 +95,20 @@ class RateCard:
         rates: by target id.
     """
 
-    def __init__(self, providers: Iterable[Provider], own_prices: Sequence[Any]) -> None:
+    def __init__(self, providers: Iterable[Provider], own_prices: Iterable[Any]) -> None:
         self.rates: dict[str, Rates] = {}
-        self._providers = {provider.id: provider for provider in providers}
-        self._own = {(row["provider_id"], row["model"]): _own_rates(row) for row in own_prices}
-        # One day's resolution: cheap to remember, and prices change on dates.
-        self._day = datetime.now(UTC).date()
+        self._prices = Prices(providers, own_prices)
+        self._now_us = now_us()
 
     def price(self, target_id: str, provider_id: str, model: str) -> int | None:
         """Put a target's price on the card, and return its model's context window when it is known."""
-        provider = self._providers[provider_id]
-        listed, window = _listed(
-            provider.kind,
-            provider.base_url,
-            bool(provider.options.get("azure")),
-            model,
-            self._day.isoformat(),
-        )
-        rates = self._own.get((provider_id, model)) or listed
+        rates = self._prices.of(provider_id, model).since(self._now_us)
         if rates is not None:
             self.rates[target_id] = rates
-        return window
+        return self._prices.window(provider_id, model)
 
     @property
     def name(self) -> str:
         """The card's version: equal for equal prices, whatever they came from."""
         body = msgspec.msgpack.encode(self.rates, order="deterministic")
         return f"rates-{hashlib.sha256(body).hexdigest()[:12]}"
-
-
-def _own_rates(row: Any) -> Rates:
-    return Rates(
-        input=_per_token(row["input"]) or 0,
-        output=_per_token(row["output"]) or 0,
-        cache_read=_per_token(row["cache_read"]),
-        cache_write=_per_token(row["cache_write"]),
-        reasoning=_per_token(row["reasoning"]),
-        request=int(row["request"] * _PICO),
-    )
-
-
-@lru_cache(maxsize=65_536)
-def _listed(
-    kind: str, base_url: str | None, azure: bool, model: str, day: str
-) -> tuple[Rates | None, int | None]:
-    """Return what genai-prices knows of a model: its rates on a day and its context window.
-
-    A miss walks the whole list (a millisecond), so both answers are remembered.
-    """
-    try:
-        from genai_prices.data_snapshot import get_snapshot
-    except ImportError:  # without the list only operators' own prices count
-        return None, None
-    provider_id = "azure" if azure else _OWN_ADDRESS[kind] if base_url is None else None
-    try:
-        _, found = get_snapshot().find_provider_model(model, None, provider_id, base_url)
-    except LookupError:
-        return None, None
-    prices = found.get_prices(datetime.fromisoformat(day).replace(tzinfo=UTC))
-    rates = {
-        "input": _base(prices.input_mtok),
-        "output": _base(prices.output_mtok),
-        "cache_read": _base(prices.cache_read_mtok),
-        "cache_write": _base(prices.cache_write_mtok),
-    }
-    if rates["input"] is None and rates["output"] is None:
-        return None, found.context_window
-    request = _base(prices.requests_kcount)
-    return (
-        Rates(
-            input=rates["input"] or 0,
-            output=rates["output"] or 0,
-            cache_read=rates["cache_read"],
-            cache_write=rates["cache_write"],
-            request=(request or 0) * 1_000,
-        ),
-        found.context_window,
-    )
-
-
-def _base(price: Any) -> int | None:
-    """Return a listed price per token; of a price with tiers the first one, which most calls pay."""
-    if price is None or isinstance(price, Decimal):
-        return _per_token(price)
-    return _per_token(price.base)
-
-
-def _per_token(usd_per_million: Decimal | None) -> int | None:
-    if usd_per_million is None:
-        return None
-    return int((usd_per_million * _PICO_PER_TOKEN).to_integral_value(rounding=ROUND_HALF_EVEN))

@@ -1,4 +1,4 @@
-"""Reading what was used, from the rollups."""
+"""Reading what was used, from the rollups and the adjustments of re-pricing."""
 
 from __future__ import annotations
 
@@ -7,18 +7,31 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
-from sqlalchemy import ColumnElement, Text, cast, func, literal, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Subquery,
+    Text,
+    case,
+    cast,
+    func,
+    literal,
+    select,
+    union_all,
+)
 from sqlalchemy.sql.selectable import FromClause
 
 from mesh_store.model.errors import ConfigError
 from mesh_store.model.money import PICO
 from mesh_store.postgres.database import Database
 from mesh_store.postgres.people_tables import TeamRow, UserRow
-from mesh_store.postgres.usage_tables import SUMS, usage_rollups
+from mesh_store.postgres.usage_tables import SUMS, adjustments, usage_rollups
 
 By = Literal["team", "user", "key", "alias", "provider", "model", "minute", "day"]
 
-_r = usage_rollups.c
+#: Sums beside those of `SUMS`.
+_MORE = ("cost_pico_usd", "duration_us")
+_KEYS = ("team_id", "user_id", "key_id", "alias", "provider", "model")
 
 
 async def usage_report(
@@ -42,26 +55,26 @@ async def usage_report(
     Returns:
         One dictionary per row, sorted by cost, then calls, the highest first: the dimensions,
         ``calls``, ``attempts``, ``denied``, ``errors``, ``cancelled``, ``lost``, ``estimated``,
-        ``unpriced``, tokens of every kind, ``cost_usd`` (`Decimal`) and ``mean_latency_ms``.
+        ``unpriced``, tokens of every kind, ``cost_usd`` (`Decimal`, adjustments of re-pricing included) and
+        ``mean_latency_ms``.
 
     Raises:
         ConfigError: names a dimension that does not exist.
     """
-    source: FromClause = usage_rollups
+    used = _used(by, since, until)
+    source: FromClause = used
     labels: list[ColumnElement[Any]] = []
     for dimension in by:
         if dimension not in get_args(By):
             raise ConfigError(
                 f"usage cannot be shown by {dimension!r}; choose from {', '.join(get_args(By))}"
             )
-        column, source = _dimension(dimension, source)
+        column, source = _dimension(dimension, used, source)
         labels.append(column.label(dimension))
-    sums = [func.coalesce(func.sum(_r[name]), 0).label(name) for name in SUMS]
-    cost = func.coalesce(func.sum(_r.cost_pico_usd), 0).label("cost_pico_usd")
-    duration = func.coalesce(func.sum(_r.duration_us), 0).label("duration_us")
-    statement = select(*labels, *sums, cost, duration).select_from(source).where(_span(by, since, until))
+    sums = [func.coalesce(func.sum(used.c[name]), 0).label(name) for name in (*SUMS, *_MORE)]
+    statement = select(*labels, *sums).select_from(source)
     if team is not None:
-        statement = statement.where(_r.team_id == team)
+        statement = statement.where(used.c.team_id == team)
     if labels:
         statement = statement.group_by(*labels)
     async with database.connect() as connection:
@@ -70,36 +83,56 @@ async def usage_report(
     return sorted(shown, key=lambda row: (row["cost_usd"], row["calls"]), reverse=True)
 
 
-def _dimension(dimension: By, source: FromClause) -> tuple[ColumnElement[Any], FromClause]:
+def _dimension(dimension: By, used: Subquery, source: FromClause) -> tuple[ColumnElement[Any], FromClause]:
     """Return the column that shows a dimension, and the source with what it needs joined."""
+    r = used.c
     match dimension:
         case "team":
-            joined = source.outerjoin(TeamRow, cast(TeamRow.id, Text) == _r.team_id)
-            return func.coalesce(TeamRow.name, _r.team_id), joined
+            joined = source.outerjoin(TeamRow, cast(TeamRow.id, Text) == r.team_id)
+            return func.coalesce(TeamRow.name, r.team_id), joined
         case "user":
-            joined = source.outerjoin(UserRow, cast(UserRow.id, Text) == _r.user_id)
-            return func.coalesce(UserRow.name, func.nullif(_r.user_id, "")), joined
+            joined = source.outerjoin(UserRow, cast(UserRow.id, Text) == r.user_id)
+            return func.coalesce(UserRow.name, func.nullif(r.user_id, "")), joined
         case "key":
-            return _r.key_id, source
+            return r.key_id, source
         case "alias":
-            return _r.alias, source
+            return r.alias, source
         case "provider":
-            return func.nullif(_r.provider, ""), source
+            return func.nullif(r.provider, ""), source
         case "model":
-            return func.nullif(_r.model, ""), source
+            return func.nullif(r.model, ""), source
         case "minute" | "day":
-            return func.date_trunc(literal(dimension, literal_execute=True), _r.starts_at, "UTC"), source
+            return func.date_trunc(literal(dimension, literal_execute=True), r.starts_at, "UTC"), source
 
 
-def _span(by: Sequence[By], since: datetime | None, until: datetime | None) -> ColumnElement[bool]:
-    """Choose the coarsest grain that is exact for the question."""
+def _used(by: Sequence[By], since: datetime | None, until: datetime | None) -> Subquery:
+    """Return the rollups of a span, at the coarsest grain that is exact for it, and its adjustments."""
     daily = "minute" not in by and all(_is_midnight(moment) for moment in (since, until))
-    chosen = _r.grain == ("day" if daily else "minute")
+    r, a = usage_rollups.c, adjustments.c
+    in_rollups: ColumnElement[bool] = r.grain == ("day" if daily else "minute")
+    in_adjustments: ColumnElement[bool] = literal(True)
     if since is not None:
-        chosen &= _r.starts_at >= since
+        in_rollups, in_adjustments = (
+            in_rollups & (r.starts_at >= since),
+            in_adjustments & (a.started_at >= since),
+        )
     if until is not None:
-        chosen &= _r.starts_at < until
-    return chosen
+        in_rollups, in_adjustments = (
+            in_rollups & (r.starts_at < until),
+            in_adjustments & (a.started_at < until),
+        )
+    rolled = select(r.starts_at, *[r[name] for name in _KEYS], *[r[name] for name in (*SUMS, *_MORE)]).where(
+        in_rollups
+    )
+    # A fact that had no price and was given one is no longer counted as unpriced.
+    given = case((a.priced, -1), else_=0)
+    changed = {"cost_pico_usd": a.cost_pico_usd, "unpriced": given}
+    adjusted = select(
+        a.started_at,
+        *[a[name] for name in _KEYS],
+        *[changed.get(name, literal(0, Integer)).label(name) for name in (*SUMS, *_MORE)],
+    ).where(in_adjustments)
+    return union_all(rolled, adjusted).subquery("used")
 
 
 def _is_midnight(moment: datetime | None) -> bool:
@@ -119,3 +152,20 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     row["cost_usd"] = Decimal(row.pop("cost_pico_usd")) / PICO
     row["mean_latency_ms"] = round(duration / attempts / 1000, 3) if attempts else None
     return row
+
+
+async def unpriced_models(
+    database: Database,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    *,
+    team: str | None = None,
+) -> list[dict[str, Any]]:
+    """List the models that were used without a price: ``provider``, ``model``, ``unpriced`` and ``calls``.
+
+    Arguments as for `usage_report`; ``calls`` counts all calls of the model.
+    """
+    rows = await usage_report(database, ("provider", "model"), since, until, team=team)
+    names = ("provider", "model", "unpriced", "calls", "input_tokens", "output_tokens")
+    found = [{name: row[name] for name in names} for row in rows if row["unpriced"] > 0]
+    return sorted(found, key=lambda row: int(row["unpriced"]), reverse=True)

@@ -12,6 +12,7 @@ from sqlalchemy import (
     CheckConstraint,
     Column,
     DateTime,
+    Identity,
     Index,
     LargeBinary,
     Numeric,
@@ -19,6 +20,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -73,6 +75,8 @@ usage_events = Table(
     Column("reservation_id", Text),
     Column("flags", ARRAY(Text), nullable=False),
     Column("version", BigInteger, nullable=False),
+    Column("cache_write_1h_tokens", BigInteger, nullable=False, server_default=text("0")),
+    Column("service", Text),
     Column("received_at", _MOMENT, nullable=False, server_default=func.now()),
     Index("ix_usage_events_started_at", "started_at", postgresql_using="brin"),
     postgresql_partition_by="RANGE (id)",
@@ -112,6 +116,26 @@ usage_rollups = Table(
     Column("latency", ARRAY(BigInteger), nullable=False),
     Column("ttft", ARRAY(BigInteger), nullable=False),
     CheckConstraint("grain IN ('minute', 'day')", name="grain_known"),
+)
+
+#: What re-pricing changed: a fact costs what its row says plus these.
+adjustments = Table(
+    "adjustments",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("fact_id", Uuid(as_uuid=False), nullable=False),
+    Column("started_at", _MOMENT, nullable=False),
+    *[
+        Column(name, Text, nullable=False)
+        for name in ("team_id", "user_id", "key_id", "alias", "provider", "model")
+    ],
+    Column("cost_pico_usd", Numeric, nullable=False),
+    Column("priced", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("at", _MOMENT, nullable=False, server_default=func.now()),
+    Index("ix_adjustments_fact_id", "fact_id"),
+    Index("ix_adjustments_started_at", "started_at"),
 )
 
 telemetry_dead = Table(

@@ -5,10 +5,12 @@
 SELECT id::text, name FROM teams WHERE archived_at IS NULL ORDER BY id
 
 -- name: providers
-SELECT id::text, name, kind, base_url, secret::text, headers::text, query::text, options::text
-FROM providers
-WHERE archived_at IS NULL
-ORDER BY id
+SELECT p.id::text, p.name, p.kind, p.base_url, p.secret::text, p.headers::text, p.query::text,
+       p.options::text, p.team_id::text
+FROM providers p
+LEFT JOIN teams t ON t.id = p.team_id
+WHERE p.archived_at IS NULL AND t.archived_at IS NULL
+ORDER BY p.id
 
 -- name: aliases
 SELECT a.id::text, a.name, a.team_id::text, a.operations, a.everyone, a.defaults::text, a.forced::text,
@@ -35,14 +37,19 @@ WHERE t.archived_at IS NULL
 ORDER BY t.alias_id, t.tier, t.position, t.id
 
 -- name: prices
-SELECT provider_id::text, model, input, output, cache_read, cache_write, reasoning, request
-FROM prices
-WHERE archived_at IS NULL
-ORDER BY provider_id, model
+-- What still holds or will; in the order of recording, which decides where two overlap.
+SELECT v.provider_id::text, v.model, v.service, v.above, v.valid_from, v.valid_to, v.input, v.output,
+       v.cache_read, v.cache_write, v.cache_write_1h, v.reasoning, v.audio_input, v.audio_output, v.request
+FROM price_versions v
+JOIN providers p ON p.id = v.provider_id AND p.archived_at IS NULL
+WHERE v.valid_to IS NULL OR v.valid_to > now()
+ORDER BY v.id
 
 -- name: limits
--- A limit of a team on an alias means the alias that team means by the name: its own, once it has one.
-SELECT l.id::text, l.team_id::text, l.user_id::text, l.key_id, l.provider_id::text, l.target_id::text,
+-- A limit of a team on an alias or a provider means the one that team means by the name: its own, once
+-- it has one.
+SELECT l.id::text, l.team_id::text, l.user_id::text, l.key_id, l.target_id::text,
+       COALESCE(account.id, l.provider_id)::text AS provider_id,
        COALESCE(own.id, l.alias_id)::text AS alias_id,
        l.dimension, l.amount, l.period_us, l.burst, l.kind, l.hard, l.on_outage, l.tz,
        l.enforce, l.on_exhausted,
@@ -56,6 +63,8 @@ LEFT JOIN aliases a ON a.id = l.alias_id
 LEFT JOIN aliases own ON own.team_id = l.team_id AND own.name = a.name AND own.archived_at IS NULL
                      AND l.target_id IS NULL
 LEFT JOIN providers p ON p.id = l.provider_id
+LEFT JOIN providers account ON account.team_id = l.team_id AND account.name = p.name
+                           AND account.archived_at IS NULL
 LEFT JOIN targets tg ON tg.id = l.target_id
 LEFT JOIN providers tp ON tp.id = tg.provider_id
 WHERE l.archived_at IS NULL
