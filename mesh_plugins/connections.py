@@ -49,6 +49,14 @@ class LiveConfig:
         """Like `lookup`, on the caller's event loop."""
         return await self.subscriber.keys.alookup(digest)
 
+    def refetch(self, digest: bytes) -> KeyEntry | None:
+        """Return the key with this digest, asking again whatever is remembered."""
+        return self.subscriber.keys.lookup(digest, again=True)
+
+    async def arefetch(self, digest: bytes) -> KeyEntry | None:
+        """Like `refetch`, on the caller's event loop."""
+        return await self.subscriber.keys.alookup(digest, again=True)
+
 
 class LimiterPerLoop:
     """An async limiter for any number of event loops; connections never cross from one to another."""

@@ -12,6 +12,7 @@ from mesh_plugins.core.info import call_info
 from mesh_plugins.core.ports import Sender
 from mesh_plugins.core.runtime import Runtime
 from mesh_plugins.core.streams import AsyncGovernedStream, GovernedStream
+from mesh_plugins.http.tokens import TokenEndpoints
 from mesh_store.model.errors import MeshError
 from mesh_store.model.snapshot import Operation
 
@@ -40,7 +41,7 @@ class DirectCaller(Runtime):
     """
 
     def __init__(self, *, sender: Sender | None = None, **ports: Any) -> None:
-        super().__init__(**ports)
+        super().__init__(tokens=TokenEndpoints(), **ports)
         self._sender = sender
 
     def chat(self, alias: str, messages: Messages, **params: Any) -> Reply:

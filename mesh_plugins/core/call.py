@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from mesh_plugins.core.measure import PayloadSize
 from mesh_store.model.errors import ProviderError
 from mesh_store.model.facts import Fact, FactOutcome, Settlement
 from mesh_store.model.limits import Charge, Decision
 from mesh_store.model.limits import Reservation as ReservationRecord
+from mesh_store.model.sealing import KeyHolder
 from mesh_store.model.snapshot import Alias, KeyEntry, LimitRule, Operation, Provider, Snapshot, Target
 from mesh_store.model.usage import Usage
 
@@ -29,6 +30,7 @@ class CallRequest:
         alias: the model name as the caller wrote it, without a host's prefix.
         payload: the request in OpenAI's shape, without ``model`` and ``stream``; never changed.
         principal: the caller's key, already found good.
+        holder: the same key as what it opens, or None where nothing is to be opened.
         host: the door it came through: ``direct``, ``litellm``, ``langchain``, ….
         stream: True when the caller wants chunks.
         max_tokens: the caller's cap on generated tokens, or None.
@@ -55,6 +57,7 @@ class CallRequest:
     end_user: str | None = None
     trace_id: str | None = None
     span_id: str | None = None
+    holder: KeyHolder | None = field(default=None, repr=False)
 
 
 @dataclass(slots=True)
@@ -110,7 +113,7 @@ class ProviderCall:
     Attributes:
         request: what was asked.
         provider, target: whom to ask; the address comes from here and nowhere else.
-        secret: the credential, already read; a map for vendors that want several values.
+        secret: the credential, read just before it is sent; a map for vendors that want several values.
         payload: the body to send in OpenAI's shape: parameters merged, ``model`` set.
         stream: True for chunks.
         timeout_s: what is left of the total deadline.
@@ -125,6 +128,9 @@ class ProviderCall:
     stream: bool
     timeout_s: float
     attempt: int
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a call holds its provider's secret and cannot be pickled")
 
 
 @dataclass(slots=True)

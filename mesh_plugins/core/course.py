@@ -17,7 +17,6 @@ from mesh_plugins.core.parameters import merged
 from mesh_plugins.core.ports import RecorderPort
 from mesh_plugins.core.reserve import intent_of
 from mesh_plugins.core.retries import Health, RetryBudget, Step, next_step, transient
-from mesh_plugins.core.secrets import read_secret
 from mesh_plugins.core.settle import estimated_usage, failed_attempt, settled
 from mesh_store.model.errors import ProviderError
 from mesh_store.model.facts import FactOutcome
@@ -70,15 +69,8 @@ class Course:
         self._first_chunk_ns: int | None = None
         budget.earn()
 
-    def begin(self, *, with_secret: bool = True) -> ProviderCall:
-        """Start the next attempt and return what to send.
-
-        Args:
-            with_secret: False when somebody else sends, with a credential of their own.
-
-        Raises:
-            ConfigError: the provider's secret cannot be read.
-        """
+    def begin(self) -> ProviderCall:
+        """Start the next attempt and return what to send, its secret not read yet."""
         plan = self.reservation.plan
         target = plan.targets[self._target]
         provider = plan.snapshot.provider(target.provider)
@@ -87,7 +79,7 @@ class Course:
             request=plan.request,
             provider=provider,
             target=target,
-            secret=read_secret(provider) if with_secret else None,
+            secret=None,
             payload=merged(plan.request, plan.alias, target),
             stream=plan.request.stream,
             timeout_s=max(0.001, self._left_s()),

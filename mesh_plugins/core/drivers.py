@@ -25,6 +25,7 @@ from mesh_plugins.core.plan import plan_call
 from mesh_plugins.core.ports import AsyncLimiterPort, ConfigPort, LimiterPort, RecorderPort, Sender
 from mesh_plugins.core.reserve import Asking, granted, intent_of
 from mesh_plugins.core.retries import Health, RetryBudget
+from mesh_plugins.core.secrets import Secrets
 from mesh_plugins.core.settle import denied_fact
 from mesh_plugins.core.streams import AsyncGovernedStream, GovernedStream
 from mesh_store.model.errors import Denied, MeshError, ProviderError
@@ -54,6 +55,7 @@ class Engine:
     health: Health
     budget: RetryBudget
     denials: Denials
+    secrets: Secrets
 
     def plan(self, request: CallRequest) -> Plan:
         """Plan a call against the newest snapshot; a refusal is written down before it is raised."""
@@ -121,7 +123,7 @@ def call(engine: Engine, limiter: LimiterPort, request: CallRequest, sender: Sen
         while True:
             attempt = course.begin()
             try:
-                reply = sender.send(attempt)
+                reply = sender.send(engine.secrets.read(attempt, course.reservation.plan.snapshot))
             except Exception as error:
                 time.sleep(_pause(course, sender, attempt, error))
             else:
@@ -135,7 +137,9 @@ async def acall(engine: Engine, limiter: AsyncLimiterPort, request: CallRequest,
         while True:
             attempt = course.begin()
             try:
-                reply = await sender.asend(attempt)
+                reply = await sender.asend(
+                    await engine.secrets.aread(attempt, course.reservation.plan.snapshot)
+                )
             except Exception as error:
                 await asyncio.sleep(_pause(course, sender, attempt, error))
             else:
@@ -149,7 +153,7 @@ def stream(engine: Engine, limiter: LimiterPort, request: CallRequest, sender: S
         while True:
             attempt = course.begin()
             try:
-                chunks = sender.stream(attempt)
+                chunks = sender.stream(engine.secrets.read(attempt, course.reservation.plan.snapshot))
             except Exception as error:
                 time.sleep(_pause(course, sender, attempt, error))
             else:
@@ -165,7 +169,9 @@ async def astream(
         while True:
             attempt = course.begin()
             try:
-                chunks = await sender.astream(attempt)
+                chunks = await sender.astream(
+                    await engine.secrets.aread(attempt, course.reservation.plan.snapshot)
+                )
             except Exception as error:
                 await asyncio.sleep(_pause(course, sender, attempt, error))
             else:
@@ -175,14 +181,14 @@ async def astream(
 def meter(engine: Engine, limiter: LimiterPort, request: CallRequest) -> Course:
     """Admit a call that somebody else sends; whoever asked must end the course."""
     course = engine.start(reserve(engine, limiter, engine.plan(request)))
-    course.begin(with_secret=False)
+    course.begin()
     return course
 
 
 async def ameter(engine: Engine, limiter: AsyncLimiterPort, request: CallRequest) -> Course:
     """Like `meter`, on the caller's event loop."""
     course = engine.start(await areserve(engine, limiter, engine.plan(request)))
-    course.begin(with_secret=False)
+    course.begin()
     return course
 
 

@@ -10,29 +10,32 @@ from mesh_plugins.core.ports import ConfigPort
 from mesh_store.model import keys
 from mesh_store.model.errors import InvalidKey
 from mesh_store.model.ids import now_us
+from mesh_store.model.sealing import KeyHolder
 from mesh_store.model.snapshot import KeyEntry
 
 
-def principal(config: ConfigPort, key: str | None) -> KeyEntry:
-    """Return the entry of a caller's key.
+def principal(config: ConfigPort, key: str | None) -> tuple[KeyEntry, KeyHolder]:
+    """Return the entry of a caller's key, and the key as what it opens.
 
     Raises:
         InvalidKey: there is no key, or it is not accepted.
         ConfigUnavailable: it could not be looked up.
     """
-    return _checked(config.lookup(_digest(key)))
+    holder = _holder(key)
+    return _checked(config.lookup(holder.digest)), holder
 
 
-async def aprincipal(config: ConfigPort, key: str | None) -> KeyEntry:
+async def aprincipal(config: ConfigPort, key: str | None) -> tuple[KeyEntry, KeyHolder]:
     """Like `principal`, on the caller's event loop."""
-    return _checked(await config.alookup(_digest(key)))
+    holder = _holder(key)
+    return _checked(await config.alookup(holder.digest)), holder
 
 
-def _digest(key: str | None) -> bytes:
+def _holder(key: str | None) -> KeyHolder:
     if not key:
         raise InvalidKey("no key: set MESH_KEY, or pass key=; an operator makes one with 'mesh key create'")
     keys.parse(key)
-    return keys.digest(key)
+    return KeyHolder(key)
 
 
 def _checked(entry: KeyEntry | None) -> KeyEntry:

@@ -80,7 +80,9 @@ def plan_call(
 
 def _ordered(request: CallRequest, alias: Alias, snapshot: Snapshot, hooks: Hooks) -> tuple[Target, ...]:
     targets = hooks.order_targets.first(request=request, targets=alias.targets, snapshot=snapshot)
-    ordered = tuple(alias.targets if targets is None else targets)
+    ordered = snapshot.targets_of(
+        tuple(alias.targets if targets is None else targets), request.principal.team
+    )
     if not ordered:
         raise ConfigError(f"alias {alias.name!r} has no target to call; add one with 'mesh alias'")
     return ordered

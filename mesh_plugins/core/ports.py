@@ -6,7 +6,7 @@ the core is a plain function of values.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from mesh_plugins.core.call import ProviderCall, ProviderReply
@@ -85,6 +85,34 @@ class ConfigPort(Protocol):
     async def alookup(self, digest: bytes) -> KeyEntry | None:
         """Like `lookup`, on the caller's event loop."""
         ...
+
+    def refetch(self, digest: bytes) -> KeyEntry | None:
+        """Like `lookup`, but ask again whatever is remembered."""
+        ...
+
+    async def arefetch(self, digest: bytes) -> KeyEntry | None:
+        """Like `refetch`, on the caller's event loop."""
+        ...
+
+
+class TokenPort(Protocol):
+    """Posts forms to token endpoints; no redirects, no retries, bounded replies."""
+
+    def post(self, url: str, form: Mapping[str, str], timeout_s: float) -> tuple[int, bytes]:
+        """Post a form and return the status and the body.
+
+        Raises:
+            TokenUnreachable: there was no answer.
+        """
+        ...
+
+    async def apost(self, url: str, form: Mapping[str, str], timeout_s: float) -> tuple[int, bytes]:
+        """Like `post`, on the caller's event loop."""
+        ...
+
+
+class TokenUnreachable(Exception):
+    """A token endpoint gave no answer; says why."""
 
 
 class ProviderStream(Protocol):

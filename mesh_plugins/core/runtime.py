@@ -18,11 +18,20 @@ from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.identity import aprincipal, principal
 from mesh_plugins.core.measure import measure
 from mesh_plugins.core.parameters import asked_cap
-from mesh_plugins.core.ports import AsyncLimiterPort, ConfigPort, LimiterPort, RecorderPort, Sender
+from mesh_plugins.core.ports import (
+    AsyncLimiterPort,
+    ConfigPort,
+    LimiterPort,
+    RecorderPort,
+    Sender,
+    TokenPort,
+)
 from mesh_plugins.core.retries import Health, RetryBudget
+from mesh_plugins.core.secrets import Secrets
 from mesh_plugins.core.streams import AsyncGovernedStream, GovernedStream
 from mesh_store.model.errors import ConfigError
 from mesh_store.model.ids import new_id
+from mesh_store.model.sealing import KeyHolder
 from mesh_store.model.snapshot import KeyEntry, Operation
 
 #: Bounds on the caller's own labels: they end up in every fact.
@@ -49,10 +58,13 @@ class Runtime:
         hooks: Hooks,
         async_limiter: AsyncLimiterPort,
         key: str | None = None,
+        tokens: TokenPort | None = None,
     ) -> None:
         self.config, self.recorder, self.hooks = config, recorder, hooks
         self.limiter, self.async_limiter = limiter, async_limiter
-        self._engine = Engine(hooks, config, recorder, Health(), RetryBudget(), Denials())
+        self._engine = Engine(
+            hooks, config, recorder, Health(), RetryBudget(), Denials(), Secrets(config, tokens)
+        )
         self._key = key
 
     def request(
@@ -124,7 +136,11 @@ class Runtime:
 
 
 def _request(
-    operation: Operation, alias: str, payload: Mapping[str, Any], caller: KeyEntry, **options: Any
+    operation: Operation,
+    alias: str,
+    payload: Mapping[str, Any],
+    caller: tuple[KeyEntry, KeyHolder],
+    **options: Any,
 ) -> CallRequest:
     timeout_s = options.pop("timeout_s", None)
     max_wait_s = options.pop("max_wait_s", None)
@@ -134,7 +150,8 @@ def _request(
         operation=operation,
         alias=alias,
         payload=payload,
-        principal=caller,
+        principal=caller[0],
+        holder=caller[1],
         size=measure(payload),
         max_tokens=asked_cap(payload) if max_tokens is None else max_tokens,
         timeout_us=None if timeout_s is None else _micros("timeout", timeout_s),

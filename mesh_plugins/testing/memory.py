@@ -89,6 +89,8 @@ class MemoryConfig:
         """Return the key with this digest, or None."""
         return self.entries.get(digest)
 
+    refetch, arefetch = lookup, alookup
+
 
 class MemoryMesh(DirectCaller):
     """A mesh of one team, in memory.

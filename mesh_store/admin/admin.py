@@ -40,7 +40,12 @@ class Admin(Repository):
     """
 
     def __init__(self, database: Database, redis: Redis, *, actor: str, signer: Signer | None = None) -> None:
-        super().__init__(database, actor=actor, after_commit=self._publish_after)
+        super().__init__(
+            database,
+            actor=actor,
+            after_commit=self._publish_after,
+            master=None if signer is None else signer.master,
+        )
         self.published: Published | None = None
         self.unpublished: str | None = None
         self._redis: Any = redis

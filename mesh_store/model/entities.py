@@ -46,6 +46,7 @@ __all__ = [
     "SecretEntity",
     "Spec",
     "Stored",
+    "StoredSecret",
     "TargetEntity",
     "TargetSpec",
     "TeamEntity",
@@ -112,6 +113,25 @@ class KeyEntity(KeySpec, Stored):
 
 class ProviderEntity(ProviderSpec, Stored):
     pass
+
+
+class StoredSecret(BaseModel):
+    """What may be known of a provider's stored secret.
+
+    Attributes:
+        labels: names of its values.
+        version: how often it was set.
+        master: which MESH_SECRET_KEY it is sealed under, by an id that reveals nothing of it.
+    """
+
+    model_config = STRICT
+
+    provider: str
+    team: str | None = None
+    labels: tuple[str, ...]
+    version: int
+    set_at: datetime
+    master: str
 
 
 class TargetEntity(TargetSpec):

@@ -27,7 +27,9 @@ RESERVED_PARAMETERS = frozenset(
         "proxy", "stream", "url",
     }
 )  # fmt: skip
-_SECRET_REFERENCE = re.compile(r"(env:[A-Za-z_][A-Za-z0-9_]{0,127}|file:[^\0\n]{1,1024})", re.ASCII)
+_SECRET_REFERENCE = re.compile(
+    r"(env:[A-Za-z_][A-Za-z0-9_]{0,127}|file:[^\0\n]{1,1024}|sealed:[A-Za-z_][A-Za-z0-9_.-]{0,127})", re.ASCII
+)
 #: What holds a credential by its name, `-` and `_` being alike; it belongs into the secret field.
 _CREDENTIALS = frozenset(
     {

@@ -152,11 +152,12 @@ class DataKey(_Unshowable):
         from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
         receiver = X25519PublicKey.from_public_bytes(public)
-        return SealedKey(self.id, _suite().encrypt(self.secret, receiver, _purpose(self.team, self.id, digest)))
+        purpose = _purpose(self.team, self.id, digest)
+        return SealedKey(self.id, _suite().encrypt(self.secret, receiver, purpose))
 
     def seal(self, provider: str, address: str, version: int, values: Values) -> SealedSecret:
         """Seal a provider's secret for this team."""
-        bound = (_PUBLISHED_SECRET, provider, self.team, address, str(version))
+        bound = (_PUBLISHED, provider, self.team, address, str(version))
         box = _sealed(self._cipher, _encoder.encode(values), bound)
         return SealedSecret(f"{provider}/{self.team}", self.id, version, box)
 
@@ -166,7 +167,7 @@ class DataKey(_Unshowable):
         Raises:
             SecretError: it was sealed for another provider, team, address or version, or was altered.
         """
-        bound = (_PUBLISHED_SECRET, provider, self.team, address, str(sealed.version))
+        bound = (_PUBLISHED, provider, self.team, address, str(sealed.version))
         plain = _opened(self._cipher, sealed.box, bound, f"the secret of provider {provider}")
         return _values.decode(plain)
 
@@ -219,7 +220,7 @@ def address_of(kind: str, base_url: str | None) -> str:
 
 def seal_values(master: Master, provider: str, address: str, version: int, values: Values) -> bytes:
     """Seal a provider's secret as the control plane keeps it."""
-    return master.seal(_encoder.encode(values), _KEPT_SECRET, provider, address, str(version))
+    return master.seal(_encoder.encode(values), _KEPT, provider, address, str(version))
 
 
 def open_values(master: Master, provider: str, address: str, version: int, kept: bytes) -> Values:
@@ -229,13 +230,12 @@ def open_values(master: Master, provider: str, address: str, version: int, kept:
         SecretError: it was sealed for another provider, address or version, was altered, or is of
             another master.
     """
-    bound = (_KEPT_SECRET, provider, address, str(version))
+    bound = (_KEPT, provider, address, str(version))
     return _values.decode(master.open(kept, *bound, what=f"the stored secret of provider {provider}"))
 
 
-_KEPT_SECRET = "kept provider secret"
-_KEPT_DATA_KEY = "kept data key"
-_PUBLISHED_SECRET = "published provider secret"
+#: What a thing is, so that one kind can never pose as another.
+_KEPT, _KEPT_DATA_KEY, _PUBLISHED = "kept values", "kept data key", "published values"
 
 
 def _sealed(cipher: AESSIV, plain: bytes, bound: tuple[str, ...]) -> bytes:

@@ -43,20 +43,23 @@ class Provider(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_default
         name: what people call it.
         kind: the wire format it speaks.
         base_url: where it lives; None means the vendor's own address.
-        secret: a reference (``env:NAME``, ``file:PATH``), never the secret itself; or None.
+        secret: a reference (``env:NAME``, ``file:PATH``, ``sealed:LABEL``), a map of them, or how to get
+            one (``federated``), never the secret itself; or None.
         headers: extra headers of every request.
         query: extra query parameters of every request.
         options: what else the kind understands (``azure: true``, ``api_version``, …).
+        team: id of the team whose own account it is, in place of the global one of its name; or None.
     """
 
     id: str
     name: str
     kind: ProviderKind
     base_url: str | None = None
-    secret: str | dict[str, str] | None = None
+    secret: str | dict[str, Any] | None = None
     headers: dict[str, str] = {}
     query: dict[str, str] = {}
     options: dict[str, Any] = {}
+    team: str | None = None
 
 
 class Target(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
@@ -234,6 +237,7 @@ class Snapshot:
     __slots__ = (
         "_aliases",
         "_limits",
+        "_own_providers",
         "_providers",
         "_sealed",
         "_shapes",
@@ -249,6 +253,11 @@ class Snapshot:
         self.revision = document.revision
         self._teams = {team.id: team for team in document.teams}
         self._providers = {provider.id: provider for provider in document.providers}
+        self._own_providers = {
+            (provider.team, provider.name): provider
+            for provider in document.providers
+            if provider.team is not None
+        }
         self._aliases = {(alias.team, alias.name): alias for alias in document.aliases}
         self._sealed = {sealed.id: sealed for sealed in document.sealed}
         self._limits: dict[Subject, list[LimitRule]] = {}
@@ -285,6 +294,12 @@ class Snapshot:
         except KeyError:
             raise ConfigError(f"revision {self.revision} names an unknown provider {provider_id!r}") from None
 
+    def targets_of(self, targets: tuple[Target, ...], team_id: str) -> tuple[Target, ...]:
+        """Return targets as they are for a team: at its own provider of the name where it has one."""
+        if not self._own_providers:
+            return targets
+        return tuple(self._target_of(target, team_id) for target in targets)
+
     def sealed(self, provider_id: str, team_id: str) -> SealedSecret | None:
         """Return a provider's stored secret as sealed for a team, or None when there is none."""
         return self._sealed.get(f"{provider_id}/{team_id}")
@@ -296,6 +311,10 @@ class Snapshot:
     def rates(self, target_id: str) -> Rates | None:
         """Return the prices of a target, or None when it has none."""
         return self.document.rates.get(target_id)
+
+    def _target_of(self, target: Target, team_id: str) -> Target:
+        own = self._own_providers.get((team_id, self.provider(target.provider).name))
+        return target if own is None else msgspec.structs.replace(target, provider=own.id)
 
     def limits_on(self, call: Subject) -> Iterator[LimitRule]:
         """Yield every limit that binds a call whose ids are ``call``, most general shape first."""

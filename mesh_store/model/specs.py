@@ -71,9 +71,15 @@ class KeySpec(Spec):
 
 
 class ProviderSpec(Spec):
-    """A vendor account; ``secret`` is a reference or a map of references."""
+    """A vendor account.
+
+    Attributes:
+        team: the team whose own account it is; its calls use it in place of the global one of the name.
+        secret: a reference, or a map of references; ``sealed:…`` refers to what `set_secret` stored.
+    """
 
     name: fields.ProviderName
+    team: fields.TeamName | None = None
     kind: ProviderKind
     base_url: fields.BaseUrl | None = None
     secret: fields.Secret = None

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from mesh_store.model.ids import now_us
+from mesh_store.model.sealing import Master, SealedKey
 from mesh_store.model.snapshot import (
     Alias,
     KeyEntry,
@@ -24,6 +26,8 @@ from mesh_store.postgres.context_windows import ContextWindows
 from mesh_store.postgres.database import Database, Head
 from mesh_store.postgres.rates import RateCard
 from mesh_store.postgres.repository.limit_values import label_of, terms_of
+from mesh_store.postgres.resealing import reseal
+from mesh_store.postgres.sealing import sealed_keys, sealed_secrets
 from mesh_store.postgres.statements import statements
 
 _json = msgspec.json.Decoder()
@@ -48,6 +52,21 @@ class PostgresSource:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._master: Master | None = None
+        self._resealed: tuple[Head, datetime | None] | None = None
+
+    async def prepare(self, master: Master | None) -> None:
+        """Bring data keys up to date and remember what opens what is stored; before each publish."""
+        self._master = master
+        if master is None:
+            return
+        head = await self.head()
+        if self._resealed is not None:
+            at, next_end = self._resealed
+            if at == head and (next_end is None or datetime.now(UTC) < next_end):
+                return
+        # As of before: what is committed meanwhile is looked at by the next publish.
+        self._resealed = (head, await reseal(self._database, master))
 
     async def head(self) -> Head:
         """Return both revisions; one cheap query."""
@@ -55,11 +74,11 @@ class PostgresSource:
 
     async def compile_snapshot(self) -> SnapshotDocument:
         """Return everything but keys, read in one transaction."""
-        return await compile_snapshot(self._database)
+        return await compile_snapshot(self._database, self._master)
 
     async def keys_since(self, keys_revision: int, limit: int) -> KeysDelta:
         """Return keys that changed after ``keys_revision``, about ``limit`` of them, oldest first."""
-        return await keys_since(self._database, keys_revision, limit)
+        return await keys_since(self._database, keys_revision, limit, self._master)
 
     async def trust_secrets(self, digests: Sequence[bytes]) -> dict[bytes, bytes]:
         """Return what lets an entry vouch for the publisher, by digest, as kept when it was minted."""
@@ -68,16 +87,20 @@ class PostgresSource:
         return {row["digest"]: row["trust"] for row in rows}
 
 
-async def compile_snapshot(database: Database) -> SnapshotDocument:
+async def compile_snapshot(database: Database, master: Master | None = None) -> SnapshotDocument:
     """Return everything but keys as one document, read in one REPEATABLE READ transaction.
 
     Prices are those of now: the operator's own, else the built-in list's; a target whose model is in
     neither is absent from ``rates``.
+
+    Raises:
+        ConfigError: providers' secrets are stored, and there is no master to seal them from.
     """
     async with _frozen(database) as connection:
         head = await connection.fetchrow("SELECT epoch::text, revision FROM revisions")
         tables = {name: await connection.fetch(sql) for name, sql in statements("compile").items()}
-    providers = [_provider(row) for row in tables["providers"]]
+        providers = [_provider(row) for row in tables["providers"]]
+        sealed = await sealed_secrets(connection, master, providers)
     card = RateCard(providers, tables["prices"])
     aliases = _aliases(tables, card)
     return SnapshotDocument(
@@ -90,17 +113,23 @@ async def compile_snapshot(database: Database) -> SnapshotDocument:
         limits=tuple(_limits(tables["limits"], ContextWindows(aliases))),
         rates=card.rates,
         rate_card=card.name,
+        sealed=sealed,
     )
 
 
-async def keys_since(database: Database, keys_revision: int, limit: int = 1_000) -> KeysDelta:
+async def keys_since(
+    database: Database, keys_revision: int, limit: int = 1_000, master: Master | None = None
+) -> KeysDelta:
     """Return the keys that changed after ``keys_revision``, about ``limit`` of them.
 
     One transaction's keys are never split, so a page may be longer than ``limit``.
     """
     async with _frozen(database) as connection:
         rows = await connection.fetch(statements("keys")["keys_since"], keys_revision, limit)
-    entries = tuple((bytes(row["digest"]), _key_entry(row)) for row in rows)
+        data_keys = await sealed_keys(connection, master, rows)
+    entries = tuple(
+        (digest := bytes(row["digest"]), _key_entry(row, data_keys.get(digest, ()))) for row in rows
+    )
     return KeysDelta(rows[-1]["keys_revision"] if rows else keys_revision, entries)
 
 
@@ -128,6 +157,7 @@ def _provider(row: Any) -> Provider:
         headers=_json.decode(row["headers"]),
         query=_json.decode(row["query"]),
         options=_json.decode(row["options"]),
+        team=row["team_id"],
     )
 
 
@@ -186,7 +216,7 @@ def _limits(rows: Any, windows: ContextWindows) -> Iterator[LimitRule]:
         )
 
 
-def _key_entry(row: Any) -> KeyEntry:
+def _key_entry(row: Any, data_keys: tuple[SealedKey, ...]) -> KeyEntry:
     return KeyEntry(
         id=row["id"],
         team=row["team_id"],
@@ -195,4 +225,5 @@ def _key_entry(row: Any) -> KeyEntry:
         expires_at_us=row["expires_at_us"],
         revoked=row["revoked"],
         revision=row["keys_revision"],
+        data_keys=data_keys,
     )

@@ -12,7 +12,7 @@ class ProviderSecretRow(Base):
     """A provider's secret, bound to the address it may be sent to.
 
     Attributes:
-        version: counts how often it was set; a value that was replaced cannot come back.
+        version: counts how often it was set.
         address: what it was sealed for; if the provider has another one by now, it does not open.
         labels: names of its values.
         sealed: the values, sealed under the master.

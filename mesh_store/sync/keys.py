@@ -79,17 +79,21 @@ class KeyCache:
 
     # --- look-ups, both colours --------------------------------------------------------------------
 
-    def lookup(self, digest: bytes) -> KeyEntry | None:
+    def lookup(self, digest: bytes, *, again: bool = False) -> KeyEntry | None:
         """Return the entry of the key with ``digest``; None when it is unknown or revoked.
 
         Expiry is the caller's to check, by the clock of the call.
+
+        Args:
+            digest: of the key's text.
+            again: ask Redis even if an entry is cached.
 
         Raises:
             ConfigUnavailable: nobody can say.
             ConfigError: Redis refuses to say, and will until somebody corrects the settings.
         """
         held = self.table.entries.get(digest)
-        if held is not None and self._clock() < self._followed_until:
+        if held is not None and not again and self._clock() < self._followed_until:
             return held.entry
         if self._is_refused(digest):
             return None
@@ -104,10 +108,10 @@ class KeyCache:
                 break
         return self._fall_back(digest, failure)
 
-    async def alookup(self, digest: bytes) -> KeyEntry | None:
+    async def alookup(self, digest: bytes, *, again: bool = False) -> KeyEntry | None:
         """Like `lookup`, in an event loop."""
         held = self.table.entries.get(digest)
-        if held is not None and self._clock() < self._followed_until:
+        if held is not None and not again and self._clock() < self._followed_until:
             return held.entry
         if self._is_refused(digest):
             return None

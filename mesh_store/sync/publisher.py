@@ -22,7 +22,7 @@ from mesh_store.model.signing import Place, Signer, seal, unseal
 from mesh_store.model.snapshot import KeyEntry, SnapshotDocument, decode, encode
 from mesh_store.redis import config_channel as channel
 from mesh_store.sync.delta import difference, encode_delta, place_of
-from mesh_store.sync.source import ConfigSource, VouchingSource
+from mesh_store.sync.source import ConfigSource, SealingSource, VouchingSource
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -69,6 +69,8 @@ async def publish(source: ConfigSource, redis: Redis, *, signer: Signer | None =
             this process writes, so it must leave publishing to one that holds MESH_SECRET_KEY.
     """
     written = 0
+    if isinstance(source, SealingSource):
+        await source.prepare(None if signer is None else signer.master)
     for attempt in range(ATTEMPTS):
         before, head = await channel.aread_heads(redis), await source.head()
         document = None

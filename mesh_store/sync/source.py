@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
+from mesh_store.model.sealing import Master
 from mesh_store.model.snapshot import KeyEntry, SnapshotDocument
 
 
@@ -55,3 +56,11 @@ class VouchingSource(Protocol):
 
     async def trust_secrets(self, digests: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """Return `mesh_store.model.signing.trust_secret` of each key, as kept when it was minted."""
+
+
+@runtime_checkable
+class SealingSource(Protocol):
+    """A source that stores providers' secrets, which only a publisher with the master can publish."""
+
+    async def prepare(self, master: Master | None) -> None:
+        """Bring data keys up to date and remember what opens what is stored; before each publish."""

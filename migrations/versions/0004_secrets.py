@@ -19,8 +19,7 @@ SQL = Path(__file__).parent.parent / "sql" / "0004_secrets.sql"
 #: What 0003 cannot hold goes: secrets it cannot refer to, and accounts it would take for everybody's.
 FORGET = (
     "UPDATE providers SET secret = NULL WHERE secret::text ~ 'sealed:' OR secret -> 'federated' IS NOT NULL",
-    "UPDATE providers SET archived_at = now(), name = left(name, 90) || '/' || id"
-    " WHERE team_id IS NOT NULL AND archived_at IS NULL",
+    "UPDATE providers SET archived_at = now() WHERE team_id IS NOT NULL AND archived_at IS NULL",
 )
 
 OLD_REFERENCES = """

@@ -97,6 +97,8 @@ class Config:
     async def alookup(self, digest: bytes) -> KeyEntry | None:
         return self.entries.get(digest)
 
+    refetch, arefetch = lookup, alookup
+
 
 @dataclass
 class Limiter:

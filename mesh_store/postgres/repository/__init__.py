@@ -8,6 +8,7 @@ from mesh_store.postgres.repository.limits import Limits
 from mesh_store.postgres.repository.part import AfterCommit
 from mesh_store.postgres.repository.people import Members, Teams, Users
 from mesh_store.postgres.repository.providers import Prices, Providers
+from mesh_store.postgres.repository.secrets import Secrets
 from mesh_store.postgres.repository.team_scope import TeamScope
 from mesh_store.postgres.repository.tokens import Tokens
 
@@ -22,6 +23,7 @@ class Repository(
     KeyImport,
     Providers,
     Prices,
+    Secrets,
     Aliases,
     Limits,
     Tokens,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mesh_store.model.entities import Page, Spec, checked
@@ -31,20 +31,40 @@ S = TypeVar("S", bound=Spec)
 E = TypeVar("E", bound=BaseModel)
 
 
+class Owner(NamedTuple):
+    """The team whose own something is."""
+
+    id: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[Row, S, E]):
-    """What differs between the named kinds: the word, the table, and the two values."""
+    """What differs between the named kinds: the word, the table, the two values, and whose they are.
+
+    Providers may be a team's own; then the names meant are those of its ``owner``'s, else the global ones.
+    """
 
     word: str
     row: type[Row]
     spec: type[S]
     entity: type[E]
+    owner: Owner | None = None
+
+    @property
+    def live(self) -> tuple[ColumnElement[bool], ...]:
+        """The rows a name is looked for among."""
+        if self.row is not ProviderRow:
+            return (self.row.archived_at.is_(None),)
+        team = ProviderRow.team_id
+        ours = team.is_(None) if self.owner is None else team == self.owner.id
+        return (self.row.archived_at.is_(None), ours)
 
 
 def create(work: Work, kind: Kind[Row, S, E], fields: Mapping[str, object]) -> E:
     """Create one; that its name is free among the live ones is for the database to say, at the end."""
     spec = checked(kind.spec, kind.word, fields)
-    row = kind.row(id=new_id(), **fresh(), **_columns(spec))
+    row = kind.row(id=new_id(), **fresh(), **_columns(kind, spec))
     known = _remembered(work.session, kind)
     if row.name in known:
         raise Conflict(f"{kind.word}: there is one called {row.name!r} already", field="name")
@@ -58,7 +78,7 @@ def create(work: Work, kind: Kind[Row, S, E], fields: Mapping[str, object]) -> E
 
 async def row_named(session: AsyncSession, kind: Kind[Row, S, E], name: str, *, lock: bool = False) -> Row:
     """Return the live row of a name."""
-    query = select(kind.row).where(kind.row.name == as_text(kind.word, name), kind.row.archived_at.is_(None))
+    query = select(kind.row).where(kind.row.name == as_text(kind.word, name), *kind.live)
     if lock:
         query = query.with_for_update().execution_options(populate_existing=True)
     return await found(session, query, f"{kind.word} {name[:128]!r}")
@@ -72,7 +92,7 @@ async def referenced(session: AsyncSession, kind: Kind[Row, S, E], name: str) ->
     """
     known = _remembered(session, kind)
     if name not in known:
-        query = select(kind.row).where(kind.row.name == name, kind.row.archived_at.is_(None))
+        query = select(kind.row).where(kind.row.name == name, *kind.live)
         query = query.with_for_update(read=True, key_share=True)
         known[name] = await found(session, query, f"{kind.word} {str(name)[:128]!r}")
     return known[name]
@@ -102,8 +122,8 @@ async def update(
     await check_revision(work.session, row, row.id, expected_revision)
     before = entity_of(kind, row)
     spec = changed_spec(kind.word, kind.spec, before, changes)
-    columns = _columns(spec)
-    if columns == _columns(changed_spec(kind.word, kind.spec, before, {})):
+    columns = _columns(kind, spec)
+    if columns == _columns(kind, changed_spec(kind.word, kind.spec, before, {})):
         return before
     for column, value in columns.items():
         setattr(row, column, value)
@@ -127,19 +147,25 @@ async def archive(work: Work, kind: Kind[Row, S, E], row: Row, expected_revision
 
 def entity_of(kind: Kind[Row, S, E], row: Row) -> E:
     """Return the value of a row."""
+    owner = {"team": kind.owner.name if kind.owner else None} if "team" in kind.entity.model_fields else {}
     return kind.entity.model_validate(
         {
             name: getattr(row, "attributes" if name == "metadata" else name)
             for name in kind.entity.model_fields
+            if name != "team"
         }
+        | owner
     )
 
 
-def _columns(spec: Spec) -> dict[str, object]:
-    fields = spec.model_dump()
+def _columns(kind: Kind[Row, S, E], spec: Spec) -> dict[str, object]:
+    fields = spec.model_dump(exclude={"team"})
+    if kind.owner is not None:
+        fields["team_id"] = kind.owner.id
     return {("attributes" if name == "metadata" else name): value for name, value in fields.items()}
 
 
 def _remembered(session: AsyncSession, kind: Kind[Row, S, E]) -> dict[str, Row]:
-    remembered: dict[str, Row] = session.info.setdefault(f"rows of {kind.word}", {})
+    whose = "" if kind.owner is None else f" of {kind.owner.id}"
+    remembered: dict[str, Row] = session.info.setdefault(f"rows of {kind.word}{whose}", {})
     return remembered

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from mesh_store.model.entities import Spec, checked
 from mesh_store.model.errors import Conflict, NotFound, Rejected
+from mesh_store.model.sealing import Master
 from mesh_store.postgres.base import Revised
 from mesh_store.postgres.database import Database, Head
 from mesh_store.postgres.history_tables import AuditRow
@@ -39,13 +40,22 @@ class Part:
         database: where the truth is kept.
         actor: who makes the changes, for the audit log.
         after_commit: awaited after each commit that changed something.
+        master: what stored secrets are sealed under, where this process has it.
     """
 
-    def __init__(self, database: Database, *, actor: str, after_commit: AfterCommit | None = None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        *,
+        actor: str,
+        after_commit: AfterCommit | None = None,
+        master: Master | None = None,
+    ) -> None:
         if not 1 <= len(actor) <= 200:
             raise Rejected("actor: say who makes the change, in 1 to 200 characters", field="actor")
         self.database = database
         self.actor = actor
+        self.master = master
         self._after_commit = after_commit
         self._joined: Work | None = None
 

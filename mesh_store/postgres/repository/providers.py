@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Row, Select, select
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from mesh_store.model.entities import Page, PriceEntity, PriceSpec, ProviderEntity, ProviderSpec, checked
 from mesh_store.model.errors import Conflict, NotFound
 from mesh_store.model.ids import new_id
 from mesh_store.postgres.limit_tables import LimitRow
+from mesh_store.postgres.people_tables import TeamRow
 from mesh_store.postgres.repository import named
 from mesh_store.postgres.repository.effects import archive_limits
 from mesh_store.postgres.repository.part import (
@@ -21,60 +24,113 @@ from mesh_store.postgres.repository.part import (
     page_of,
     refuse_changes,
 )
+from mesh_store.postgres.repository.people import TEAM
+from mesh_store.postgres.repository.stored_secrets import address, follow
 from mesh_store.postgres.repository.work import Work
 from mesh_store.postgres.routing_tables import AliasRow, PriceRow, ProviderRow, TargetRow
 
-PROVIDER = named.Kind("provider", ProviderRow, ProviderSpec, ProviderEntity)
+Providing = named.Kind[ProviderRow, ProviderSpec, ProviderEntity]
+PROVIDER: Providing = named.Kind("provider", ProviderRow, ProviderSpec, ProviderEntity)
 _RATES = ("input", "output", "cache_read", "cache_write", "reasoning", "request")
 
 
 class Providers(Part):
-    """Vendor accounts, by name; fields are those of `ProviderSpec`."""
+    """Vendor accounts, by name and, for a team's own, by team; fields are those of `ProviderSpec`."""
 
     async def create_provider(self, **fields: object) -> ProviderEntity:
         """Create a provider; its secret is a reference such as ``env:OPENAI_API_KEY``.
+
+        ``team=`` makes it that team's own: its calls use it in place of the global one of the name.
 
         Raises:
             Conflict: the name is taken.
             Rejected: a field breaks a rule.
         """
+        team = checked(ProviderSpec, "provider", fields).team
         async with self._work() as work:
-            return named.create(work, PROVIDER, fields)
+            return named.create(work, await _kind(work.session, team), fields)
 
-    async def get_provider(self, name: str) -> ProviderEntity:
-        """Return a live provider, or raise `NotFound`."""
+    async def get_provider(self, name: str, *, team: str | None = None) -> ProviderEntity:
+        """Return a live provider, or raise `NotFound`; ``team`` asks for that team's own."""
         async with self._reading() as session:
-            return named.entity_of(PROVIDER, await named.row_named(session, PROVIDER, name))
+            kind = await _kind(session, team)
+            return named.entity_of(kind, await named.row_named(session, kind, name))
 
     async def list_providers(
-        self, *, after: str | None = None, limit: int = 100, archived: bool = False
+        self, *, team: str | None = None, after: str | None = None, limit: int = 100, archived: bool = False
     ) -> Page[ProviderEntity]:
-        """Return a page of providers by name."""
+        """Return a page of providers by name; ``team`` narrows it to that team's own."""
+        query = select(ProviderRow, TeamRow).outerjoin(TeamRow, TeamRow.id == ProviderRow.team_id)
+        if not archived:
+            query = query.where(ProviderRow.archived_at.is_(None))
         async with self._reading() as session:
-            return await named.page(session, PROVIDER, after=after, limit=limit, archived=archived)
+            if team is not None:
+                owner = await named.referenced(session, TEAM, team)
+                query = query.where(ProviderRow.team_id == owner.id)
+            rows, following = await page_of(session, query, (ProviderRow.name, ProviderRow.id), after, limit)
+        kinds = (PROVIDER if row[1] is None else _owned(row[1]) for row in rows)
+        entities = (named.entity_of(kind, row[0]) for kind, row in zip(kinds, rows, strict=True))
+        return Page(tuple(entities), following)
 
     async def update_provider(
-        self, name: str, /, *, expected_revision: int | None = None, **changes: object
+        self,
+        name: str,
+        /,
+        *,
+        for_team: str | None = None,
+        expected_revision: int | None = None,
+        **changes: object,
     ) -> ProviderEntity:
-        """Change a provider's fields; ``name=`` renames it."""
-        async with self._work() as work:
-            return await named.update(work, PROVIDER, name, expected_revision, changes)
+        """Change a provider's fields; ``name=`` renames it. A stored secret follows it to its address.
 
-    async def archive_provider(self, name: str, *, expected_revision: int | None = None) -> ProviderEntity:
+        Args:
+            name: which provider.
+            for_team: the team whose own provider it is.
+            expected_revision: refuse when it is not at this revision any more.
+            changes: fields of `ProviderSpec`.
+        """
+        refuse_changes("provider", changes, "team")
+        async with self._work() as work:
+            kind = await _kind(work.session, for_team)
+            row = await named.row_named(work.session, kind, name, lock=True)
+            was_at = address(row)
+            provider = await named.update(work, kind, name, expected_revision, changes)
+            await follow(work, row, was_at, self.master)
+            return provider
+
+    async def archive_provider(
+        self, name: str, *, team: str | None = None, expected_revision: int | None = None
+    ) -> ProviderEntity:
         """Take a provider out of use; its limits and prices go with it.
 
         Raises:
             Conflict: aliases still have targets there.
         """
         async with self._work() as work:
-            row = await named.row_named(work.session, PROVIDER, name, lock=True)
+            kind = await _kind(work.session, team)
+            row = await named.row_named(work.session, kind, name, lock=True)
             await _check_unused(work, row)
-            provider = await named.archive(work, PROVIDER, row, expected_revision)
+            provider = await named.archive(work, kind, row, expected_revision)
             live = select(PriceRow).where(PriceRow.provider_id == row.id, PriceRow.archived_at.is_(None))
             for price in (await work.session.execute(live)).scalars():
                 price.archived_at = now()
             await archive_limits(work, LimitRow.provider_id == row.id)
             return provider
+
+
+async def provider_row(
+    session: AsyncSession, name: str, team: str | None, *, lock: bool = False
+) -> ProviderRow:
+    """Return the live provider of exactly this owner; ``team`` None means the global one."""
+    return await named.row_named(session, await _kind(session, team), name, lock=lock)
+
+
+async def _kind(session: AsyncSession, team: str | None) -> Providing:
+    return PROVIDER if team is None else _owned(await named.referenced(session, TEAM, team))
+
+
+def _owned(team: TeamRow) -> Providing:
+    return replace(PROVIDER, owner=named.Owner(team.id, team.name))
 
 
 class Prices(Part):

@@ -105,6 +105,8 @@ class Config:
     async def alookup(self, digest: bytes) -> KeyEntry | None:
         return self.lookup(digest)
 
+    refetch, arefetch = lookup, alookup
+
 
 @dataclass
 class Limiter:

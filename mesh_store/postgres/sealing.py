@@ -1,0 +1,141 @@
+"""What a publisher seals: for every team its providers' secrets, for every caller's key the data key.
+
+Only a process that holds the master can; one that does not refuses to publish where something is
+sealed, because what it wrote would take callers' secrets away.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from mesh_store.model.errors import ConfigError, SecretError
+from mesh_store.model.sealing import DataKey, Master, SealedKey, SealedSecret, Values, address_of, open_values
+from mesh_store.model.snapshot import Provider
+from mesh_store.postgres.statements import statements
+
+log = logging.getLogger(__name__)
+
+
+async def sealed_secrets(
+    connection: Any, master: Master | None, providers: Sequence[Provider]
+) -> tuple[SealedSecret, ...]:
+    """Return the secret of each provider, sealed for each team that may use it.
+
+    One that does not open is left out and named in the log; it must not hold everybody else up.
+
+    Args:
+        connection: asyncpg's, inside the transaction that the document is compiled in.
+        master: what the secrets are kept under.
+        providers: those of the document.
+
+    Raises:
+        ConfigError: there are such secrets, and no master here.
+    """
+    sql = statements("sealing")
+    stored = await connection.fetch(sql["stored"])
+    if not stored:
+        return ()
+    held = _needed(master)
+    addresses = {provider.id: address_of(provider.kind, provider.base_url) for provider in providers}
+    names = {provider.id: provider.name for provider in providers}
+    opened = {
+        row["provider_id"]: (row["version"], values)
+        for row in stored
+        if (values := _opened(held, row, names, addresses)) is not None
+    }
+    keys = {row["team_id"]: row for row in await connection.fetch(sql["present"])}
+    sealed = []
+    data_key: DataKey | None = None
+    for row in await connection.fetch(sql["entitled"]):
+        team, provider = row["team_id"], row["provider_id"]
+        if team not in keys or provider not in opened:
+            continue
+        if data_key is None or data_key.team != team:
+            data_key = _data_key(held, keys[team])
+        version, values = opened[provider]
+        sealed.append(data_key.seal(provider, addresses[provider], version, values))
+    return tuple(sealed)
+
+
+async def sealed_keys(
+    connection: Any, master: Master | None, secrets: Sequence[Any]
+) -> dict[bytes, tuple[SealedKey, ...]]:
+    """Return the data keys of each live secret of a key, by digest, sealed to it.
+
+    Args:
+        connection: asyncpg's.
+        master: what data keys are kept under.
+        secrets: rows with ``digest``, ``sealing_public``, ``data_key_id``, ``live`` and ``created_at``.
+    """
+    takers = [row for row in secrets if row["live"] and row["data_key_id"] and row["sealing_public"]]
+    if not takers:
+        return {}
+    held = _needed(master)
+    ids = list({row["data_key_id"] for row in takers})
+    kept = await connection.fetch(statements("sealing")["data_keys"], ids)
+    keys = {row["id"]: _data_key(held, row) for row in kept}
+    return {
+        bytes(row["digest"]): tuple(
+            keys[data_key["id"]].seal_to(bytes(row["sealing_public"]), bytes(row["digest"]))
+            for data_key in kept
+            if data_key["team_id"] == row["team_id"] and _is_for(data_key, row)
+        )
+        for row in takers
+    }
+
+
+def _is_for(data_key: Any, secret: Any) -> bool:
+    """Tell whether a secret takes a data key: its present one, and one before that it may know."""
+    return bool(
+        data_key["id"] == secret["data_key_id"]
+        or (data_key["retired_at"] is not None and secret["created_at"] < data_key["retired_at"])
+    )
+
+
+def _needed(master: Master | None) -> Master:
+    if master is None:
+        raise ConfigError("providers' secrets are stored here: publishing needs MESH_SECRET_KEY")
+    return master
+
+
+def _data_key(master: Master, row: Any) -> DataKey:
+    check_master(master, row["master"], f"the data key of team {row['team_id']}")
+    return DataKey.unkeep(master, row["id"], row["team_id"], bytes(row["sealed"]))
+
+
+def _opened(master: Master, row: Any, names: dict[str, str], addresses: dict[str, str]) -> Values | None:
+    provider = row["provider_id"]
+    try:
+        return opened_row(master, row, names[provider], addresses[provider])
+    except SecretError as error:
+        log.error("provider %r is published without its secret: %s", names[provider], error)
+        return None
+
+
+def opened_row(master: Master, row: Any, name: str, address: str) -> Values:
+    """Open a stored secret for a provider that is now at ``address``.
+
+    Raises:
+        SecretError: says which of the things it was bound to is another.
+    """
+    check_master(master, row["master"], f"the secret of provider {name!r}")
+    if row["address"] != address:
+        raise SecretError(
+            f"the secret of provider {name!r} was set for {row['address']!r}, the provider is now at "
+            f"{address!r}: set it again with `mesh secret set {name}` if that is right"
+        )
+    return open_values(master, row["provider_id"], address, row["version"], bytes(row["sealed"]))
+
+
+def check_master(master: Master, kept_under: str, what: str) -> None:
+    """Refuse what was sealed under another master.
+
+    Raises:
+        SecretError: names both, by ids that reveal neither.
+    """
+    if master.id != kept_under:
+        raise SecretError(
+            f"{what} is kept under the MESH_SECRET_KEY known as {kept_under}, this process has {master.id}"
+        )

@@ -1,0 +1,157 @@
+-- Who may open which secret, and which data keys they hold. A secret ends with its key.
+
+-- name: in_use
+-- Outputs: one row, whether anything is sealed at all. Complexity: two look-ups.
+SELECT EXISTS (SELECT 1 FROM provider_secrets)
+    OR EXISTS (SELECT 1 FROM team_data_keys WHERE retired_at IS NULL) AS in_use
+
+-- name: lock
+-- One publisher at a time changes data keys; held until commit.
+SELECT pg_advisory_xact_lock(x'6D65736801'::bigint)
+
+-- name: stored
+-- Outputs: stored secrets that live providers refer to.
+SELECT s.provider_id::text, s.version, s.address, s.sealed, s.master
+FROM provider_secrets s
+JOIN providers p ON p.id = s.provider_id AND p.archived_at IS NULL AND p.secret::text LIKE '%"sealed:%'
+ORDER BY s.provider_id
+
+-- name: present
+-- Outputs: the present data key of each team that has one.
+SELECT id::text, team_id::text, sealed, master FROM team_data_keys WHERE retired_at IS NULL
+
+-- name: entitled
+-- Outputs: each team with each provider it may use whose secret is stored: through its own aliases,
+-- granted ones, and those for everyone, unless an alias of its own hides them; a provider of its own
+-- stands for the global one of its name.
+-- Complexity: aliases that lead to such providers, then their grants, then the teams.
+WITH sealed AS (
+  SELECT p.id, p.name
+  FROM providers p
+  JOIN provider_secrets s ON s.provider_id = p.id
+  WHERE p.archived_at IS NULL AND p.secret::text LIKE '%"sealed:%'
+), leads AS (
+  SELECT DISTINCT a.id, a.name, a.team_id, a.everyone, t.provider_id
+  FROM aliases a
+  JOIN targets t ON t.alias_id = a.id AND t.archived_at IS NULL
+  JOIN providers p ON p.id = t.provider_id AND p.archived_at IS NULL
+  WHERE a.archived_at IS NULL AND p.name IN (SELECT name FROM sealed)
+), own AS (
+  SELECT team_id, name FROM aliases WHERE team_id IS NOT NULL AND archived_at IS NULL
+), reach AS (
+  SELECT team_id, provider_id FROM leads WHERE team_id IS NOT NULL
+  UNION
+  SELECT g.team_id, l.provider_id
+  FROM leads l
+  JOIN alias_grants g ON g.alias_id = l.id
+  WHERE l.team_id IS NULL AND NOT l.everyone
+    AND NOT EXISTS (SELECT 1 FROM own WHERE own.team_id = g.team_id AND own.name = l.name)
+  UNION
+  SELECT t.id, l.provider_id
+  FROM (
+    SELECT DISTINCT provider_id FROM leads
+    WHERE team_id IS NULL AND everyone AND name NOT IN (SELECT name FROM own)
+  ) l
+  CROSS JOIN teams t
+  UNION
+  SELECT t.id, l.provider_id
+  FROM leads l
+  CROSS JOIN teams t
+  WHERE l.team_id IS NULL AND l.everyone AND l.name IN (SELECT name FROM own)
+    AND NOT EXISTS (SELECT 1 FROM own WHERE own.team_id = t.id AND own.name = l.name)
+)
+SELECT DISTINCT t.id::text AS team_id, s.id::text AS provider_id
+FROM reach r
+JOIN teams t ON t.id = r.team_id AND t.archived_at IS NULL
+JOIN providers p ON p.id = r.provider_id
+LEFT JOIN providers o ON o.team_id = t.id AND o.name = p.name AND o.archived_at IS NULL
+JOIN sealed s ON s.id = COALESCE(o.id, p.id)
+ORDER BY 1, 2
+
+-- name: held
+-- Outputs: teams with a present data key: what it covers, and whether somebody holds it whose key has
+-- ended since.
+-- Complexity: one pass over the secrets that hold one.
+SELECT t.id::text AS team_id, t.name, d.id::text AS data_key, d.covers::text[] AS covers,
+       COALESCE(bool_or(k.revoked_at IS NOT NULL OR LEAST(k.expires_at, s.expires_at) <= now()), false)
+         AS has_ended
+FROM team_data_keys d
+JOIN teams t ON t.id = d.team_id
+LEFT JOIN key_secrets s ON s.data_key_id = d.id
+LEFT JOIN keys k ON k.id = s.key_id
+WHERE d.retired_at IS NULL
+GROUP BY t.id, t.name, d.id, d.covers
+
+-- name: reachable
+-- Inputs: $1 team ids. Outputs: those with a live key that something can be sealed to, with names.
+SELECT t.id::text AS team_id, t.name
+FROM teams t
+WHERE t.id = ANY($1::uuid[]) AND EXISTS (
+  SELECT 1 FROM keys k JOIN key_secrets s ON s.key_id = k.id
+  WHERE k.team_id = t.id AND s.sealing_public IS NOT NULL AND k.revoked_at IS NULL
+    AND COALESCE(LEAST(k.expires_at, s.expires_at) > now(), true)
+)
+
+-- name: forget
+-- Inputs: $1 team ids. Data keys before the present one are no longer needed by any document.
+UPDATE team_data_keys SET sealed = NULL
+WHERE team_id = ANY($1::uuid[]) AND retired_at IS NOT NULL AND sealed IS NOT NULL
+
+-- name: retire
+-- Inputs: $1 team ids.
+UPDATE team_data_keys SET retired_at = now() WHERE team_id = ANY($1::uuid[]) AND retired_at IS NULL
+
+-- name: add
+-- Inputs: $1 id, $2 team, $3 sealed, $4 master, $5 covered providers.
+INSERT INTO team_data_keys (id, team_id, sealed, master, covers)
+VALUES ($1::uuid, $2::uuid, $3, $4, $5::uuid[])
+
+-- name: cover
+-- Inputs: $1 data key, $2 providers.
+UPDATE team_data_keys SET covers = $2::uuid[] WHERE id = $1::uuid
+
+-- name: hand_out
+-- Live secrets take the present data key of their team; the trigger on key_secrets does the rest.
+-- Complexity: one pass over the secrets of teams that have one.
+UPDATE key_secrets s SET data_key_id = d.id
+FROM keys k, team_data_keys d
+WHERE s.key_id = k.id AND d.team_id = k.team_id AND d.retired_at IS NULL
+  AND s.sealing_public IS NOT NULL AND s.data_key_id IS DISTINCT FROM d.id
+  AND k.revoked_at IS NULL AND COALESCE(LEAST(k.expires_at, s.expires_at) > now(), true)
+
+-- name: next_end
+-- Outputs: when the next key ends whose holder has a present data key.
+SELECT min(LEAST(k.expires_at, s.expires_at))
+FROM team_data_keys d
+JOIN key_secrets s ON s.data_key_id = d.id
+JOIN keys k ON k.id = s.key_id
+WHERE d.retired_at IS NULL
+
+-- name: data_keys
+-- Inputs: $1 ids of data keys. Outputs: those, and of each of their teams the one before, if it is kept.
+SELECT d.id::text, d.team_id::text, d.sealed, d.master, d.created_at, d.retired_at
+FROM team_data_keys d
+WHERE d.sealed IS NOT NULL AND d.team_id IN (SELECT team_id FROM team_data_keys WHERE id = ANY($1::uuid[]))
+ORDER BY d.created_at DESC, d.id DESC
+
+-- name: masters
+-- Outputs: everything under a master, for sealing it anew.
+SELECT 'data key' AS kind, id::text, team_id::text AS team_id, sealed, master, NULL AS address, NULL::bigint AS version
+FROM team_data_keys WHERE sealed IS NOT NULL
+UNION ALL
+SELECT 'secret', provider_id::text, NULL, sealed, master, address, version FROM provider_secrets
+
+-- name: seen
+-- Inputs: $1 key id. Outputs: names of providers whose secret, as it still is, the key's holder could
+-- have opened: covered by a data key of the team that was in use while the key lived.
+SELECT DISTINCT COALESCE(t.name || ':', '') || p.name AS name
+FROM keys k
+JOIN team_data_keys d ON d.team_id = k.team_id
+ AND d.created_at <= COALESCE(k.revoked_at, k.expires_at, now())
+ AND COALESCE(d.retired_at >= k.created_at, true)
+CROSS JOIN LATERAL unnest(d.covers) AS covered (provider_id)
+JOIN providers p ON p.id = covered.provider_id AND p.archived_at IS NULL
+JOIN provider_secrets s ON s.provider_id = p.id AND s.set_at <= COALESCE(k.revoked_at, now())
+LEFT JOIN teams t ON t.id = p.team_id
+WHERE k.id = $1 AND EXISTS (SELECT 1 FROM key_secrets h WHERE h.key_id = k.id AND h.data_key_id IS NOT NULL)
+ORDER BY 1

@@ -1,0 +1,126 @@
+"""A mesh whose publisher holds a secret key, on engines of these tests' own: others publish unsigned."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mesh_plugins.testing.provider import StandInProvider
+from mesh_store.admin import Admin
+from mesh_store.embedded import Engines, attach
+from mesh_store.model.signing import Signer
+from mesh_store.redis.client import connect
+from tests.conftest import World
+
+SECRET_KEY = "a long and random secret key of the control plane"
+SIGNER = Signer.from_secret(SECRET_KEY)
+#: Looks like a vendor's key, and is looked for everywhere.
+CANARY = "sk-canary-4f1d7c0b9e2a4c6688d1"
+ASK = [{"role": "user", "content": "tell me something true"}]
+
+_numbers = itertools.count(1)
+
+
+class SealedWorld(World):
+    """One team whose provider's secret is stored.
+
+    Attributes:
+        alias_name: an alias that leads to the provider.
+    """
+
+    alias_name: str
+
+    def run(self, change: Callable[[Admin], Any]) -> Any:
+        """Run an operator's change with the secret key; it is published when this returns."""
+
+        async def through() -> Any:
+            urls = (self.engines.database_url, self.engines.redis_url)
+            async with Admin.open(*urls, actor="tests", signer=SIGNER) as admin:
+                result = await change(admin)
+                if admin.unpublished is not None:
+                    raise AssertionError(admin.unpublished)
+                return result
+
+        return asyncio.run(through())
+
+    def seal(self, value: Any = CANARY, **where: Any) -> Any:
+        """Store the provider's secret."""
+        return self.run(lambda admin: admin.set_secret(self.name("local"), value, **where))
+
+    def redis(self) -> Any:
+        """A connection to Redis, to look at what lies there."""
+        client = connect(self.engines.redis_url, deadline=5)
+        self.closing.callback(client.close)
+        return client
+
+    def sent(self) -> str | None:
+        """The Authorization header of the last request that the stand-in got."""
+        return self.provider.requests[-1].headers.get("authorization")
+
+
+@pytest.fixture(scope="session")
+def sealed_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    with attach(tmp_path_factory.mktemp("sealed")) as engines:
+
+        async def migrate() -> None:
+            urls = (engines.database_url, engines.redis_url)
+            async with Admin.open(*urls, actor="tests", migrate=True, signer=SIGNER):
+                pass
+
+        asyncio.run(migrate())
+        yield engines
+
+
+@pytest.fixture
+def make_sealed(
+    sealed_engines: Engines, stand_in: StandInProvider, tmp_path: Path
+) -> Iterator[Callable[..., SealedWorld]]:
+    """Make teams with a provider whose secret is stored: ``make_sealed(grants=…)``."""
+    with ExitStack() as stack:
+
+        def make(*, secret: Any = CANARY, everyone: bool = False) -> SealedWorld:
+            team = f"sealed{next(_numbers)}"
+            world = SealedWorld(sealed_engines, stand_in, tmp_path / team, team, closing=stack)
+            world.home.mkdir()
+            world.alias_name = world.name("fast")
+
+            async def create(admin: Admin) -> Any:
+                await admin.create_team(name=team)
+                await admin.create_provider(
+                    name=world.name("local"), kind="openai", base_url=stand_in.base_url
+                )
+                targets = [{"provider": world.name("local"), "model": "small"}]
+                grants = None if everyone else [team]
+                await admin.create_alias(name=world.alias_name, targets=targets, grants=grants)
+                if secret is not None:
+                    await admin.set_secret(world.name("local"), secret)
+                return await admin.create_key(team=team)
+
+            _, minted = world.run(create)
+            world.key, world.key_id = minted.text, minted.id
+            return world
+
+        yield make
+
+
+@pytest.fixture
+def sealed(make_sealed: Callable[..., SealedWorld]) -> SealedWorld:
+    """One team whose provider's secret is stored."""
+    return make_sealed()
+
+
+class Words:
+    """The constants of this file, since test modules cannot import one another."""
+
+    ASK, CANARY, SECRET_KEY, SIGNER = ASK, CANARY, SECRET_KEY, SIGNER
+
+
+@pytest.fixture
+def words() -> type[Words]:
+    return Words
