@@ -66,7 +66,9 @@ def _add(size: PayloadSize, value: Any) -> None:
     if isinstance(value, str):
         size.text_bytes += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
     elif isinstance(value, Mapping):
-        if value.get("type") in _MEDIA:
+        kind = value.get("type")
+        # In a tool's schema "type" may be a list of types, or itself the name of a property.
+        if isinstance(kind, str) and kind in _MEDIA:
             size.images += 1
             return
         for key, inner in value.items():

@@ -255,3 +255,15 @@ class TestParameters:
             "model": "small",
         }
         assert payload == {"messages": [], "temperature": 0.9, "user": "me", "top_p": 0.9}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"x": {"type": ["string", "null"]}}},
+        {"type": "object", "properties": {"type": {"type": "string"}}},
+    ],
+)
+def test_a_tools_schema_may_say_type_in_every_way_json_schema_has(world, schema):
+    tool = {"type": "function", "function": {"name": "f", "parameters": schema}}
+    assert world.call(payload={"messages": [], "tools": [tool]}).body == "the answer"
