@@ -27,7 +27,8 @@ class MemoryLimiter:
         self._counts: dict[str, int] = {}
         #: Open reservations, by the charges that were really taken: not those that shadow mode left out.
         self._open: dict[str, set[int]] = {}
-        self._lock = threading.Lock()
+        # Reentrant: a stream dropped here settles from the garbage collector, in this very thread.
+        self._lock = threading.RLock()
 
     def reserve(
         self,

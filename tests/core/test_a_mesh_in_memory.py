@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from mesh_plugins import ProviderError, QuotaExceeded
@@ -49,3 +51,21 @@ async def test_both_colours():
     mesh = MemoryMesh(limits=["100 requests/min"])
     assert (await mesh.achat("fast", ASK)).usage.total_tokens > 0
     assert [chunk async for chunk in await mesh.astream("fast", ASK)]
+
+
+def test_a_stream_collected_while_the_limiter_decides_settles_without_waiting_for_itself():
+    streams = []
+
+    def now():
+        streams.clear()
+        return 0
+
+    mesh = MemoryMesh(limits=["100 requests/min"], now_us=now)
+    streams.append(mesh.stream("fast", [{"role": "user", "content": "hi"}]))
+    thread = threading.Thread(
+        target=mesh.chat, args=("fast", [{"role": "user", "content": "hi"}]), daemon=True
+    )
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
+    assert [fact.outcome for fact in mesh.facts] == ["abandoned", "ok"]
