@@ -167,6 +167,7 @@ class Attempt:
         usage: tokens, ours when the provider gave none (``estimated``).
         reply: what is known of the reply, without its body; None when there was none.
         error: what went wrong, or None.
+        sent: False when the call ended before this attempt went out.
     """
 
     call: ProviderCall
@@ -177,6 +178,7 @@ class Attempt:
     usage: Usage
     reply: ProviderReply | None = None
     error: ProviderError | None = None
+    sent: bool = True
 
 
 @dataclass(slots=True)

@@ -42,6 +42,7 @@ class Course:
         "_lock",
         "_recorder",
         "_repeats",
+        "_sent",
         "_started_ns",
         "_started_us",
         "_target",
@@ -65,6 +66,7 @@ class Course:
         self._target = self._repeats = 0
         self._lock = threading.Lock()
         self._call: ProviderCall | None = None
+        self._sent = False
         self._started_ns = self._started_us = 0
         self._first_chunk_ns: int | None = None
         budget.earn()
@@ -86,6 +88,11 @@ class Course:
             attempt=len(self._attempts) + 1,
         )
         return self._call
+
+    def sending(self, call: ProviderCall) -> ProviderCall:
+        """Note that ``call``, its secret read, goes out now: from here on it may be billed."""
+        self._sent = True
+        return call
 
     def first_chunk(self) -> None:
         """Note the first chunk of a stream; only the first counts."""
@@ -122,6 +129,8 @@ class Course:
             self._recorder.intent(intent_of(self.reservation, step.target, len(self._attempts) + 1))
         self._repeats = self._repeats + 1 if step.target == self._target else 0
         self._target = step.target
+        # Whatever ends the call during the pause ends an attempt that was never sent.
+        self._call, self._sent, self._first_chunk_ns = None, False, None
         return step
 
     def ended(
@@ -136,8 +145,7 @@ class Course:
         with self._lock:
             if self.receipt is not None:
                 return self.receipt
-            self._attempts.append(self._attempt(outcome, reply, error))
-            ended = Outcome(self.reservation, tuple(self._attempts))
+            ended = Outcome(self.reservation, (*self._attempts, self._attempt(outcome, reply, error)))
             self.receipt, done = settled(ended, self._hooks)
             self._recorder.done(done)
             return self.receipt
@@ -145,15 +153,16 @@ class Course:
     def _attempt(
         self, outcome: FactOutcome, reply: ProviderReply | None, error: ProviderError | None
     ) -> Attempt:
-        call, usage = self._call, reply.usage if reply else None
-        if call is None:  # ended before anything was sent: nothing can have been billed
+        usage = reply.usage if reply else None
+        if self._call is None:  # ended between two attempts
             self._started_us, self._started_ns = now_us(), time.monotonic_ns()
-            call, usage = self._unsent(), Usage()
+        if not self._sent:
+            usage = Usage()  # nothing can have been billed
         elif usage is None:
             usage = estimated_usage(self.reservation, reply.output_chars if reply else 0, outcome)
         first = self._first_chunk_ns
         return Attempt(
-            call=call,
+            call=self._call or self._unsent(),
             started_at_us=self._started_us,
             duration_us=(time.monotonic_ns() - self._started_ns) // 1_000,
             ttft_us=None if first is None else (first - self._started_ns) // 1_000,
@@ -161,6 +170,7 @@ class Course:
             usage=usage,
             reply=reply,
             error=error,
+            sent=self._sent,
         )
 
     def _unsent(self) -> ProviderCall:

@@ -123,7 +123,8 @@ def call(engine: Engine, limiter: LimiterPort, request: CallRequest, sender: Sen
         while True:
             attempt = course.begin()
             try:
-                reply = sender.send(engine.secrets.read(attempt, course.reservation.plan.snapshot))
+                with_secret = engine.secrets.read(attempt, course.reservation.plan.snapshot)
+                reply = sender.send(course.sending(with_secret))
             except Exception as error:
                 time.sleep(_pause(course, sender, attempt, error))
             else:
@@ -137,9 +138,8 @@ async def acall(engine: Engine, limiter: AsyncLimiterPort, request: CallRequest,
         while True:
             attempt = course.begin()
             try:
-                reply = await sender.asend(
-                    await engine.secrets.aread(attempt, course.reservation.plan.snapshot)
-                )
+                with_secret = await engine.secrets.aread(attempt, course.reservation.plan.snapshot)
+                reply = await sender.asend(course.sending(with_secret))
             except Exception as error:
                 await asyncio.sleep(_pause(course, sender, attempt, error))
             else:
@@ -153,7 +153,8 @@ def stream(engine: Engine, limiter: LimiterPort, request: CallRequest, sender: S
         while True:
             attempt = course.begin()
             try:
-                chunks = sender.stream(engine.secrets.read(attempt, course.reservation.plan.snapshot))
+                with_secret = engine.secrets.read(attempt, course.reservation.plan.snapshot)
+                chunks = sender.stream(course.sending(with_secret))
             except Exception as error:
                 time.sleep(_pause(course, sender, attempt, error))
             else:
@@ -169,9 +170,8 @@ async def astream(
         while True:
             attempt = course.begin()
             try:
-                chunks = await sender.astream(
-                    await engine.secrets.aread(attempt, course.reservation.plan.snapshot)
-                )
+                with_secret = await engine.secrets.aread(attempt, course.reservation.plan.snapshot)
+                chunks = await sender.astream(course.sending(with_secret))
             except Exception as error:
                 await asyncio.sleep(_pause(course, sender, attempt, error))
             else:
@@ -181,14 +181,16 @@ async def astream(
 def meter(engine: Engine, limiter: LimiterPort, request: CallRequest) -> Course:
     """Admit a call that somebody else sends; whoever asked must end the course."""
     course = engine.start(reserve(engine, limiter, engine.plan(request)))
-    course.begin()
+    with _settling(course):
+        course.sending(course.begin())
     return course
 
 
 async def ameter(engine: Engine, limiter: AsyncLimiterPort, request: CallRequest) -> Course:
     """Like `meter`, on the caller's event loop."""
     course = engine.start(await areserve(engine, limiter, engine.plan(request)))
-    course.begin()
+    with _settling(course):
+        course.sending(course.begin())
     return course
 
 

@@ -43,6 +43,25 @@ class Hook:
                 return result
         return None
 
+    def first_sound(self, sound: Callable[[Any], bool], **arguments: Any) -> Any:
+        """Like `first`, where the call must not end any more: what fails or answers nonsense is skipped.
+
+        Args:
+            sound: tells whether an answer may be used; None needs not be asked about.
+            arguments: what the implementations are given.
+        """
+        for plugin, function, names in self._callers:
+            try:
+                result = self._call(plugin, function, names, arguments)
+                if result is not None and not sound(result):
+                    raise TypeError(f"answered {result!r}")
+            except Exception as error:
+                self._observer_failed(plugin, error)
+            else:
+                if result is not None:
+                    return result
+        return None
+
     def every(self, **arguments: Any) -> list[Any]:
         """Return every answer that is not None; an exception ends the call."""
         results = (
@@ -55,6 +74,8 @@ class Hook:
         for plugin, function, names in self._callers:
             try:
                 result = self._call(plugin, function, names, {**arguments, argument: value})
+                if result is not None and type(result) is not type(value):
+                    raise TypeError(f"answered a {type(result).__name__}, not a {type(value).__name__}")
             except Exception as error:
                 self._observer_failed(plugin, error)
             else:

@@ -17,7 +17,8 @@ from collections.abc import Callable
 
 from mesh_plugins.core.call import CallRequest, Plan
 from mesh_plugins.core.hooks import Hooks
-from mesh_store.model.errors import ConfigError, UnknownAlias
+from mesh_plugins.core.settle import is_cost
+from mesh_store.model.errors import ConfigError, PluginError, UnknownAlias
 from mesh_store.model.limits import Charge
 from mesh_store.model.snapshot import Alias, LimitRule, Snapshot, Target
 from mesh_store.model.usage import Usage
@@ -40,6 +41,7 @@ def plan_call(
     Raises:
         UnknownAlias: no plugin knows the alias.
         AccessDenied: a plugin refuses the caller.
+        PluginError: a plugin failed, or answered a price that is none.
         ConfigError: the alias has no target, or a ``hard`` limit needs a bound the call does not give.
     """
     alias = hooks.resolve.first(request=request, snapshot=snapshot)
@@ -57,6 +59,11 @@ def plan_call(
         if estimate.total_tokens > largest.total_tokens:
             largest = estimate
         if cost is not None:
+            if not is_cost(cost):
+                raise PluginError(
+                    f"mesh_price answered {cost!r} for model {target.model!r}; "
+                    "it must be whole pico-USD, 0 or more, or None"
+                )
             money = max(money or 0, cost)
         for charges in hooks.charges.every(
             request=request, target=target, estimate=estimate, snapshot=snapshot

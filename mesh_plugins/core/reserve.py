@@ -100,7 +100,7 @@ class Asking:
             "charges": plan.charges,
             "reservation_id": new_id(),
             "max_wait_us": plan.request.max_wait_us,
-            "ttl_us": plan.timeout_us + DRAIN_US,
+            "ttl_us": plan.request.max_wait_us + plan.timeout_us + DRAIN_US,
         }
 
     def answered(self, decision: Decision) -> Reservation:

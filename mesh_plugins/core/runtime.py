@@ -29,13 +29,14 @@ from mesh_plugins.core.ports import (
 from mesh_plugins.core.retries import Health, RetryBudget
 from mesh_plugins.core.secrets import Secrets
 from mesh_plugins.core.streams import AsyncGovernedStream, GovernedStream
+from mesh_plugins.core.words import fit
 from mesh_store.model.errors import ConfigError
 from mesh_store.model.ids import new_id
 from mesh_store.model.sealing import KeyHolder
 from mesh_store.model.snapshot import KeyEntry, Operation
 
-#: Bounds on the caller's own labels: they end up in every fact.
-_MOST_TAGS, _LONGEST_LABEL = 16, 128
+#: How many of the caller's own tags are kept: they end up in every fact.
+_MOST_TAGS = 16
 
 
 class Runtime:
@@ -173,10 +174,8 @@ def _tags(tags: Any) -> dict[str, str]:
     if not tags:
         return {}
     pairs = tags.items() if isinstance(tags, Mapping) else ((tag, "") for tag in tags)
-    return {
-        str(name)[:_LONGEST_LABEL]: str(value)[:_LONGEST_LABEL] for name, value in list(pairs)[:_MOST_TAGS]
-    }
+    return {fit(str(name)): fit(str(value)) for name, value in list(pairs)[:_MOST_TAGS]}
 
 
 def _label(value: Any) -> str | None:
-    return None if value is None else str(value)[:_LONGEST_LABEL]
+    return None if value is None else fit(str(value))

@@ -11,27 +11,28 @@ from typing import Any
 
 from mesh_plugins.core.call import Attempt, CallRequest, Outcome, Plan, Receipt, Reservation
 from mesh_plugins.core.hooks import Hooks
+from mesh_plugins.core.words import fit, word
 from mesh_store.model.errors import MeshError
 from mesh_store.model.facts import Done, Fact, FactOutcome, Settlement
 from mesh_store.model.ids import new_id, now_us
 from mesh_store.model.snapshot import LimitRule
 from mesh_store.model.usage import Usage
 
+_NOTHING = Usage()
+
 
 def settled(outcome: Outcome, hooks: Hooks) -> tuple[Receipt, Done]:
     """Return the receipt of a call that ended, and the one record that remembers it."""
     reservation, last = outcome.reservation, outcome.last
     plan = reservation.plan
-    costs = [
-        hooks.price.first(target=a.call.target, usage=a.usage, snapshot=plan.snapshot)
-        for a in outcome.attempts
-    ]
+    costs = [_cost(attempt, plan, hooks) for attempt in outcome.attempts]
     settlement = None
     if reservation.record is not None:
         actual = tuple(_taken(rule, outcome.attempts, costs) for rule in plan.rules)
         settlement = Settlement(reservation.record, actual)
     usage = sum((attempt.usage for attempt in outcome.attempts), Usage())
-    cost = None if None in costs else sum(costs)
+    known = [cost for cost in costs if cost is not None]
+    cost = sum(known) if len(known) == len(costs) else None
     fact = attempt_fact(reservation, last, len(outcome.attempts), costs[-1])
     receipt = Receipt(outcome, usage, cost, fact, settlement)
     receipt.fact = hooks.fact.fold("fact", fact, receipt=receipt)
@@ -40,9 +41,7 @@ def settled(outcome: Outcome, hooks: Hooks) -> tuple[Receipt, Done]:
 
 def failed_attempt(reservation: Reservation, attempt: Attempt, number: int, hooks: Hooks) -> Done:
     """Return the record of an attempt that failed while the call goes on elsewhere."""
-    plan = reservation.plan
-    cost = hooks.price.first(target=attempt.call.target, usage=attempt.usage, snapshot=plan.snapshot)
-    fact = attempt_fact(reservation, attempt, number, cost)
+    fact = attempt_fact(reservation, attempt, number, _cost(attempt, reservation.plan, hooks))
     return Done(hooks.fact.fold("fact", fact, receipt=None))
 
 
@@ -64,7 +63,7 @@ def attempt_fact(reservation: Reservation, attempt: Attempt, number: int, cost: 
         provider_id=provider.id,
         provider=provider.name,
         request_model=target.model,
-        response_model=reply.response_model if reply else None,
+        response_model=word(reply.response_model) if reply else None,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cache_read_tokens,
@@ -77,10 +76,10 @@ def attempt_fact(reservation: Reservation, attempt: Attempt, number: int, cost: 
         rate_card=plan.snapshot.document.rate_card,
         estimate_tokens=plan.estimate.total_tokens,
         estimate_pico_usd=plan.estimate_pico_usd,
-        finish_reason=reply.finish_reason if reply else None,
+        finish_reason=word(reply.finish_reason) if reply else None,
         error_type=error.kind if error else None,
         status=error.status if error else None,
-        response_id=reply.response_id if reply else None,
+        response_id=word(reply.response_id) if reply else None,
         reservation_id=reservation.record.id if reservation.record else None,
         flags=flags,
     )
@@ -166,7 +165,7 @@ def _fact(request: CallRequest, **fields: Any) -> Fact:
         team_id=principal.team,
         user_id=principal.user,
         key_id=principal.id,
-        alias=request.alias,
+        alias=fit(request.alias),
         session=request.session,
         end_user=request.end_user,
         tags=request.tags,
@@ -176,16 +175,36 @@ def _fact(request: CallRequest, **fields: Any) -> Fact:
     )
 
 
+def _cost(attempt: Attempt, plan: Plan, hooks: Hooks) -> int | None:
+    """Return what an attempt cost in pico-USD, None when nobody knows.
+
+    The answer is here and the money is owed: a plugin that fails now is counted and the next one asked.
+    """
+    if attempt.reply is None and attempt.usage == _NOTHING:
+        return 0  # not billed, whatever the model's price per request
+    cost: int | None = hooks.price.first_sound(
+        is_cost, target=attempt.call.target, usage=attempt.usage, snapshot=plan.snapshot
+    )
+    return cost
+
+
+def is_cost(answer: Any) -> bool:
+    """Tell whether a plugin's price is one: whole pico-USD, 0 or more."""
+    return type(answer) is int and answer >= 0
+
+
 def _taken(rule: LimitRule, attempts: Sequence[Attempt], costs: Sequence[int | None]) -> int:
-    mine = [
-        (attempt.usage, cost)
+    there = [
+        (attempt, cost)
         for attempt, cost in zip(attempts, costs, strict=True)
         if rule.subject.provider in (None, attempt.call.provider.id)
         and rule.subject.target in (None, attempt.call.target.id)
     ]
+    mine = [(attempt.usage, cost) for attempt, cost in there]
+    sent = sum(attempt.sent for attempt, _ in there)
     match rule.dimension:
         case "requests":
-            return 1 if rule.subject.provider is None and rule.subject.target is None else len(mine)
+            return 1 if rule.subject.provider is None and rule.subject.target is None else sent
         case "concurrency":
             return 0
         case "usd":

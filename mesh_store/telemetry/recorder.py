@@ -20,7 +20,7 @@ from mesh_store.redis.client import connect
 from mesh_store.redis.stream import FactStream
 from mesh_store.telemetry.health import Health, health_of
 from mesh_store.telemetry.pipeline import Pipeline
-from mesh_store.telemetry.records import encode
+from mesh_store.telemetry.records import closed, encode
 from mesh_store.telemetry.settling import Settler
 
 log = logging.getLogger(__name__)
@@ -112,13 +112,25 @@ class Recorder:
     def _write(self, record: Intent | Done | Cancel, done: Done | None) -> None:
         try:
             pipeline = self._pipeline or self._open()
-            pipeline.writer.write(encode(record), done)
+            pipeline.writer.write(self._encoded(record, done), done)
             if pipeline.shipper.asleep:
                 pipeline.shipper.wake()
         except Exception:
             self._failed += 1
             if self._failed == 1:
                 log.exception("a telemetry record could not be written; further ones are only counted")
+
+    def _encoded(self, record: Intent | Done | Cancel, done: Done | None) -> bytes:
+        """Encode a record; of a `Done` whose fact cannot be (a plugin made it), at least the settlement."""
+        try:
+            return encode(record)
+        except (TypeError, ValueError, OverflowError):
+            remainder = None if done is None else closed(done)
+            if remainder is None:
+                raise
+            self._failed += 1
+            log.exception("a fact could not be encoded; its settlement was written without it")
+            return remainder
 
     def _open(self) -> Pipeline:
         with self._opening:

@@ -8,10 +8,12 @@ import threading
 
 import pytest
 
+from mesh_plugins.core import course
 from mesh_plugins.core.call import ProviderReply
+from mesh_plugins.core.reserve import DRAIN_US
 from mesh_store.model.errors import ConfigError, ProviderError, QuotaUnavailable
-from mesh_store.model.snapshot import Provider
-from mesh_store.model.usage import Usage
+from mesh_store.model.snapshot import Alias, Provider, Target
+from mesh_store.model.usage import Rates, Usage
 
 
 def settled_once(world, outcome):
@@ -138,6 +140,91 @@ def test_a_missing_secret_says_which_and_takes_nothing(make_world):
         world.call()
     assert settled_once(world, "error").settlement.actual == (1, 0)
     assert not world.sender.calls
+
+
+async def test_cancelled_between_two_attempts_bills_nothing_that_was_not_sent(make_world, make_rule, fail):
+    world = make_world(
+        [fail(status=503, retry_after=5.0)],
+        aliases=(Alias(id="a1", name="fast", targets=(Target(id="x1", provider="p1", model="small"),)),),
+        limits=(
+            make_rule("r1", "tokens", 100_000, team="t1"),
+            make_rule("r2", "requests", 60, provider="p1"),
+        ),
+    )
+    task = asyncio.create_task(world.acall())
+    await asyncio.sleep(0)  # to the pause: nothing before it waits
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    done = settled_once(world, "cancelled")
+    taken = zip(done.settlement.reservation.charges, done.settlement.actual, strict=True)
+    assert {charge.key: actual for charge, actual in taken} == {"{t1}:q:r1": 0, "{p1}:q:r2": 1}
+    assert done.fact.cost_pico_usd == 0
+
+
+async def test_cancelled_while_its_secret_is_fetched_bills_nothing(world, monkeypatch):
+    async def forever(call, snapshot):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(world.runtime._engine.secrets, "aread", forever)
+    task = asyncio.create_task(world.acall())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert settled_once(world, "cancelled").settlement.actual == (1, 0)
+
+
+def test_a_fallback_that_cannot_be_sent_is_told_from_the_attempt_before(make_world, fail):
+    world = make_world(
+        [fail(status=503)],
+        providers=(
+            Provider(id="p1", name="first", kind="openai"),
+            Provider(id="p2", name="second", kind="openai", secret="env:MESH_TEST_NO_SUCH"),
+        ),
+    )
+    with pytest.raises(ConfigError, match="MESH_TEST_NO_SUCH"):
+        world.call()
+    settled_once(world, "error")
+    assert [(fact.attempt, fact.request_model) for fact in world.recorder.facts] == [
+        (1, "small"),
+        (2, "large"),
+    ]
+
+
+def test_an_attempt_that_was_not_billed_costs_nothing_even_where_requests_have_a_price(make_world, fail):
+    world = make_world(
+        [fail(status=503), fail(status=400)],
+        rates={
+            "x1": Rates(input=10, output=20, request=1_000),
+            "x2": Rates(input=1, output=1, request=1_000),
+        },
+    )
+    with pytest.raises(ProviderError):
+        world.call()
+    assert [fact.cost_pico_usd for fact in world.recorder.facts] == [0, 0]
+
+
+@pytest.mark.parametrize("colour", ["meter", "ameter"])
+async def test_a_call_for_a_host_that_cannot_begin_settles_too(world, monkeypatch, colour):
+    def broken(*args):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(course, "merged", broken)
+    with pytest.raises(ZeroDivisionError):
+        if colour == "meter":
+            world.runtime.meter(world.ask())
+        else:
+            await world.runtime.ameter(world.ask())
+    settled_once(world, "error")
+
+
+def test_a_reservation_is_remembered_for_the_wait_too(world, monkeypatch):
+    asked = {}
+    reserve = world.limiter.reserve
+    monkeypatch.setattr(world.limiter, "reserve", lambda *a, **k: (asked.update(k), reserve(*a, **k))[1])
+    world.call(max_wait_s=7_200, timeout_s=10)
+    assert asked["ttl_us"] == 7_200_000_000 + 10_000_000 + DRAIN_US
 
 
 class TestStreams:

@@ -148,3 +148,47 @@ def test_every_hook_has_a_frozen_caller():
 
     specified = {name.removeprefix("mesh_") for name in vars(hookspecs) if name.startswith("mesh_")}
     assert specified == set(Hooks.__slots__)
+
+
+def test_a_price_that_fails_once_the_answer_is_here_leaves_the_money_to_the_next_plugin(make_world):
+    class Prices:
+        @hookimpl
+        def mesh_price(self, usage):
+            if not usage.estimated:
+                raise KeyError("no price")
+
+    world = make_world(plugins=(Prices(),))
+    assert world.call().body == "the answer"
+    assert [done.fact.cost_pico_usd for done in world.recorder.settlements] == [250]
+    assert world.runtime.hooks.price.failures == 1
+
+
+@pytest.mark.parametrize("nonsense", [1.5, -1, True, "2"])
+def test_a_price_that_is_none_ends_the_call_before_it_is_sent_and_is_skipped_after(make_world, nonsense):
+    class Prices:
+        always = True
+
+        @hookimpl
+        def mesh_price(self, usage):
+            return nonsense if self.always or not usage.estimated else 7
+
+    prices = Prices()
+    world = make_world(plugins=(prices,))
+    with pytest.raises(PluginError, match="mesh_price answered"):
+        world.call()
+    assert not world.limiter.asked
+    prices.always = False
+    world.call()
+    assert [fact.cost_pico_usd for fact in world.recorder.facts] == [250]
+
+
+def test_an_observer_that_answers_something_else_than_a_fact_is_skipped(make_world):
+    class Wrong:
+        @hookimpl
+        def mesh_fact(self, fact):
+            return {"id": fact.id}
+
+    world = make_world(plugins=(Wrong(),))
+    world.call()
+    assert [fact.outcome for fact in world.recorder.facts] == ["ok"]
+    assert world.runtime.hooks.fact.failures == 1

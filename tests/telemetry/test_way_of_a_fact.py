@@ -96,3 +96,14 @@ async def test_a_cancel_reaches_the_limiter(kit: Any, make_recorder: Any, settle
     recorder.cancel(Cancel(reservation.id, reservation.charges))
     assert recorder.flush(5)
     assert settled.cancelled == [reservation.id]
+
+
+async def test_a_fact_that_cannot_be_encoded_costs_itself_and_not_its_settlement(
+    kit: Any, make_recorder: Any, settled: Any
+) -> None:
+    recorder = make_recorder()
+    intent, done = kit.call(session="\ud800")
+    recorder.done(done)
+    assert recorder.flush(5)
+    assert settled.settled == [(intent.reservation.id, (-6,))]
+    assert recorder.health().failed == 1
