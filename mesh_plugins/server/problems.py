@@ -129,7 +129,10 @@ def _fault(error: Any) -> tuple[str, str]:
             return field, "there is no such field"
         case "json_invalid":
             return "", "the body is not JSON"
-    return field, str(error["msg"]).removeprefix("Value error, ")
+    message = str(error["msg"]).removeprefix("Value error, ")
+    # A rule about several fields speaks for the whole body, and begins with the one to change.
+    name, colon, rest = message.partition(": ")
+    return (name, rest) if not field and colon and name.isidentifier() else (field, message)
 
 
 async def _not_served(_: Request, error: HTTPException) -> ProblemResponse:

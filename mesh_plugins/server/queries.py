@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 from fastapi import Header, Path, Query, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from mesh_plugins.server.bounds import restored
 from mesh_store.model.entities import Page, Stored
@@ -27,6 +27,13 @@ class Asked(BaseModel):
     """Query parameters; one that does not exist is refused, so that a typo never widens an answer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @field_validator("*")
+    @classmethod
+    def _no_nul(cls, value: Any) -> Any:
+        if isinstance(value, str) and "\0" in value:
+            raise ValueError("a NUL character is not allowed")  # Postgres cannot even be asked about it
+        return value
 
 
 class Paged(Asked):

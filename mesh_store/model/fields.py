@@ -92,6 +92,8 @@ def _check_scalar(value: object) -> None:
     match value:
         case str() if "\0" in value:
             raise ValueError("a NUL character is not allowed")
+        case str() if any("\ud800" <= c <= "\udfff" for c in value):
+            raise ValueError("half a character (a lone surrogate) is not allowed")
         case int() if abs(value) > MAX_EXACT:
             raise ValueError(f"whole numbers go up to {MAX_EXACT}")
         case float() if value - value != 0:

@@ -138,7 +138,8 @@ class Database:
             }
         else:
             connect_args["server_settings"] = {**settings, "application_name": "mesh"}
-        engine = create_async_engine(self.url, connect_args=connect_args, **options)
+        # What was to be written stays out of errors, and so out of logs.
+        engine = create_async_engine(self.url, connect_args=connect_args, hide_parameters=True, **options)
         if self._pooler:
             _set_in_each_transaction(engine, settings)
         return engine
