@@ -52,6 +52,7 @@ def build() -> typer.Typer:
 
 def _add_commands(app: typer.Typer) -> None:
     from mesh_plugins.cli import (
+        acl,
         aliases,
         chat,
         collecting,
@@ -61,17 +62,22 @@ def _add_commands(app: typer.Typer) -> None:
         engines,
         keys,
         limits,
+        manifest,
+        prices,
         providers,
+        report,
         serving,
+        tail,
         teams,
+        telemetry,
         tokens,
         usage,
         watch,
     )
 
-    work = (demo, chat, usage)
-    entities = (teams, keys, providers, aliases, limits, tokens)
-    for room in (*work, *entities, engines, doctor, watch, collecting, serving, database):
+    work = (demo, chat, usage, tail, report)
+    entities = (teams, keys, providers, prices, aliases, limits, manifest, tokens)
+    for room in (*work, *entities, secrets, acl, engines, doctor, watch, collecting, telemetry, serving, database):
         room.register(app)
 
 

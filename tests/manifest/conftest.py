@@ -104,6 +104,12 @@ class Ground:
 
 
 @pytest.fixture(scope="session")
+def empty() -> str:
+    """The statement that empties a database."""
+    return EMPTY
+
+
+@pytest.fixture(scope="session")
 def urls(engines: Engines, template: str) -> list[str]:
     """Two databases: one to export from, one to apply to."""
     names = [f"manifest{next(_numbers)}" for _ in range(2)]

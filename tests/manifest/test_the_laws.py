@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+import pytest
 import yaml
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -174,7 +175,7 @@ def without_twins(said: dict[str, Any]) -> dict[str, Any]:
 
 
 LAW = settings(
-    max_examples=12,
+    max_examples=6,
     deadline=None,
     derandomize=True,
     phases=(Phase.explicit, Phase.generate),  # shrinking asks the database for minutes
@@ -187,16 +188,28 @@ LAW = settings(
 async def test_what_is_applied_is_there_and_exports_as_what_it_is(
     ground: Ground, other: Ground, before: Any, after: Any
 ) -> None:
+    await round_trip(ground, other, before, after)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3_600)
+@settings(LAW, max_examples=300)
+@given(before=manifests(), after=manifests())
+async def test_three_hundred_manifests_export_as_what_they_are(
+    ground: Ground, other: Ground, before: Any, after: Any
+) -> None:
+    await round_trip(ground, other, before, after)
+
+
+async def round_trip(ground: Ground, other: Ground, before: Any, after: Any) -> None:
     await ground.empty()
     await other.empty()
-    for said in (before, after):
-        text = as_text(said)
-        for _ in range(2):
-            await ground.apply(text, prune=True)
-            revision = await ground.revision()
-            assert (await ground.plan(text, prune=True)).changes == ()
-            assert (await ground.apply(text, prune=True)).changes == ()
-            assert await ground.revision() == revision, "what changes nothing has no revision"
+    for text in (as_text(before), as_text(after)):
+        await ground.apply(text, prune=True)
+        revision = await ground.revision()
+        assert (await ground.plan(text, prune=True)).changes == ()
+        assert (await ground.apply(text, prune=True)).changes == ()
+        assert await ground.revision() == revision, "what changes nothing has no revision"
 
     exported = await ground.export()
     yaml.safe_load(exported)  # other tools can read it, too

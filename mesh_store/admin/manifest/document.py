@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WithJsonSchema
 
 from mesh_store.admin.manifest.faults import Fault, ManifestError
 from mesh_store.admin.manifest.reading import Document, read
@@ -30,6 +30,12 @@ def _nothing(value: object) -> object:
     return () if value is None else value  # a section whose lines are all commented out
 
 
+def _version(value: int) -> int:
+    if value != 1:
+        raise ValueError("this Mesh reads version 1")
+    return value
+
+
 #: Tuples, because a manifest never changes; YAML's lists are taken.
 _List = Field(strict=False)
 _Member = Annotated[Membership, BeforeValidator(_named("user"), json_schema_input_type=str | Membership)]
@@ -52,7 +58,7 @@ class Manifest(Spec):
         team: when given, the file speaks of this team alone, and nothing else is pruned by it.
     """
 
-    version: Literal[1]
+    version: Annotated[int, AfterValidator(_version), WithJsonSchema({"const": 1})]
     team: fields.TeamName | None = None
     users: Annotated[tuple[UserSpec, ...], _List, _Maybe] = ()
     teams: Annotated[tuple[TeamItem, ...], _List, _Maybe] = ()

@@ -17,7 +17,7 @@ from mesh_store.admin.manifest.faults import Fault, ManifestError, Path
 
 #: Nesting, and values after anchors were followed, above which no honest file is.
 MAX_DEPTH = 64
-MAX_VALUES = 2_000_000
+MAX_VALUES = 1_000_000
 
 _TAG = "tag:yaml.org,2002:"
 NULL = re.compile(r"^(?:~|null|Null|NULL|)$")
@@ -61,7 +61,7 @@ class Document:
 
     def line(self, path: Path) -> int:
         """Return the line a place begins on."""
-        return int(self._mark(path, at_key=False).line) + 1
+        return int(self._mark(path, at_key=True).line) + 1
 
     def _mark(self, path: Path, *, at_key: bool) -> Any:
         node, mark = self.root, self.root.start_mark

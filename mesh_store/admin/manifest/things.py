@@ -93,8 +93,8 @@ def name_of(thing: Thing) -> str:
                 f"{name} {value}" for name in SUBJECTS if (value := getattr(limit, name)) is not None
             )
             return said or "everyone"
-        case AliasSpec(team=str() as team, name=name):
-            return f"{team}:{name}"
+        case AliasSpec(team=team, name=name):
+            return name if team is None else f"{team}:{name}"
     return ("/" if thing.kind == "price" else " ").join(str(part) for part in thing.key)
 
 

@@ -92,7 +92,6 @@ def _foreign(team: str, things: Things, document: Document) -> Iterator[Fault]:
     for kind in ("team", "provider", "price", "alias", "limit"):
         for thing in things[kind].values():
             if thing.team != team:
-                message = (
-                    f"{kind} {name_of(thing)!r} is not team {team!r}'s own, and this file speaks of it alone"
-                )
+                whose = f"does not belong to team {team!r}, of which alone this file speaks"
+                message = f"{kind} {name_of(thing)!r} {whose}"
                 yield document.fault(thing.path, message)
