@@ -12,7 +12,7 @@ from mesh_store.model.errors import MeshError
 
 #: What commands need beyond the core, and the extra it comes with.
 _EXTRAS = {
-    **dict.fromkeys(("alembic", "asyncpg", "genai_prices", "sqlalchemy"), "postgres"),
+    **dict.fromkeys(("alembic", "asyncpg", "genai_prices", "sqlalchemy", "yaml"), "postgres"),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn"), "server"),
 }
 
@@ -52,7 +52,6 @@ def build() -> typer.Typer:
 
 def _add_commands(app: typer.Typer) -> None:
     from mesh_plugins.cli import (
-        acl,
         aliases,
         chat,
         collecting,
@@ -63,21 +62,17 @@ def _add_commands(app: typer.Typer) -> None:
         keys,
         limits,
         manifest,
-        prices,
         providers,
-        report,
         serving,
-        tail,
         teams,
-        telemetry,
         tokens,
         usage,
         watch,
     )
 
-    work = (demo, chat, usage, tail, report)
-    entities = (teams, keys, providers, prices, aliases, limits, manifest, tokens)
-    for room in (*work, *entities, secrets, acl, engines, doctor, watch, collecting, telemetry, serving, database):
+    work = (demo, chat, usage)
+    entities = (teams, keys, providers, aliases, limits, manifest, tokens)
+    for room in (*work, *entities, engines, doctor, watch, collecting, serving, database):
         room.register(app)
 
 
