@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mesh_plugins.cli.operating import done, every, listing, operate
 from mesh_plugins.cli.options import AsJson, Description, Team, User
 from mesh_plugins.cli.printing import print_json
+
+if TYPE_CHECKING:
+    from mesh_store.admin import Admin
+    from mesh_store.model.entities import KeyEntity
 
 key = typer.Typer(no_args_is_help=True, help="Callers' keys.")
 
@@ -67,9 +71,19 @@ def list_keys(
 
 @key.command("revoke")
 def revoke_key(key_id: KeyId, as_json: AsJson = False) -> None:
-    """Revoke a key for ever; callers refuse it within a second."""
-    gone = operate(lambda repo: repo.revoke_key(key_id))
-    done(f"key {gone.id} of {_owner(gone.team, gone.user)} is revoked", gone, as_json=as_json)
+    """Revoke a key for ever; callers refuse it within a second.
+
+    Says which providers' stored secrets its holder could have opened: rotate those at the provider.
+    """
+
+    async def revoke(repo: Admin) -> tuple[KeyEntity, list[str]]:
+        return await repo.revoke_key(key_id), await repo.secrets_seen_by(key_id)
+
+    gone, seen = operate(revoke)
+    said = f"key {gone.id} of {_owner(gone.team, gone.user)} is revoked"
+    done(said, gone, as_json=as_json, secrets_seen=seen)
+    if seen and not as_json:
+        typer.echo(f"its holder could open the secret of: {', '.join(seen)}; rotate what matters", err=True)
 
 
 @key.command("rotate")

@@ -38,7 +38,7 @@ async def reseal(database: Database, master: Master) -> datetime | None:
     """
     sql = statements("sealing")
     async with work(database, ACTOR) as current:
-        raw = await _driver(current)
+        raw = await driver(current)
         if not await raw.fetchval(sql["in_use"]):
             return None
         await raw.execute(sql["lock"])
@@ -78,7 +78,7 @@ def _team(row: Any) -> Team:
     return Team(row["team_id"], row["name"], row["data_key"], frozenset(row["covers"]), row["has_ended"])
 
 
-async def _driver(current: Work) -> Any:
+async def driver(current: Work) -> Any:
     """Return asyncpg's own connection, inside the transaction of this work."""
     connection = await current.session.connection()
     await connection.exec_driver_sql("SELECT 1")

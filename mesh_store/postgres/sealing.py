@@ -38,6 +38,9 @@ async def sealed_secrets(
     if not stored:
         return ()
     held = _needed(master)
+    if all(row["master"] != held.id for row in stored):
+        # The wrong key, rather than a row that was tampered with.
+        check_master(held, stored[0]["master"], "every stored secret")
     addresses = {provider.id: address_of(provider.kind, provider.base_url) for provider in providers}
     names = {provider.id: provider.name for provider in providers}
     opened = {

@@ -48,7 +48,9 @@ class DataKeyRow(Base):
     __tablename__ = "team_data_keys"
     __table_args__ = (
         CheckConstraint("sealed IS NOT NULL OR retired_at IS NOT NULL", name="present_is_kept"),
-        Index("uq_team_data_keys_present", "team_id", unique=True, postgresql_where=text("retired_at IS NULL")),
+        Index(
+            "uq_team_data_keys_present", "team_id", unique=True, postgresql_where=text("retired_at IS NULL")
+        ),
         Index("ix_team_data_keys_team_id", "team_id"),
     )
 

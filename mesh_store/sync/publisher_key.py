@@ -26,6 +26,26 @@ def load_signer(secret: str | None, home: Path | None) -> Signer | None:
     return None if home is None else Signer(_seed(home / "publisher.key"))
 
 
+class PendingKey:
+    """The pair that follows the one in a home; on disk before anything depends on it.
+
+    Attributes:
+        path: where the pair will be once it is kept.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.path = home / "publisher.key"
+        self._next = home / "publisher.key.next"
+
+    def signer(self) -> Signer:
+        """Return the pair; the same one again after an interruption."""
+        return Signer(_seed(self._next))
+
+    def keep(self) -> None:
+        """Put it in place of the old one."""
+        os.replace(self._next, self.path)
+
+
 def _seed(path: Path) -> bytes:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not path.exists():

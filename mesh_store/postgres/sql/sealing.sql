@@ -136,10 +136,19 @@ ORDER BY d.created_at DESC, d.id DESC
 
 -- name: masters
 -- Outputs: everything under a master, for sealing it anew.
-SELECT 'data key' AS kind, id::text, team_id::text AS team_id, sealed, master, NULL AS address, NULL::bigint AS version
+SELECT 'data_key' AS kind, id::text, team_id::text AS team_id, sealed, master, NULL AS address,
+       NULL::bigint AS version
 FROM team_data_keys WHERE sealed IS NOT NULL
 UNION ALL
 SELECT 'secret', provider_id::text, NULL, sealed, master, address, version FROM provider_secrets
+
+-- name: under_data_key
+-- Inputs: $1 id, $2 sealed, $3 master.
+UPDATE team_data_keys SET sealed = $2, master = $3 WHERE id = $1::uuid
+
+-- name: under_secret
+-- Inputs: $1 provider, $2 sealed, $3 master.
+UPDATE provider_secrets SET sealed = $2, master = $3 WHERE provider_id = $1::uuid
 
 -- name: seen
 -- Inputs: $1 key id. Outputs: names of providers whose secret, as it still is, the key's holder could

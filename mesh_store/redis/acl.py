@@ -1,0 +1,96 @@
+"""The least a user of Redis needs: as ACL rules (Redis 7.0 or newer, or Valkey).
+
+==========  ======================================================================================
+caller      reads configuration, counts in limits, hands facts in; cannot write configuration
+collector   takes facts out, and keeps budgets by what Postgres says
+publisher   writes configuration, and nothing else
+==========  ======================================================================================
+
+A caller that is confined to its team still reaches the limits that span teams, because it counts in
+them. What callers hand in lies in one stream: whoever may add there can also read what is still on
+its way, usage of other teams included, but never what was said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mesh_store.redis.config_channel import CALLER_RULES, NEWS
+from mesh_store.redis.scripts import COMMANDS
+from mesh_store.redis.stream import COLLECTORS, LOST, done_key, stream_key
+
+Rules = tuple[str, ...]
+
+_FACTS = stream_key(0).removesuffix("0") + "*"
+_DONE = done_key("*")
+_CONNECTING = ("+select", "+ping")
+_PRODUCING = ("+xadd", "+xrange", "+hgetall", "+hdel", "+hincrby", "+info")
+_COLLECTING = (
+    *("+xgroup|create", "+xgroup|delconsumer", "+xinfo|consumers", "+xreadgroup", "+xautoclaim"),
+    *(
+        "+xack",
+        "+xdel",
+        "+xlen",
+        "+hset",
+        "+hget",
+        "+hexists",
+        "+hdel",
+        "+hgetall",
+        "+hincrby",
+        "+expire",
+        "+info",
+    ),
+)
+_PUBLISHING = (
+    *("+mget", "+get", "+set", "+exists", "+del", "+xadd", "+xrange", "+xrevrange"),
+    *("+publish", "+eval", "+evalsha", "+script|load"),
+)
+
+
+def caller_rules(tags: Sequence[str] | None = None) -> Rules:
+    """Return what a caller may do.
+
+    Args:
+        tags: hash tags of the limits it may count in: its team's id, and those of limits that span
+            teams (see `mesh_store.redis.keys`); None means any.
+    """
+    configuration = [rule for rule in CALLER_RULES if not rule.startswith("+")]
+    commands = [rule for rule in CALLER_RULES if rule.startswith("+")]
+    keys = [*_limits(tags), f"~{_FACTS}", f"~{_DONE}", f"~{LOST}"]
+    return _unique(*configuration, *keys, *_CONNECTING, *commands, *_counting(), *_PRODUCING)
+
+
+def collector_rules() -> Rules:
+    """Return what a collector may do; it keeps the budgets of every team."""
+    keys = [*_limits(None), f"~{_FACTS}", f"~{_DONE}", f"~{COLLECTORS}", f"~{LOST}"]
+    return _unique(*keys, *_CONNECTING, *_counting(), *_COLLECTING)
+
+
+def publisher_rules() -> Rules:
+    """Return what a publisher may do."""
+    return _unique(CALLER_RULES[0].removeprefix("%R"), f"&{NEWS}", *_CONNECTING, *_PUBLISHING)
+
+
+def command_line(user: str, rules: Rules, password: str) -> str:
+    """Return the command that makes a user of exactly these rules.
+
+    Args:
+        user: its name.
+        rules: what it may do.
+        password: in plain; give it to nobody but the user.
+    """
+    return " ".join(("ACL SETUSER", user, "reset", "on", f">{password}", *rules))
+
+
+def _limits(tags: Sequence[str] | None) -> list[str]:
+    if tags is None:
+        return ["~{*}:q:*", "~{*}:r:*", "~{*}:tracked"]
+    return [f"~{{{tag}}}:{rest}" for tag in tags for rest in ("q:*", "r:*", "tracked")]
+
+
+def _counting() -> Iterable[str]:
+    return (f"+{command}" for command in COMMANDS)
+
+
+def _unique(*rules: str) -> Rules:
+    return tuple(dict.fromkeys(rules))

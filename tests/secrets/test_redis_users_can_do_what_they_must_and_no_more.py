@@ -1,0 +1,130 @@
+"""A governed call, its collection and a publish under the users that `mesh acl` prints."""
+
+from __future__ import annotations
+
+import asyncio
+from urllib.parse import urlsplit
+
+import pytest
+import redis
+
+from mesh_plugins.mesh import Mesh
+from mesh_plugins.settings import Settings
+from mesh_store.admin import Admin
+from mesh_store.redis import acl, config_channel
+from mesh_store.telemetry.collector import Collector
+
+PASSWORD = "only-for-tests"
+
+
+@pytest.fixture
+def user(sealed):
+    """Makes users of the rules printed, and returns the URL they connect with."""
+    client = sealed.redis()
+
+    def make(name, rules):
+        line = acl.command_line(name, rules, PASSWORD)
+        assert client.execute_command(*line.split(" ")) in (b"OK", "OK", True)
+        sealed.closing.callback(client.execute_command, "ACL", "DELUSER", name)
+        parts = urlsplit(sealed.engines.redis_url)
+        assert parts.scheme == "unix"
+        return f"unix://{name}@{parts.path}?password={PASSWORD}"
+
+    return make
+
+
+def caller(world, url):
+    mesh = Mesh(Settings.from_env(world.environ, redis_url=url))
+    world.closing.callback(mesh.close, 0.5)
+    return mesh
+
+
+def team_id(world):
+    return world.query("SELECT id::text FROM teams WHERE name = $1", world.team)[0]["id"]
+
+
+def test_a_governed_call_and_its_collection(sealed, user, words):
+    for text in ("600 requests/min", "$50/day", "20 concurrent"):
+        sealed.limit(text)
+    mesh = caller(sealed, user("mesh-caller", acl.caller_rules()))
+    collector_url = user("mesh-collector", acl.collector_rules())
+
+    async def collect():
+        collector = Collector(sealed.engines.database_url, collector_url, sealed.home)
+        try:
+            await collector.collect_once()
+        finally:
+            await collector.close()
+
+    asyncio.run(collect())  # a budget is closed until a collector has said what was spent
+    mesh.chat(sealed.alias_name, words.ASK)
+    assert list(mesh.stream(sealed.alias_name, words.ASK))
+    assert mesh.flush(10)
+    asyncio.run(collect())
+    assert [row["outcome"] for row in sealed.rows("e.outcome")] == ["ok", "ok"]
+    assert mesh.flush(10, collected=True)
+    assert mesh.telemetry_health()
+
+
+def test_a_publisher_publishes(sealed, user, words):
+    url = user("mesh-publisher", acl.publisher_rules())
+
+    async def change():
+        options = {"actor": "tests", "signer": words.SIGNER}
+        async with Admin.open(sealed.engines.database_url, url, **options) as admin:
+            await admin.create_alias(name=sealed.name("other"), targets=[])
+            assert admin.unpublished is None
+            assert admin.published is not None
+
+    sealed.redis().script_flush()
+    asyncio.run(change())
+
+
+def test_a_caller_confined_to_its_team_counts_in_its_own_limits_and_nobody_elses(
+    sealed, make_sealed, user, words
+):
+    theirs = make_sealed()
+    for world in (sealed, theirs):
+        world.limit("600 requests/min")
+    url = user("confined", acl.caller_rules([team_id(sealed)]))
+    caller(sealed, url).chat(sealed.alias_name, words.ASK)
+    confined = redis.Redis.from_url(url)
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        confined.get(f"{{{team_id(theirs)}}}:q:anything")
+    confined.close()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("SET", config_channel.SNAPSHOT, "x"),
+        ("SET", config_channel.key_name(b"k" * 32), "x"),
+        ("DEL", config_channel.HANDOVERS),
+        ("PUBLISH", config_channel.NEWS, "x"),
+        ("KEYS", "*"),
+        ("SCAN", "0"),
+        ("FLUSHALL",),
+        ("CONFIG", "GET", "*"),
+        ("XTRIM", "mesh:facts:0", "MAXLEN", "0"),
+        ("XDEL", "mesh:facts:0", "0-1"),
+        ("ACL", "WHOAMI"),
+        ("EVAL", "return redis.call('SET', KEYS[1], 'x')", "1", config_channel.SNAPSHOT),
+    ],
+    ids=lambda command: " ".join(command[:2])[:30],
+)
+def test_a_caller_cannot(sealed, user, command):
+    client = redis.Redis.from_url(user("mesh-caller", acl.caller_rules()))
+    with pytest.raises(redis.exceptions.ResponseError, match=r"(?i)permission|NOPERM"):
+        client.execute_command(*command)
+    client.close()
+
+
+def test_a_publisher_reaches_no_limit_and_a_collector_no_configuration(sealed, user):
+    publisher = redis.Redis.from_url(user("mesh-publisher", acl.publisher_rules()))
+    collector = redis.Redis.from_url(user("mesh-collector", acl.collector_rules()))
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        publisher.get(f"{{{team_id(sealed)}}}:tracked")
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        collector.get(config_channel.SNAPSHOT)
+    publisher.close()
+    collector.close()
