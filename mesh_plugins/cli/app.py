@@ -52,6 +52,7 @@ def build() -> typer.Typer:
 
 def _add_commands(app: typer.Typer) -> None:
     from mesh_plugins.cli import (
+        acl,
         aliases,
         chat,
         collecting,
@@ -63,6 +64,7 @@ def _add_commands(app: typer.Typer) -> None:
         limits,
         manifest,
         providers,
+        secrets,
         serving,
         teams,
         tokens,
@@ -72,7 +74,8 @@ def _add_commands(app: typer.Typer) -> None:
 
     work = (demo, chat, usage)
     entities = (teams, keys, providers, aliases, limits, manifest, tokens)
-    for room in (*work, *entities, engines, doctor, watch, collecting, serving, database):
+    running = (engines, doctor, watch, collecting, serving, database)
+    for room in (*work, *entities, secrets, acl, *running):
         room.register(app)
 
 
