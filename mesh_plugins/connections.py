@@ -16,7 +16,11 @@ from mesh_plugins.settings import Settings
 from mesh_store.model.errors import ConfigError
 from mesh_store.model.limits import Charge, Decision
 from mesh_store.model.snapshot import KeyEntry, Snapshot
-from mesh_store.redis import AsyncLimiter, Limiter, connect
+from mesh_store.redis import connect
+from mesh_store.redis.breaker import Breaker
+from mesh_store.redis.guard import Guard, GuardedAsyncLimiter, GuardedLimiter
+from mesh_store.redis.outage import OutagePolicy
+from mesh_store.redis.presence import Presence
 from mesh_store.sync import Subscriber
 from mesh_store.sync.loops import ClientPerLoop
 from mesh_store.sync.trust import Trust
@@ -61,9 +65,10 @@ class LiveConfig:
 class LimiterPerLoop:
     """An async limiter for any number of event loops; connections never cross from one to another."""
 
-    def __init__(self, url: str, *, deadline: float) -> None:
+    def __init__(self, url: str, guard: Guard, *, deadline: float) -> None:
+        self._guard = guard
         self._clients = ClientPerLoop(url, deadline=deadline)
-        self._limiters: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncLimiter] = (
+        self._limiters: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, GuardedAsyncLimiter] = (
             weakref.WeakKeyDictionary()
         )
 
@@ -78,7 +83,7 @@ class LimiterPerLoop:
         """Decide on the running loop; see `mesh_store.redis.AsyncLimiter.reserve`."""
         limiter = self._limiters.get(asyncio.get_running_loop())
         if limiter is None:
-            limiter = AsyncLimiter(await self._clients.client())
+            limiter = GuardedAsyncLimiter(await self._clients.client(), self._guard)
             self._limiters[asyncio.get_running_loop()] = limiter
         return await limiter.reserve(
             charges, reservation_id=reservation_id, max_wait_us=max_wait_us, ttl_us=ttl_us
@@ -91,6 +96,8 @@ class Connections:
     Attributes:
         engines: the embedded engines this process keeps running, or None.
         subscriber: follows the configuration.
+        presence: says that this process lives, and hears how many do.
+        guard: answers for limits while Redis cannot.
         limiter: decides charges for threads.
         async_limiter: decides charges on any event loop.
         recorder: remembers what happened.
@@ -110,15 +117,19 @@ class Connections:
             max_stale_s=settings.max_stale_s,
             trust=_trust(settings),
         )
-        self.limiter = Limiter(connect(redis_url, deadline=settings.decision_s))
-        self.async_limiter = LimiterPerLoop(redis_url, deadline=settings.decision_s)
+        self.presence = Presence(redis_url)
+        self.guard = Guard(Breaker(), OutagePolicy(lambda: self.presence.count))
+        self.limiter = GuardedLimiter(connect(redis_url, deadline=settings.decision_s), self.guard)
+        self.async_limiter = LimiterPerLoop(redis_url, self.guard, deadline=settings.decision_s)
         self.recorder = Recorder(settings.home, redis_url, settings.telemetry_redis_url)
         self.subscriber.start()
+        self.presence.start()
 
     def close(self, timeout_s: float) -> None:
         """Ship what can be shipped in time and let go of everything."""
         self.recorder.close(timeout_s)
         self.subscriber.close()
+        self.presence.close()
         if self.engines is not None:
             self.engines.close()
 

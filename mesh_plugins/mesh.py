@@ -25,6 +25,7 @@ from mesh_store.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from mesh_plugins.usage import Usage
+    from mesh_store.redis.guard import LimitsHealth
     from mesh_store.sync import Status
     from mesh_store.telemetry import Health
 
@@ -99,6 +100,10 @@ class Mesh(DirectCaller):
     def telemetry_health(self) -> Health:
         """Return how telemetry does in this process: counters, ring, errors."""
         return self._held.recorder.health()
+
+    def limits_health(self) -> LimitsHealth:
+        """Return how deciding about limits does in this process: the breaker, what policies answered."""
+        return self._held.guard.health()
 
     def flush(self, timeout: float = 10.0, *, collected: bool = False) -> bool:
         """Wait until every fact so far has left this process; for scripts and serverless functions.

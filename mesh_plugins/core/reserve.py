@@ -122,7 +122,7 @@ class Asking:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None:
             return
-        if not self._answered:
+        if not self._answered and getattr(error, "asked", True):
             self._recorder.cancel(Cancel(self.arguments["reservation_id"], self._plan.charges))
         if isinstance(error, MeshError):
             self._refused(self._plan.request, self._plan.snapshot.revision, error, self._plan)

@@ -155,11 +155,13 @@ class QuotaUnavailable(Unavailable):
 
     Attributes:
         retry_after: seconds after which asking again makes sense, or None.
+        asked: False when Redis was not even asked, so that nothing can have been granted unheard.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, asked: bool = True) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.asked = asked
 
 
 class DatabaseUnavailable(Unavailable):

@@ -68,8 +68,15 @@ def translate(error: Exception) -> MeshError:
     """Say in our words why Redis could not decide.
 
     Returns:
-        `ConfigError` for what somebody must correct, `QuotaUnavailable` for what passes.
+        `ConfigError` for what somebody must correct, `QuotaUnavailable` for what passes; its
+        ``__cause__`` is the error, also where it is handed on as a value.
     """
+    said = _said(error)
+    said.__cause__ = error
+    return said
+
+
+def _said(error: Exception) -> MeshError:
     # AuthenticationError is a ConnectionError: it must be looked at first.
     if _caused_by(error, _CREDENTIALS):
         return ConfigError(

@@ -63,6 +63,13 @@ def test_what_somebody_must_correct_never_counts_as_an_outage(error: Exception) 
     assert not may_have_lost_a_reply(error)
 
 
+@pytest.mark.parametrize(
+    "error", PASSING + MISTAKES, ids=lambda error: f"{type(error).__name__}: {error}"[:40]
+)
+def test_what_was_raised_stays_known(error: Exception) -> None:
+    assert translate(error).__cause__ is error
+
+
 def test_an_untrusted_certificate_is_a_mistake() -> None:
     error = raised.ConnectionError("Error 1 connecting to host")
     error.__cause__ = ssl.SSLCertVerificationError("self-signed certificate")
@@ -92,7 +99,9 @@ async def failing(request: pytest.FixtureRequest) -> Callable[..., Any]:
 
 
 async def test_a_server_that_is_away_is_an_outage(failing: Callable[..., Any], charge: Charge) -> None:
-    assert isinstance(await failing("unix:///nonexistent/socket", charge), QuotaUnavailable)
+    error = await failing("unix:///nonexistent/socket", charge)
+    assert isinstance(error, QuotaUnavailable)
+    assert isinstance(error.__cause__, raised.ConnectionError)
 
 
 async def test_a_wrong_password_is_a_mistake(

@@ -108,6 +108,12 @@ async def test_an_enforced_limit_still_refuses_and_then_nothing_is_taken(
     assert await left(decide, shadow(0), strict(0)) == (0, 100)
 
 
+async def test_it_is_never_the_one_that_binds(decide: Callable[..., Any], shadow: Any, strict: Any) -> None:
+    await decide("reserve", [strict(100)], now_us=T0)
+    denied = await decide("reserve", [shadow(11), strict(1)], now_us=T0)
+    assert (denied.admitted, denied.binding, denied.retry_after_us) == (False, 1, 6_000_000)
+
+
 async def test_it_never_makes_a_caller_wait(decide: Callable[..., Any], tag: str) -> None:
     charge = Charge(f"{{{tag}}}:q:shadow", KINDS["rate"], 1, enforce=False)
     for _ in range(10):

@@ -1,0 +1,180 @@
+"""Limiters that answer also while Redis cannot: a breaker before them, each limit's policy behind them.
+
+Only an outage is answered by policy. A wrong password, a missing permission or foreign data
+(`ConfigError`) never opens a limit, and neither does a reservation that was cancelled meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import redis
+import redis.asyncio
+
+from mesh_store.model.errors import ConfigError, QuotaUnavailable
+from mesh_store.model.limits import Charge, Decision
+from mesh_store.redis.breaker import Breaker, State
+from mesh_store.redis.limiter import AsyncLimiter, Limiter
+from mesh_store.redis.outage import OutagePolicy
+from mesh_store.redis.reserving import RECORD_LIFETIME_US
+from mesh_store.redis.steps import mint_id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimitsHealth:
+    """How deciding about limits does in this process.
+
+    Attributes:
+        state: ``closed`` asks Redis, ``open`` does not for a while, ``probing`` waits for one answer.
+        failures: how often Redis could not decide.
+        opened: how often the breaker opened.
+        skipped: how often Redis was not asked because it was open.
+        admitted_unenforced: calls admitted by the policies of their limits.
+        refused_unchecked: calls refused because a limit could not be checked.
+        clients: live processes that share the limits, as last heard; None while not known.
+        last_error: the newest failure, or None.
+    """
+
+    state: State
+    failures: int
+    opened: int
+    skipped: int
+    admitted_unenforced: int
+    refused_unchecked: int
+    clients: int | None
+    last_error: str | None
+
+
+class Guard:
+    """What the limiters of one process share: the breaker and the policies.
+
+    Args:
+        breaker: says whether to ask.
+        policy: decides when Redis cannot.
+    """
+
+    def __init__(self, breaker: Breaker, policy: OutagePolicy) -> None:
+        self.breaker, self.policy = breaker, policy
+
+    def before(self, charges: Sequence[Charge], reservation_id: str, ttl_us: int) -> Decision | None:
+        """Return the policies' decision while Redis is not asked; None when it is to be asked."""
+        breaker = self.breaker
+        if breaker.may_ask():
+            return None
+        error = QuotaUnavailable(
+            f"Redis is not asked for a moment, because it could not decide: {breaker.last_error}",
+            retry_after=max(0.001, breaker.retry_after_s),
+            asked=False,
+        )
+        return self.policy.decide(charges, reservation_id, ttl_us, error)
+
+    def answered(self) -> None:
+        """Note that Redis decided."""
+        self.breaker.answered()
+        self.policy.recovered()
+
+    def failed(
+        self, charges: Sequence[Charge], reservation_id: str, ttl_us: int, error: QuotaUnavailable
+    ) -> Decision:
+        """Decide by policy, where it was an outage.
+
+        Raises:
+            QuotaUnavailable: a policy refuses, or Redis did answer.
+        """
+        if error.__cause__ is None:
+            # Redis answered: the reservation was cancelled, or its window rolled over.
+            self.answered()
+            raise error
+        self.breaker.failed(error)
+        return self.policy.decide(charges, reservation_id, ttl_us, error)
+
+    def health(self) -> LimitsHealth:
+        """Return the counters."""
+        breaker, policy = self.breaker, self.policy
+        return LimitsHealth(
+            state=breaker.state,
+            failures=breaker.failures,
+            opened=breaker.opened,
+            skipped=breaker.skipped,
+            admitted_unenforced=policy.admitted,
+            refused_unchecked=policy.refused,
+            clients=policy.clients(),
+            last_error=breaker.last_error,
+        )
+
+
+class GuardedLimiter(Limiter):
+    """A `Limiter` that answers also while Redis cannot."""
+
+    def __init__(self, client: redis.Redis, guard: Guard) -> None:
+        super().__init__(client)
+        self._guard = guard
+
+    def reserve(
+        self,
+        charges: Sequence[Charge],
+        *,
+        reservation_id: str | None = None,
+        max_wait_us: int = 0,
+        ttl_us: int = RECORD_LIFETIME_US,
+        now_us: int = 0,
+    ) -> Decision:
+        """Take all charges or none; see `Limiter.reserve`."""
+        owner, guard = reservation_id or mint_id(), self._guard
+        decided = guard.before(charges, owner, ttl_us)
+        if decided is not None:
+            return decided
+        try:
+            decision = super().reserve(
+                charges, reservation_id=owner, max_wait_us=max_wait_us, ttl_us=ttl_us, now_us=now_us
+            )
+        except QuotaUnavailable as error:
+            return guard.failed(charges, owner, ttl_us, error)
+        except BaseException as error:
+            _undecided(guard, error)
+            raise
+        guard.answered()
+        return decision
+
+
+class GuardedAsyncLimiter(AsyncLimiter):
+    """An `AsyncLimiter` that answers also while Redis cannot."""
+
+    def __init__(self, client: redis.asyncio.Redis, guard: Guard) -> None:
+        super().__init__(client)
+        self._guard = guard
+
+    async def reserve(
+        self,
+        charges: Sequence[Charge],
+        *,
+        reservation_id: str | None = None,
+        max_wait_us: int = 0,
+        ttl_us: int = RECORD_LIFETIME_US,
+        now_us: int = 0,
+    ) -> Decision:
+        """Take all charges or none; see `Limiter.reserve`."""
+        owner, guard = reservation_id or mint_id(), self._guard
+        decided = guard.before(charges, owner, ttl_us)
+        if decided is not None:
+            return decided
+        try:
+            decision = await super().reserve(
+                charges, reservation_id=owner, max_wait_us=max_wait_us, ttl_us=ttl_us, now_us=now_us
+            )
+        except QuotaUnavailable as error:
+            return guard.failed(charges, owner, ttl_us, error)
+        except BaseException as error:
+            _undecided(guard, error)
+            raise
+        guard.answered()
+        return decision
+
+
+def _undecided(guard: Guard, error: BaseException) -> None:
+    """Let the next caller probe: this one was refused for a mistake, or did not wait for the answer."""
+    if isinstance(error, ConfigError):
+        guard.breaker.answered()
+    else:
+        guard.breaker.given_up()
