@@ -17,7 +17,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from mesh_plugins.http import forks
+from mesh_plugins.http import forks, native
 from mesh_plugins.http.transport import (
     IDLE_CONNECTION_S,
     ByteStream,
@@ -141,6 +141,7 @@ def _seconds(seconds: float) -> timedelta:
 
 
 def _configured(options: TransportOptions, idle_s: float | None) -> SyncClient:
+    native.load()
     from pyreqwest.client import SyncClientBuilder
 
     builder = (
