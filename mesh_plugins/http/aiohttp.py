@@ -183,8 +183,11 @@ class _Stream:
         _open.add(response)
 
     async def read(self) -> bytes:
+        content = self._response.content
+        if (broken := content.exception()) is not None and (piece := _arrived(content, broken)):
+            return piece
         try:
-            return await self._response.content.readany()
+            return await content.readany()
         except Exception as error:
             _let_go(self._response)
             fail(error, answered=True)
@@ -200,6 +203,14 @@ class _Stream:
             self._loop.call_soon_threadsafe(_let_go, self._response)
         except RuntimeError:  # the loop is closed, and its connections with it
             _let_go(self._response)
+
+
+def _arrived(content: aiohttp.StreamReader, broken: BaseException) -> bytes:
+    """Return what came before an answer broke off: aiohttp's reader would raise first, and lose it."""
+    content.set_exception(None)  # type: ignore[arg-type]
+    piece = content.read_nowait()
+    content.set_exception(broken)
+    return piece
 
 
 def _let_go(response: aiohttp.ClientResponse) -> None:

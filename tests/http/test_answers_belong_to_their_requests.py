@@ -34,6 +34,7 @@ class Raw:
     def __init__(self, said: bytes) -> None:
         self.said = said
         self.connections: list[socket.socket] = []
+        self.heads: list[bytes] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.base_url = f"http://127.0.0.1:{self._listening.getsockname()[1]}/v1"
         threading.Thread(target=self._accept, daemon=True).start()
@@ -58,7 +59,8 @@ class Raw:
     def _answer(self, connection: socket.socket) -> None:
         try:
             with connection.makefile("rb") as reading:
-                while _request(reading):
+                while head := _request(reading):
+                    self.heads.append(head)
                     connection.sendall(self.said)
                     if b"content-length" not in self.said:
                         connection.shutdown(socket.SHUT_WR)
@@ -66,15 +68,16 @@ class Raw:
             return
 
 
-def _request(reading: Any) -> bool:
-    length = 0
+def _request(reading: Any) -> bytes:
+    head, length = b"", 0
     while line := reading.readline():
+        head += line
         name, _, value = line.partition(b":")
         length = int(value) if name.lower() == b"content-length" else length
         if line == b"\r\n":
             reading.read(length)
-            return True
-    return False
+            return head
+    return b""
 
 
 @contextmanager
@@ -114,6 +117,15 @@ def test_an_answer_nobody_asked_for_is_given_to_nobody(
         call = make_call(raw.base_url)
         for reply in caller.send_both(call, call, between):
             assert reply.body.choices[0].message.content == "mine"
+
+
+def test_a_providers_cookies_do_not_reach_the_next_call(caller: Any, make_call: MakeCall) -> None:
+    biscuit = answer("hi").replace(b"content-type", b"set-cookie: session=other-team; Path=/\r\ncontent-type")
+    with raw_provider(biscuit) as raw:
+        call = make_call(raw.base_url.replace("127.0.0.1", "localhost"))
+        caller.send_both(call, call)
+        assert len(raw.heads) == 2
+        assert not any(b"cookie" in head.lower() for head in raw.heads)
 
 
 def test_a_request_that_may_have_been_received_is_not_sent_again(

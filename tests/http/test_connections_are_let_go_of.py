@@ -15,6 +15,7 @@ from mesh_plugins.http.default import DefaultTransport
 from mesh_plugins.http.sender import DirectSender
 from mesh_plugins.http.transport import TransportOptions
 from mesh_plugins.testing.provider import StandInProvider
+from mesh_store.model.errors import ProviderError
 
 MakeCall = Callable[..., ProviderCall]
 
@@ -189,6 +190,24 @@ async def test_a_connection_the_provider_dropped_is_not_used_again_by_a_loop(
         provider.drop_connections()
         # Blocks the loop on purpose: it has no chance to notice by itself.
         assert provider.wait_for(lambda p: p.open_connections == 0)
+    await sender.aclose()
+
+
+async def test_what_came_before_a_break_is_handed_out_however_late_it_is_read(
+    sender: DirectSender, provider: StandInProvider, make_call: MakeCall
+) -> None:
+    provider.script(content="one two three four five", cut_after=5, chunk_delay_s=0.01)
+    stream = await sender.astream(make_call(provider.base_url, stream=True))
+    said = [(await anext(stream)).choices[0].delta.content or ""]
+    # Blocks the loop on purpose: what is said and the break are both there when it goes on.
+    assert provider.wait_for(lambda p: p.open_connections == 0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    with pytest.raises(ProviderError) as failed:
+        async for chunk in stream:
+            said.append(chunk.choices[0].delta.content or "")  # noqa: PERF401 - seen before the error
+    assert failed.value.kind == "incomplete"
+    assert "".join(said).split() == ["one", "two", "three", "four"]
     await sender.aclose()
 
 
