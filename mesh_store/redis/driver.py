@@ -43,6 +43,7 @@ class Driver:
         except StopIteration as end:
             return end.value
         except msgspec.DecodeError as error:
+            self._let_go()
             raise translate(error) from error
 
     def _perform(self, step: Step) -> Any:
@@ -57,7 +58,13 @@ class Driver:
         try:
             return wire.reserved(self._call(wire.reserve(asks, now_us)), asks)
         except FAILURES as error:
+            if isinstance(error, msgspec.DecodeError):
+                self._let_go()
             return [translate(error)] * len(asks)
+
+    def _let_go(self) -> None:
+        """Close the idle connections: one of them brought a reply that was not ours."""
+        self._client.connection_pool.disconnect(inuse_connections=False)
 
     def _call(self, call: Call) -> object:
         try:
@@ -96,6 +103,7 @@ class AsyncDriver:
         except StopIteration as end:
             return end.value
         except msgspec.DecodeError as error:
+            await self._let_go()
             raise translate(error) from error
 
     async def _perform(self, step: Step) -> Any:
@@ -110,7 +118,13 @@ class AsyncDriver:
         try:
             return wire.reserved(await self._call(wire.reserve(asks, now_us)), asks)
         except FAILURES as error:
+            if isinstance(error, msgspec.DecodeError):
+                await self._let_go()
             return [translate(error)] * len(asks)
+
+    async def _let_go(self) -> None:
+        """Close the idle connections: one of them brought a reply that was not ours."""
+        await self._client.connection_pool.disconnect(inuse_connections=False)
 
     async def _call(self, call: Call) -> object:
         try:

@@ -115,7 +115,7 @@ class Presence:
 def _beat(member: str, gone_after_s: float) -> Course:
     [reply] = yield [Call(PRESENCE, [CLIENTS_KEY], [member, str(int(gone_after_s * 1_000_000))])]
     raise_first([reply], member)
-    return outcomes(reply)[0]
+    return outcomes(reply, 1)[0]
 
 
 _present: weakref.WeakSet[Presence] = weakref.WeakSet()

@@ -61,7 +61,7 @@ def renew(reservations: Sequence[Reservation], *, ttl_us: int, now_us: int) -> C
     raise_first(replies, "renew")
     kept = [True] * len(reservations)
     for batch, reply in zip(batches, replies, strict=True):
-        for i, outcome in zip(batch, wire.outcomes(reply), strict=True):
+        for i, outcome in zip(batch, wire.outcomes(reply, len(batch)), strict=True):
             kept[owned[i][0]] &= outcome == 1
     return kept
 
@@ -76,7 +76,7 @@ def commit(
     parts = [settled[i : i + MAX_REQUESTS] for i in range(0, max(1, len(settled)), MAX_REQUESTS)]
     replies = yield [wire.commit(charge, at_us, spent_pico, version, part, now_us) for part in parts]
     raise_first(replies, "commit")
-    return any(wire.outcomes(reply) == [1] for reply in replies)
+    return any(wire.outcomes(reply, 1) == [1] for reply in replies)
 
 
 def _deltas(charges: Sequence[Charge], given: Sequence[int]) -> list[int]:
@@ -105,7 +105,7 @@ def _apply(adjustments: list[list[Adjustment]], now_us: int) -> Course:
     raise_first(replies, "settle")
     applied = [False] * len(adjustments)
     for batch, reply in zip(batches, replies, strict=True):
-        for i, outcome in zip(batch, wire.outcomes(reply), strict=True):
+        for i, outcome in zip(batch, wire.outcomes(reply, len(batch)), strict=True):
             owner, part = owned[i]
             if outcome == REUSED:
                 raise reused(part.ask.id)

@@ -205,9 +205,13 @@ def at_most(ask: Ask, now_us: int) -> Call:
 def answered(reply: object, ask: Ask) -> Answer:
     """Read the answer to one request."""
     told = _values(reply)
+    if len(told) < 4:
+        raise msgspec.DecodeError(f"a script answered {len(told)} numbers to a request")
     status, at_us, wait_us, expires = told[:4]
     if status > ADMITTED:
         return Answer(status, at_us, 0, 0, [])
+    if len(told) < 4 + sum([term.width for term in ask.terms]):
+        raise msgspec.DecodeError(f"a script answered {len(told)} numbers to {len(ask.terms)} charges")
     admitted = status == ADMITTED
     standings = []
     place = 4
@@ -281,9 +285,12 @@ def commit(
     return Call(scripts.COMMIT, book.keys(), [book.limits(now_us), spent, *ids])
 
 
-def outcomes(reply: object) -> list[int]:
+def outcomes(reply: object, count: int) -> list[int]:
     """Read the outcomes of `settle`, `renew` or `commit` in the order asked."""
-    return _values(reply)
+    told = _values(reply)
+    if len(told) != count:
+        raise msgspec.DecodeError(f"a script answered {len(told)} outcomes to {count} requests")
+    return told
 
 
 def _values(reply: object) -> list[int]:
