@@ -63,18 +63,22 @@ def _add_commands(app: typer.Typer) -> None:
         keys,
         limits,
         manifest,
+        prices,
         providers,
+        report,
         secrets,
         serving,
+        tail,
         teams,
+        telemetry,
         tokens,
         usage,
         watch,
     )
 
-    work = (demo, chat, usage)
-    entities = (teams, keys, providers, aliases, limits, manifest, tokens)
-    running = (engines, doctor, watch, collecting, serving, database)
+    work = (demo, chat, usage, tail, report)
+    entities = (teams, keys, providers, prices, aliases, limits, manifest, tokens)
+    running = (engines, doctor, watch, collecting, telemetry, serving, database)
     for room in (*work, *entities, secrets, acl, *running):
         room.register(app)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -65,6 +67,31 @@ def table(rows: Iterable[Row], columns: Sequence[str], *, title: str | None = No
 def print_json(value: Any) -> None:
     """Print a value as JSON; times are ISO 8601, money is a number of USD."""
     typer.echo(json.dumps(value, default=_plain, indent=2, ensure_ascii=False))
+
+
+def print_csv(rows: Iterable[Row], columns: Sequence[str]) -> None:
+    """Print a listing as CSV with a header; times are ISO 8601, money is USD to the last digit."""
+    typer.echo(csv_text(rows, columns), nl=False)
+
+
+def csv_text(rows: Iterable[Row], columns: Sequence[str]) -> str:
+    """Return a listing as CSV; a text that a spreadsheet would run as a formula is quoted as text."""
+    made = io.StringIO()
+    writer = csv.writer(made, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_field(row.get(column)) for column in columns])
+    return made.getvalue()
+
+
+def _field(value: Any) -> Any:
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return f"{value:f}"
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return value
 
 
 def _cell(value: Any) -> str:

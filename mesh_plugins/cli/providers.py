@@ -1,4 +1,4 @@
-"""``mesh provider`` and ``mesh price``: vendor accounts, and what their models cost."""
+"""``mesh provider``: vendor accounts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ from mesh_plugins.cli.options import Archived, AsJson
 from mesh_plugins.cli.targets import parse_parameters
 
 provider = typer.Typer(no_args_is_help=True, help="Vendor accounts.")
-price = typer.Typer(no_args_is_help=True, help="Prices of your own, over the built-in ones.")
 
 ProviderName = Annotated[str, typer.Argument(metavar="PROVIDER", help="The provider's name.")]
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="The vendor's name of the model.")]
 Kind = Annotated[str, typer.Option("--kind", help="The wire format it speaks: openai, anthropic, litellm.")]
 BaseUrl = Annotated[str | None, typer.Option("--base-url", help="Where it lives, if not at the vendor's.")]
 Secret = Annotated[str | None, typer.Option("--secret", help="A reference: env:NAME or file:PATH.")]
@@ -23,7 +21,6 @@ Secret = Annotated[str | None, typer.Option("--secret", help="A reference: env:N
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.add_typer(provider, name="provider")
-    app.add_typer(price, name="price")
 
 
 @provider.command("create")
@@ -68,42 +65,3 @@ def archive_provider(name: ProviderName, as_json: AsJson = False) -> None:
     """Take a provider out of use; refused while aliases have targets there."""
     gone = operate(lambda repo: repo.archive_provider(name))
     done(f"provider {gone.name} is archived", gone, as_json=as_json)
-
-
-@price.command("set")
-def set_price(
-    name: ProviderName,
-    model: Model,
-    input_usd: Annotated[str, typer.Option("--input", help="USD per million input tokens.")],
-    output_usd: Annotated[str, typer.Option("--output", help="USD per million output tokens.")],
-    cache_read: Annotated[str | None, typer.Option("--cache-read", help="Likewise, read from cache.")] = None,
-    cache_write: Annotated[str | None, typer.Option("--cache-write", help="Likewise, written.")] = None,
-    request: Annotated[str, typer.Option("--request", help="USD per call.")] = "0",
-    as_json: AsJson = False,
-) -> None:
-    """Set the price of a provider's model."""
-    rates: dict[str, Any] = {"input": input_usd, "output": output_usd, "request": request}
-    rates |= {
-        k: v for k, v in {"cache_read": cache_read, "cache_write": cache_write}.items() if v is not None
-    }
-    made = operate(lambda repo: repo.set_price(provider=name, model=model, **rates))
-    done(
-        f"{made.provider}/{made.model}: ${made.input} in and ${made.output} out, per million",
-        made,
-        as_json=as_json,
-    )
-
-
-@price.command("list")
-def list_prices(archived: Archived = False, as_json: AsJson = False) -> None:
-    """List the prices of your own."""
-    rows = every(lambda repo, **page: repo.list_prices(**page), archived=archived)
-    columns = ["provider", "model", "input", "output", "cache_read", "cache_write", "request"]
-    listing(rows, columns, as_json=as_json, word="prices of your own")
-
-
-@price.command("archive")
-def archive_price(name: ProviderName, model: Model, as_json: AsJson = False) -> None:
-    """Go back to the built-in price of a model."""
-    gone = operate(lambda repo: repo.archive_price(name, model))
-    done(f"{gone.provider}/{gone.model} has its built-in price again", gone, as_json=as_json)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
+from mesh_plugins.cli.moments import Since, Until, moment
 from mesh_plugins.cli.options import AsJson, Team
-from mesh_plugins.cli.printing import show
+from mesh_plugins.cli.printing import print_csv, show
+from mesh_plugins.cli.sparklines import with_sparklines
 
-#: What a table shows after the dimensions; JSON holds more.
+#: What a table shows after the dimensions; JSON and CSV hold more.
 COLUMNS = ("calls", "errors", "denied", "input_tokens", "output_tokens", "cost_usd", "mean_latency_ms")
 
 
@@ -27,53 +29,53 @@ def usage(
             "--by", help="team, user, key, alias, provider, model, minute or day; several are fine."
         ),
     ] = None,
-    since: Annotated[
-        str | None,
-        typer.Option("--since", metavar="WHEN", help="A duration such as 24h, or a date such as 2026-01-31."),
-    ] = None,
+    since: Since = None,
+    until: Until = None,
     team: Team = None,
+    unpriced: Annotated[
+        bool, typer.Option("--unpriced", help="List the models without a price, with their counts.")
+    ] = False,
+    sparkline: Annotated[
+        bool, typer.Option("--sparkline", help="Draw the calls of each row through time.")
+    ] = False,
     flush: Annotated[
         bool, typer.Option("--flush", help="First collect the facts that are still on their way.")
     ] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of text.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show calls, tokens and cost."""
     from mesh_plugins.cli.control import run_async
-
-    dimensions = [word for words in by or () for word in words.replace(",", " ").split()]
-    rows = run_async(_report(dimensions, moment(since), team, flush))
-    show(rows, [*dimensions, *COLUMNS], as_json=as_json, empty="no usage")
-
-
-def moment(text: str | None) -> datetime | None:
-    """Return the moment that ``24h`` (ago), a date or a time means.
-
-    Raises:
-        Rejected: it can be read as neither.
-    """
     from mesh_store.model.errors import Rejected
-    from mesh_store.model.limit_text import parse_period_us
 
-    if text is None:
-        return None
-    try:
-        return datetime.now(UTC) - timedelta(microseconds=parse_period_us(text))
-    except (ValueError, OverflowError):
-        pass
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise Rejected(f"{text!r} is neither a duration such as 24h nor a date", field="since") from None
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    if unpriced and (by or sparkline):
+        raise Rejected("--unpriced lists models; it goes with neither --by nor --sparkline", field="unpriced")
+    dimensions = [word for words in by or () for word in words.replace(",", " ").split()]
+    span = (moment(since), moment(until, "until"))
+    rows = run_async(_report(dimensions, span, team, flush=flush, unpriced=unpriced, sparkline=sparkline))
+    columns: Sequence[str] = [*dimensions, *COLUMNS, *(["trend"] if sparkline else [])]
+    if unpriced:
+        columns = ["provider", "model", "unpriced", "calls", "input_tokens", "output_tokens"]
+    if as_csv:
+        print_csv(rows, columns if not rows else list(rows[0]))
+    else:
+        empty = "every model that was used has a price" if unpriced else "no usage"
+        show(rows, columns, as_json=as_json, empty=empty)
 
 
 async def _report(
-    by: Sequence[Any], since: datetime | None, team: str | None, flush: bool
+    by: Sequence[Any],
+    span: tuple[datetime | None, datetime | None],
+    team: str | None,
+    *,
+    flush: bool,
+    unpriced: bool,
+    sparkline: bool,
 ) -> list[dict[str, Any]]:
     from mesh_plugins.cli.control import database, place
     from mesh_plugins.cli.flushing import collect_now
     from mesh_store.postgres.repository import Repository
-    from mesh_store.postgres.usage import usage_report
+    from mesh_store.postgres.usage import unpriced_models, usage_report
 
     async with place() as found, database(found) as opened:
         if flush and not await collect_now(found):
@@ -81,4 +83,7 @@ async def _report(
         team_id = None
         if team is not None:
             team_id = (await Repository(opened, actor="mesh usage").get_team(team)).id
-        return await usage_report(opened, by, since, team=team_id)
+        if unpriced:
+            return await unpriced_models(opened, *span, team=team_id)
+        rows = await usage_report(opened, by, *span, team=team_id)
+        return await with_sparklines(opened, rows, by, span, team_id) if sparkline else rows

@@ -97,7 +97,7 @@ async def price_history(database: Database, provider: str, model: str) -> list[d
     query = (
         select(price_versions)
         .join(ProviderRow, ProviderRow.id == c.provider_id)
-        .where(ProviderRow.name == provider, c.model == model)
+        .where(ProviderRow.name == provider, ProviderRow.team_id.is_(None), c.model == model)
         .order_by(c.id)
     )
     async with database.connect() as connection:
@@ -106,19 +106,41 @@ async def price_history(database: Database, provider: str, model: str) -> list[d
 
 
 async def prices_of(database: Database) -> Prices:
-    """Return what every model costs at any time."""
+    """Return what every model costs at any time, whichever account of a provider was called.
+
+    A team's own account is priced as the provider whose place it takes, as a caller's rate card does.
+    """
     named = select(
-        ProviderRow.id, ProviderRow.name, ProviderRow.kind, ProviderRow.base_url, ProviderRow.options
+        ProviderRow.id,
+        ProviderRow.name,
+        ProviderRow.kind,
+        ProviderRow.base_url,
+        ProviderRow.options,
+        ProviderRow.team_id,
     )
     versions = select(price_versions).order_by(price_versions.c.id)
     async with database.connect() as connection:
-        providers = [Provider(**row) for row in (await connection.execute(named)).mappings()]
+        found = (await connection.execute(named)).mappings().all()
         rows = (await connection.execute(versions)).mappings().all()
-    return Prices(providers, rows)
+    shared = {row["name"]: row["id"] for row in found if row["team_id"] is None}
+    stands_for = {row["id"]: shared[row["name"]] for row in found if row["team_id"] and row["name"] in shared}
+    providers = [
+        Provider(
+            id=row["id"],
+            name=row["name"],
+            kind=row["kind"],
+            base_url=row["base_url"],
+            options=row["options"],
+        )
+        for row in found
+    ]
+    return Prices(providers, rows, stands_for)
 
 
 async def _provider_id(session: Any, name: str) -> str:
-    query = select(ProviderRow.id).where(ProviderRow.name == name, ProviderRow.archived_at.is_(None))
+    query = select(ProviderRow.id).where(
+        ProviderRow.name == name, ProviderRow.team_id.is_(None), ProviderRow.archived_at.is_(None)
+    )
     found: str | None = (await session.execute(query)).scalar()
     if found is None:
         raise NotFound(f"there is no provider {name!r}", field="provider")

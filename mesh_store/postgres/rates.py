@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -56,9 +56,16 @@ class Prices:
     Args:
         providers: as the snapshot has them.
         versions: rows of ``price_versions``, in the order of recording.
+        stands_for: ids of accounts that are priced as another provider, and that provider's.
     """
 
-    def __init__(self, providers: Iterable[Provider], versions: Iterable[Any]) -> None:
+    def __init__(
+        self,
+        providers: Iterable[Provider],
+        versions: Iterable[Any],
+        stands_for: Mapping[str, str] | None = None,
+    ) -> None:
+        self._stands_for = stands_for or {}
         self._providers = {provider.id: provider for provider in providers}
         rows: dict[tuple[str, str], list[Any]] = defaultdict(list)
         for row in versions:
@@ -68,9 +75,9 @@ class Prices:
 
     def of(self, provider_id: str, model: str) -> Timeline:
         """Return a model's rates through time."""
-        key = (provider_id, model)
+        key = (self._stands_for.get(provider_id, provider_id), model)
         if key not in self._known:
-            self._known[key] = Timeline(self._changes(provider_id, model))
+            self._known[key] = Timeline(self._changes(*key))
         return self._known[key]
 
     def window(self, provider_id: str, model: str) -> int | None:

@@ -163,3 +163,28 @@ def test_a_document_of_an_older_version_still_reads() -> None:
 
     old = msgspec.msgpack.encode({"input": 5, "output": 7, "cache_read": 1})
     assert msgspec.msgpack.decode(old, type=Rates).cost(Usage(10, 1, 4)) == 6 * 5 + 4 + 7
+
+
+async def test_a_price_of_your_own_goes_over_the_lists_for_as_long_as_it_holds(
+    repo: Repository, database: Database
+) -> None:
+    provider = await repo.create_provider(name="openai", kind="openai")
+    span = {"valid_from": NOW - 5 * DAY, "valid_to": NOW - 3 * DAY}
+    await record_price(repo, provider="openai", model="gpt-4o", input="1", output="0", **span)
+    timeline = (await prices_of(database)).of(provider.id, "gpt-4o")
+    found = [timeline.at(us(NOW - timedelta(days=days))) for days in (6, 4, 2)]
+    assert [rates and rates.cost(ONE) for rates in found] == [2_500_000, 1_000_000, 2_500_000]
+
+
+async def test_a_teams_own_account_is_priced_as_the_one_whose_place_it_takes(
+    repo: Repository, database: Database
+) -> None:
+    await record(repo, "4", valid_from=NOW - DAY)
+    team = await repo.create_team(name="research")
+    account = "018f0000-0000-7000-8000-0000000000aa"
+    async with database.begin() as session:
+        query = text("INSERT INTO providers (id, name, kind, team_id) VALUES (:id, 'local', 'openai', :team)")
+        await session.execute(query, {"id": account, "team": team.id})
+    rates = (await prices_of(database)).of(account, "small").at(us(NOW))
+    assert rates is not None
+    assert rates.cost(ONE) == 4_000_000

@@ -1,0 +1,59 @@
+"""``mesh telemetry``: what is kept of facts, and for how long."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+
+import typer
+
+from mesh_plugins.cli.options import AsJson
+from mesh_plugins.cli.printing import print_json
+
+telemetry = typer.Typer(no_args_is_help=True, help="Facts: what is kept, and for how long.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(telemetry, name="telemetry")
+
+
+@telemetry.command("prune")
+def prune(
+    days: Annotated[int, typer.Option("--keep-days", min=2, help="Days of single calls to keep.")] = 30,
+    minutes: Annotated[
+        int, typer.Option("--keep-minute-days", min=2, help="Days of sums per minute to keep.")
+    ] = 90,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Drop the single calls of days long gone, and sums per minute of longer gone ones.
+
+    Sums per day, adjustments and the ledger of budgets stay for ever.
+    """
+    from mesh_plugins.cli.control import run_async
+
+    report = run_async(_prune(days, minutes, dry_run))
+    if as_json:
+        print_json(report)
+        return
+    verb = "would drop" if dry_run else "dropped"
+    dropped = report["days"]
+    span = f" ({dropped[0]} to {dropped[-1]})" if dropped else ""
+    typer.echo(f"{verb} {len(dropped)} days of calls{span} and {report['minute_rows']} sums per minute")
+
+
+async def _prune(days: int, minutes: int, dry_run: bool) -> dict[str, Any]:
+    from mesh_plugins.cli.control import database, place
+    from mesh_store.postgres.usage_retention import prune as prune_usage
+
+    today = datetime.now(UTC).date()
+    async with place() as found, database(found) as opened:
+        gone = await prune_usage(
+            opened, today - timedelta(days=days), today - timedelta(days=minutes), dry_run=dry_run
+        )
+    return {
+        "days": [day.isoformat() for day in gone.days],
+        "minute_rows": gone.minute_rows,
+        "dry_run": dry_run,
+    }
