@@ -94,10 +94,11 @@ def _check_scalar(value: object) -> None:
             raise ValueError("a NUL character is not allowed")
         case str() if any("\ud800" <= c <= "\udfff" for c in value):
             raise ValueError("half a character (a lone surrogate) is not allowed")
-        case int() if abs(value) > MAX_EXACT:
-            raise ValueError(f"whole numbers go up to {MAX_EXACT}")
         case float() if value - value != 0:
             raise ValueError("NaN and infinity are not allowed")
+        # JSONB gives 1e16 back as a whole number, so a float is bound like one.
+        case int() | float() if abs(value) > MAX_EXACT:
+            raise ValueError(f"numbers go up to {MAX_EXACT}")
         case str() | int() | float() | None:
             return
         case _:

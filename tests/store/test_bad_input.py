@@ -213,3 +213,9 @@ async def test_every_refusal_is_one_of_ours(research: MintedKey, repo: Repositor
     for name in (None, 5, b"x", ["research"], {"a": 1}, "x" * 10_000, "\0", "'; DROP TABLE teams; --"):
         with pytest.raises(MeshError):
             await repo.get_team(name)  # type: ignore[arg-type]
+
+
+async def test_a_float_that_jsonb_gives_back_as_a_whole_number_is_bound_like_one(repo: Repository) -> None:
+    with pytest.raises(Rejected, match="numbers go up to"):
+        await repo.create_team(name="huge", metadata={"a": 1e16})
+    assert (await repo.list_teams()).items == ()
