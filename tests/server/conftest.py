@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -83,6 +84,17 @@ async def api(control: Control) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(build(control))
     async with httpx.AsyncClient(transport=transport, base_url="http://mesh") as client:
         yield client
+
+
+@pytest.fixture(scope="session")
+def admin(mesh_engines: Engines) -> str:
+    """An admin's token, for tests that need no team."""
+
+    async def mint() -> str:
+        async with Database(mesh_engines.database_url) as database:
+            return (await Repository(database, actor="tests").create_token(role="admin"))[1].text
+
+    return asyncio.run(mint())
 
 
 @pytest.fixture

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from typer.testing import CliRunner
 
+from mesh_plugins.cli.app import build
 from mesh_store.model.errors import InvalidKey, Rejected
 from mesh_store.model.tokens import PATTERN, mint_token, parse_token
 
@@ -138,3 +141,24 @@ async def _age(database, token_id) -> None:
     async with database.begin() as session:
         row = await session.get(TokenRow, token_id)
         row.expires_at = datetime.now(UTC) - timedelta(seconds=1)
+
+
+def test_tokens_are_managed_from_the_command_line(make_world):
+    world = make_world()
+
+    def mesh(*arguments):
+        done = CliRunner().invoke(build(), ["token", *arguments], env=world.environ)
+        return done.exit_code, done.stdout, done.stderr
+
+    code, said, _ = mesh("create", "--role", "team-admin", "--team", world.team, "--json")
+    made = json.loads(said)
+    assert (code, made["role"], made["team"]) == (0, "team-admin", world.team)
+    assert parse_token(made["token"]) == made["id"]
+    _, listed, _ = mesh("list", "--json")
+    assert made["id"] in {row["id"] for row in json.loads(listed)}
+    assert made["token"][12:] not in listed
+    assert mesh("revoke", made["id"])[0] == 0
+    assert made["id"] not in mesh("list", "--json")[1]
+    assert made["id"] in mesh("list", "--revoked", "--json")[1]
+    code, said, why = mesh("create", "--role", "king")
+    assert (code, said, "role" in why) == (1, "", True)
