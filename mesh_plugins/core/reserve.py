@@ -16,7 +16,7 @@ from mesh_plugins.core.settle import lost_fact
 from mesh_store.model.errors import BudgetExceeded, MeshError, QuotaExceeded
 from mesh_store.model.facts import Cancel, Intent
 from mesh_store.model.ids import new_id, now_us
-from mesh_store.model.limits import Decision
+from mesh_store.model.limits import SEEDING_US, Decision
 from mesh_store.model.money import format_usd
 from mesh_store.model.snapshot import LimitRule
 
@@ -48,10 +48,11 @@ def refusal(plan: Plan, decision: Decision) -> QuotaExceeded:
         advice = f"one call may take at most {most} of it: ask for less or raise its burst"
     else:
         advice = f"retry after {retry_after:.3g} s"
-    message = (
-        f"{rule.label}: the limit {rule.text!r} has {_units(rule, remaining)} left, "
-        f"this call needs {_units(rule, charge.amount)}; {advice}"
-    )
+    if _unseeded(rule, decision, index):
+        why = "cannot be checked: no collector has counted this window yet; is `mesh collect` running?"
+    else:
+        why = f"has {_units(rule, remaining)} left, this call needs {_units(rule, charge.amount)};"
+    message = f"{rule.label}: the limit {rule.text!r} {why} {advice}"
     kind = BudgetExceeded if rule.dimension == "usd" else QuotaExceeded
     return kind(
         message,
@@ -65,6 +66,12 @@ def refusal(plan: Plan, decision: Decision) -> QuotaExceeded:
             for rule, left in zip(plan.rules, decision.remaining, strict=False)
         },
     )
+
+
+def _unseeded(rule: LimitRule, decision: Decision, index: int) -> bool:
+    """Tell whether a budget refuses because its window was never counted, not because it is spent."""
+    waits = (decision.retry_after_us, decision.reset_after_us[index])
+    return rule.limit.kind == "window" and waits == (SEEDING_US, SEEDING_US)
 
 
 def _units(rule: LimitRule, amount: int) -> str:

@@ -22,6 +22,9 @@ MAX_EXACT = 2**53 - 1
 #: would end budgets at 9,007 USD; the window script counts in pairs instead.)
 MAX_PICO = 2**63 - 1
 
+#: How soon to ask again while a budget's window waits for a collector to count it, microseconds.
+SEEDING_US = 1_000_000
+
 Kind = Literal["rate", "window", "slots"]
 OnOutage = Literal["closed", "share", "open"]
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mesh_store.redis.config_channel import CALLER_RULES, NEWS
+from mesh_store.redis.presence import CLIENTS_KEY
 from mesh_store.redis.scripts import COMMANDS
 from mesh_store.redis.stream import COLLECTORS, LOST, done_key, stream_key
 
@@ -56,7 +57,7 @@ def caller_rules(tags: Sequence[str] | None = None) -> Rules:
     """
     configuration = [rule for rule in CALLER_RULES if not rule.startswith("+")]
     commands = [rule for rule in CALLER_RULES if rule.startswith("+")]
-    keys = [*_limits(tags), f"~{_FACTS}", f"~{_DONE}", f"~{LOST}"]
+    keys = [*_limits(tags), f"~{_FACTS}", f"~{_DONE}", f"~{LOST}", f"~{CLIENTS_KEY}"]
     return _unique(*configuration, *keys, *_CONNECTING, *commands, *_counting(), *_PRODUCING)
 
 

@@ -16,15 +16,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mesh_store.model.gcra import Rate, check_units, debt_of, drained_after, rate_of, units_left, wait_for
-from mesh_store.model.limits import MAX_EXACT, MAX_PICO, Charge, Limit
+from mesh_store.model.limits import MAX_EXACT, MAX_PICO, SEEDING_US, Charge, Limit
 from mesh_store.model.windows import Window, window_of
 from mesh_store.redis.keys import hash_tag, window_key
 
 #: The most slots one call may hold.
 MOST_SLOTS = 1_000
-
-#: How soon to ask again while a budget's window waits for a collector, microseconds.
-SEEDING_US = 1_000_000
 
 _PICO_PER_MICRO = 1_000_000
 
