@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from mesh_store.admin.admin import PUBLISH_DEADLINE
-from mesh_store.model.errors import ConfigError
+from mesh_store.model.errors import ConfigError, SecretError
 from mesh_store.model.sealing import DataKey, Master, open_values, seal_values
 from mesh_store.model.signing import Signer, hand_over
 from mesh_store.postgres import Database
@@ -18,6 +19,8 @@ from mesh_store.postgres.statements import statements
 from mesh_store.redis.client import connect_async
 from mesh_store.redis.config_channel import publish_handover
 from mesh_store.sync.publisher import publish
+
+log = logging.getLogger(__name__)
 
 
 async def rotate_master(database_url: str, redis_url: str, old: Signer, new: Signer, *, actor: str) -> int:
@@ -70,8 +73,13 @@ async def reseal_all(database: Database, old: Master, new: Master, *, actor: str
 
 
 def _sealed_anew(row: Any, old: Master, new: Master) -> bytes:
+    """Return a row's bytes under the new master; those that do not open stay what they are: broken."""
     kept = bytes(row["sealed"])
-    if row["kind"] == "data_key":
-        return DataKey.unkeep(old, row["id"], row["team_id"], kept).keep(new)
-    bound = (row["id"], row["address"], row["version"])
-    return seal_values(new, *bound, open_values(old, *bound, kept))
+    try:
+        if row["kind"] == "data_key":
+            return DataKey.unkeep(old, row["id"], row["team_id"], kept).keep(new)
+        bound = (row["id"], row["address"], row["version"])
+        return seal_values(new, *bound, open_values(old, *bound, kept))
+    except SecretError as error:
+        log.error("%s; it is not sealed anew", error)
+        return kept

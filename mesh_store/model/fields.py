@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from mesh_store.model.errors import ConfigError, Rejected
+from mesh_store.model.federation import FederatedSecret
 from mesh_store.model.ids import checked_name
 from mesh_store.model.limit_text import parse_terms
 from mesh_store.model.limits import MAX_EXACT
@@ -124,6 +125,8 @@ def _base_url(value: str) -> str:
 
 
 def _secret(value: object) -> object:
+    if isinstance(value, FederatedSecret) or (isinstance(value, dict) and "federated" in value):
+        return value
     references = value.values() if isinstance(value, dict) else [value]
     for reference in references:
         if reference is not None and not (
@@ -191,7 +194,7 @@ Model = Annotated[str, AfterValidator(_ascii_word)]
 JsonObject = Annotated[dict[str, Any], AfterValidator(_document)]
 Parameters = Annotated[JsonObject, AfterValidator(_parameters)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
-Secret = Annotated[str | dict[str, str] | None, BeforeValidator(_secret)]
+Secret = Annotated[str | dict[str, str] | FederatedSecret | None, BeforeValidator(_secret)]
 Options = Annotated[JsonObject, AfterValidator(_no_credentials)]
 Headers = Annotated[
     dict[str, str], Field(max_length=50), AfterValidator(_no_credentials), AfterValidator(_headers)

@@ -15,19 +15,20 @@ from mesh_store.model.ids import new_id
 from mesh_store.model.sealing import DataKey, Master
 from mesh_store.postgres.database import Database
 from mesh_store.postgres.repository.work import Work, work
+from mesh_store.postgres.sealing import data_key
 from mesh_store.postgres.statements import statements
 
 ACTOR = "publisher"
 
 
 class Team(NamedTuple):
-    """A team and the data key it has, if any."""
+    """A team and the data key it has, if any; ``is_stale`` when it should not be used any more."""
 
     id: str
     name: str
     data_key: str | None = None
     covers: frozenset[str] = frozenset()
-    has_ended: bool = False
+    is_stale: bool = False
 
 
 async def reseal(database: Database, master: Master) -> datetime | None:
@@ -45,7 +46,7 @@ async def reseal(database: Database, master: Master) -> datetime | None:
         entitled: dict[str, set[str]] = defaultdict(set)
         for row in await raw.fetch(sql["entitled"]):
             entitled[row["team_id"]].add(row["provider_id"])
-        teams = {row["team_id"]: _team(row) for row in await raw.fetch(sql["held"])}
+        teams = {row["team_id"]: _team(row, master) for row in await raw.fetch(sql["held"])}
         for row in await raw.fetch(sql["reachable"], list(entitled.keys() - teams.keys())):
             teams[row["team_id"]] = Team(row["team_id"], row["name"])
         await _renew(current, raw, master, list(teams.values()), entitled)
@@ -58,7 +59,7 @@ async def _renew(
     current: Work, raw: Any, master: Master, teams: list[Team], entitled: dict[str, set[str]]
 ) -> None:
     sql = statements("sealing")
-    stale = [team for team in teams if team.data_key and (team.has_ended or team.covers - entitled[team.id])]
+    stale = [team for team in teams if team.data_key and (team.is_stale or team.covers - entitled[team.id])]
     ids = [team.id for team in stale]
     await raw.execute(sql["forget"], ids)
     await raw.execute(sql["retire"], ids)
@@ -74,8 +75,9 @@ async def _renew(
             await raw.execute(sql["cover"], team.data_key, wanted)
 
 
-def _team(row: Any) -> Team:
-    return Team(row["team_id"], row["name"], row["data_key"], frozenset(row["covers"]), row["has_ended"])
+def _team(row: Any, master: Master) -> Team:
+    is_stale = row["has_ended"] or data_key(master, row) is None
+    return Team(row["team_id"], row["name"], row["id"], frozenset(row["covers"]), is_stale)
 
 
 async def driver(current: Work) -> Any:

@@ -7,6 +7,7 @@ sealed, because what it wrote would take callers' secrets away.
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,17 +49,14 @@ async def sealed_secrets(
         for row in stored
         if (values := _opened(held, row, names, addresses)) is not None
     }
-    keys = {row["team_id"]: row for row in await connection.fetch(sql["present"])}
+    present = [data_key(held, row) for row in await connection.fetch(sql["present"])]
+    keys = {key.team: key for key in present if key is not None}
     sealed = []
-    data_key: DataKey | None = None
     for row in await connection.fetch(sql["entitled"]):
         team, provider = row["team_id"], row["provider_id"]
-        if team not in keys or provider not in opened:
-            continue
-        if data_key is None or data_key.team != team:
-            data_key = _data_key(held, keys[team])
-        version, values = opened[provider]
-        sealed.append(data_key.seal(provider, addresses[provider], version, values))
+        if team in keys and provider in opened:
+            version, values = opened[provider]
+            sealed.append(keys[team].seal(provider, addresses[provider], version, values))
     return tuple(sealed)
 
 
@@ -78,22 +76,26 @@ async def sealed_keys(
     held = _needed(master)
     ids = list({row["data_key_id"] for row in takers})
     kept = await connection.fetch(statements("sealing")["data_keys"], ids)
-    keys = {row["id"]: _data_key(held, row) for row in kept}
+    of_team: dict[str, list[tuple[Any, DataKey]]] = defaultdict(list)
+    for row in kept:
+        key = data_key(held, row)
+        if key is not None:
+            of_team[key.team].append((row, key))
     return {
-        bytes(row["digest"]): tuple(
-            keys[data_key["id"]].seal_to(bytes(row["sealing_public"]), bytes(row["digest"]))
-            for data_key in kept
-            if data_key["team_id"] == row["team_id"] and _is_for(data_key, row)
+        bytes(taker["digest"]): tuple(
+            key.seal_to(bytes(taker["sealing_public"]), bytes(taker["digest"]))
+            for row, key in of_team[taker["team_id"]]
+            if _is_for(row, taker)
         )
-        for row in takers
+        for taker in takers
     }
 
 
-def _is_for(data_key: Any, secret: Any) -> bool:
-    """Tell whether a secret takes a data key: its present one, and one before that it may know."""
+def _is_for(kept: Any, taker: Any) -> bool:
+    """Tell whether a key takes a data key: its present one, and one before that it may know."""
     return bool(
-        data_key["id"] == secret["data_key_id"]
-        or (data_key["retired_at"] is not None and secret["created_at"] < data_key["retired_at"])
+        kept["id"] == taker["data_key_id"]
+        or (kept["retired_at"] is not None and taker["created_at"] < kept["retired_at"])
     )
 
 
@@ -103,9 +105,18 @@ def _needed(master: Master | None) -> Master:
     return master
 
 
-def _data_key(master: Master, row: Any) -> DataKey:
+def data_key(master: Master, row: Any) -> DataKey | None:
+    """Open a data key; None when it was tampered with, which the next publish heals with another one.
+
+    Raises:
+        SecretError: it is of another master.
+    """
     check_master(master, row["master"], f"the data key of team {row['team_id']}")
-    return DataKey.unkeep(master, row["id"], row["team_id"], bytes(row["sealed"]))
+    try:
+        return DataKey.unkeep(master, row["id"], row["team_id"], bytes(row["sealed"]))
+    except SecretError as error:
+        log.error("%s; the team gets another one", error)
+        return None
 
 
 def _opened(master: Master, row: Any, names: dict[str, str], addresses: dict[str, str]) -> Values | None:

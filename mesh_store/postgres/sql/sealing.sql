@@ -69,10 +69,10 @@ JOIN sealed s ON s.id = COALESCE(o.id, p.id)
 ORDER BY 1, 2
 
 -- name: held
--- Outputs: teams with a present data key: what it covers, and whether somebody holds it whose key has
--- ended since.
+-- Outputs: teams with a present data key: the key, what it covers, and whether somebody holds it whose
+-- key has ended since.
 -- Complexity: one pass over the secrets that hold one.
-SELECT t.id::text AS team_id, t.name, d.id::text AS data_key, d.covers::text[] AS covers,
+SELECT t.id::text AS team_id, t.name, d.id::text, d.sealed, d.master, d.covers::text[] AS covers,
        COALESCE(bool_or(k.revoked_at IS NOT NULL OR LEAST(k.expires_at, s.expires_at) <= now()), false)
          AS has_ended
 FROM team_data_keys d
@@ -80,7 +80,7 @@ JOIN teams t ON t.id = d.team_id
 LEFT JOIN key_secrets s ON s.data_key_id = d.id
 LEFT JOIN keys k ON k.id = s.key_id
 WHERE d.retired_at IS NULL
-GROUP BY t.id, t.name, d.id, d.covers
+GROUP BY t.id, t.name, d.id, d.sealed, d.master, d.covers
 
 -- name: reachable
 -- Inputs: $1 team ids. Outputs: those with a live key that something can be sealed to, with names.
