@@ -15,7 +15,7 @@ from mesh_store.model.signing import Place, Signer, hand_over, seal, trust_secre
 from mesh_store.model.snapshot import KeyEntry
 from mesh_store.redis import config_channel as channel
 from mesh_store.sync.publisher import publish
-from mesh_store.sync.publisher_key import load_signer
+from mesh_store.sync.publisher_key import PendingKey, load_signer
 from mesh_store.sync.trust import Trust, parse_trust_key
 
 OURS, THEIRS, NEXT = Signer(b"o" * 32), Signer(b"t" * 32), Signer(b"n" * 32)
@@ -228,3 +228,16 @@ def test_a_trust_key_that_is_none_is_refused():
     for wrong in ("", "zz", OURS.public.hex()[:-2]):
         with pytest.raises(ConfigError, match="MESH_TRUST_KEY"):
             parse_trust_key(wrong)
+
+
+def test_a_pair_that_follows_is_on_disk_before_anything_depends_on_it(tmp_path):
+    old = load_signer(None, tmp_path)
+    pending = PendingKey(tmp_path)
+    new = pending.signer()
+    assert PendingKey(tmp_path).signer().public == new.public != old.public
+    assert load_signer(None, tmp_path).public == old.public
+    pending.keep()
+    assert load_signer(None, tmp_path).public == new.public
+    assert [(entry.name, stat.S_IMODE(entry.stat().st_mode)) for entry in tmp_path.iterdir()] == [
+        ("publisher.key", 0o600)
+    ]

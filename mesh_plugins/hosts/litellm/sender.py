@@ -158,7 +158,7 @@ def address(call: ProviderCall) -> dict[str, Any]:
     if azure and "api_version" in provider.options:
         where["api_version"] = provider.options["api_version"]
     if isinstance(call.secret, dict):
-        where |= call.secret
+        where |= _named(call, call.secret)
     elif call.secret is not None:
         where["api_key"] = call.secret
     elif provider.base_url is not None:
@@ -173,7 +173,14 @@ def _any_vendor(call: ProviderCall) -> dict[str, Any]:
     elif call.secret is not None and litellm.api_base:
         raise ConfigError("litellm.api_base is set: it would receive this provider's credential. Unset it")
     if isinstance(call.secret, dict):
-        where |= call.secret
+        where |= _named(call, call.secret)
     elif call.secret is not None:
         where["api_key"] = call.secret
     return where
+
+
+def _named(call: ProviderCall, secret: dict[str, str]) -> dict[str, str]:
+    """Return a secret of several values under litellm's names; a token exchanged for our identity has one."""
+    if secret.keys() != {"token"}:
+        return secret
+    return {"azure_ad_token" if call.provider.options.get("azure") else "api_key": secret["token"]}
