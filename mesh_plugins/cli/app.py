@@ -65,6 +65,7 @@ def _add_commands(app: typer.Typer) -> None:
         manifest,
         prices,
         providers,
+        quota,
         report,
         secrets,
         serving,
@@ -76,7 +77,7 @@ def _add_commands(app: typer.Typer) -> None:
         watch,
     )
 
-    work = (demo, chat, usage, tail, report)
+    work = (demo, chat, usage, quota, tail, report)
     entities = (teams, keys, providers, prices, aliases, limits, manifest, tokens)
     running = (engines, doctor, watch, collecting, telemetry, serving, database)
     for room in (*work, *entities, secrets, acl, *running):

@@ -1,0 +1,153 @@
+"""``mesh quota``: what is left of limits, right now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mesh_plugins.cli.options import AsJson
+from mesh_plugins.cli.printing import show
+
+if TYPE_CHECKING:
+    from mesh_store.model.limits import Decision
+    from mesh_store.model.snapshot import LimitRule, SnapshotDocument, Subject
+
+quota = typer.Typer(no_args_is_help=True, help="What is left of limits, right now.")
+
+#: How wide a bar is, and what a table shows; JSON holds more.
+_BAR = 20
+_COLUMNS = ("subject", "limit", "left", "", "full_in", "note")
+
+#: Seconds to wait for Redis: nobody's call hangs on it.
+_DEADLINE_S = 5.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(quota, name="quota")
+
+
+@quota.command("show")
+def show_quota(
+    whose: Annotated[str, typer.Argument(metavar="KEY_ID|TEAM", help="A key's id or a team's name.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show what is left of every limit that can bind calls of a key or a team; takes nothing."""
+    from mesh_plugins.cli.control import run_async
+
+    rows = run_async(_headroom(whose))
+    shown = rows if as_json else [row | _drawn(row) for row in rows]
+    show(shown, _COLUMNS, as_json=as_json, empty=f"no limit binds {whose}")
+
+
+async def _headroom(whose: str) -> list[dict[str, Any]]:
+    from mesh_plugins.cli.control import admin, place
+    from mesh_plugins.defaults.charging import charge_key
+    from mesh_store.model.limits import Charge
+    from mesh_store.postgres.compile import compile_snapshot
+    from mesh_store.redis import AsyncLimiter, connect_async
+
+    async with place() as found, admin() as repo:
+        caller, aliases = await _caller(repo, whose)
+        document = await compile_snapshot(repo.database, repo.master)
+        rules = _binding(document, caller, aliases)
+        rows = []
+        url = found.redis_url
+        async with connect_async(url, deadline=_DEADLINE_S, connect_deadline=_DEADLINE_S) as client:
+            limiter = AsyncLimiter(client)
+            for rule in rules:
+                charge = Charge(charge_key(rule, str(caller.team)), rule.limit, 0)
+                rows.append(_row(rule, await limiter.peek([charge])))
+        return rows
+
+
+async def _caller(repo: Any, whose: str) -> tuple[Subject, tuple[str, ...] | None]:
+    """Return the ids calls have that are made by a team or a key, and the aliases it is confined to."""
+    from mesh_store.model.errors import NotFound
+    from mesh_store.model.snapshot import Subject
+
+    try:
+        return Subject(team=str((await repo.get_team(whose)).id)), None
+    except NotFound:
+        pass
+    try:
+        key = await repo.get_key(whose)
+    except NotFound:
+        raise NotFound(
+            f"there is no team and no key {whose!r}; see `mesh team list`, `mesh key list`"
+        ) from None
+    team = str((await repo.get_team(key.team)).id)
+    user = None if key.user is None else str((await repo.get_user(key.user)).id)
+    return Subject(team=team, user=user, key=key.id), key.aliases
+
+
+def _binding(document: SnapshotDocument, caller: Subject, aliases: Iterable[str] | None) -> list[LimitRule]:
+    """Return the limits that can bind a caller's calls, through whatever alias it may use."""
+    usable = {
+        alias.id
+        for alias in document.aliases
+        if alias.team in (None, caller.team)
+        and (alias.grants is None or caller.team in alias.grants)
+        and (aliases is None or alias.name in aliases)
+    }
+    return [
+        rule
+        for rule in document.limits
+        if rule.subject.team in (None, caller.team)
+        and rule.subject.user in (None, caller.user)
+        and rule.subject.key in (None, caller.key)
+        and (rule.subject.alias is None or rule.subject.alias in usable)
+    ]
+
+
+def _row(rule: LimitRule, seen: Decision) -> dict[str, Any]:
+    from mesh_store.model.limits import SEEDING_US
+    from mesh_store.model.money import usd
+
+    limit, [left], [reset_us] = rule.limit, seen.remaining, seen.reset_after_us
+    whole = limit.burst if limit.kind == "rate" else limit.amount
+    counted = not (limit.kind == "window" and not seen.admitted and reset_us == SEEDING_US)
+    money = rule.dimension == "usd"
+    return {
+        "id": rule.id,
+        "subject": rule.label,
+        "limit": rule.text,
+        "dimension": rule.dimension,
+        "remaining": usd(left) if money else left,
+        "at_once": usd(whole) if money else whole,
+        "full_in_s": reset_us / 1e6,
+        "counted": counted,
+        "enforced": rule.enforce,
+        "hard": limit.hard,
+        "on_outage": limit.on_outage,
+        "on_exhausted": rule.on_exhausted,
+    }
+
+
+def _drawn(row: Mapping[str, Any]) -> dict[str, Any]:
+    left, whole = row["remaining"], row["at_once"]
+    filled = 0 if not whole else max(0, min(_BAR, int(_BAR * left / whole)))
+    money = row["dimension"] == "usd"
+    notes = [] if row["enforced"] else ["shadow"]
+    if not row["counted"]:
+        notes.append("not counted yet: is `mesh collect` running?")
+    return {
+        "left": f"${left:,.2f} of ${whole:,.2f}" if money else f"{left:,} of {whole:,}",
+        "": "█" * filled + "░" * (_BAR - filled),
+        "full_in": _duration(row["full_in_s"]),
+        "note": ", ".join(notes),
+    }
+
+
+def _duration(seconds: float | Decimal) -> str:
+    whole = int(seconds)
+    if whole >= 86_400:
+        return f"{whole // 86_400} d {whole % 86_400 // 3_600} h"
+    if whole >= 3_600:
+        return f"{whole // 3_600} h {whole % 3_600 // 60} min"
+    if whole >= 60:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{seconds:.1f} s" if seconds else "now"
