@@ -29,3 +29,11 @@ def set_shared_mesh(mesh: Mesh | None) -> None:
     global _mesh
     with _lock:
         _mesh = mesh
+
+
+def close_shared_mesh() -> None:
+    """Close the process's own mesh, if there is one, and forget it."""
+    mesh = _mesh
+    set_shared_mesh(None)
+    if mesh is not None:
+        mesh.close()

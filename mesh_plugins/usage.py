@@ -104,7 +104,8 @@ def shown(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, Decimal):
-        return f"${value:,.4f}" if value else "$0"
+        places = max(4, 1 - value.adjusted())  # two figures of however little
+        return f"${value:,.{places}f}" if value else "$0"
     if isinstance(value, float):
         return f"{value:,.1f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -4,6 +4,7 @@
 
     %mesh status            what this process sees: revision, state, telemetry
     %mesh usage team alias  a table by those dimensions
+    %mesh plot cost_usd team  one of its figures as bars
     %mesh quota fast        what is left of every limit that binds a call of this alias
 
     %%mesh fast max_tokens=200

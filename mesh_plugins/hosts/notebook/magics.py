@@ -9,12 +9,17 @@ from typing import Any
 from IPython.core.magic import Magics, line_cell_magic, magics_class
 from IPython.display import display
 
+from mesh_plugins.hosts.notebook.plots import Bars
 from mesh_plugins.hosts.notebook.tables import Answer, QuotaTable, StatusTable
 from mesh_plugins.mesh import Mesh
 from mesh_plugins.shared import shared_mesh
+from mesh_plugins.usage import Usage
 from mesh_store.model.errors import ConfigError, MeshError
 
-_HELP = "say 'status', 'usage [dimension …]', 'quota <alias>', or use %%mesh <alias> over a prompt"
+_HELP = (
+    "say 'status', 'usage [dimension …]', 'plot <figure> [dimension …]', 'quota <alias>', "
+    "or use %%mesh <alias> over a prompt"
+)
 
 
 @magics_class
@@ -36,11 +41,16 @@ class MeshMagics(Magics):  # type: ignore[misc]  # IPython is untyped
             case ["status"] | []:
                 return StatusTable.of(self._mesh)
             case ["usage", *dimensions]:
-                self._mesh.flush(5.0, collected=True)
-                return self._mesh.usage(dimensions or ("team", "alias"))
+                return self._usage(dimensions)
+            case ["plot", figure, *dimensions]:
+                return Bars(self._usage(dimensions), figure)
             case ["quota", alias]:
                 return QuotaTable.of(self._mesh, alias)
         raise ConfigError(f"%mesh {' '.join(words)}: {_HELP}")
+
+    def _usage(self, dimensions: list[str]) -> Usage:
+        self._mesh.flush(5.0, collected=True)
+        return self._mesh.usage(dimensions or ("team", "alias"))
 
     def _ask(self, words: list[str], prompt: str) -> Answer:
         if not words:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
+from mesh_plugins.hosts.notebook.plots import Bars
 from mesh_plugins.usage import Usage, shown
+from mesh_store.model.errors import ConfigError
 
 
 @pytest.fixture
@@ -66,13 +69,28 @@ async def test_usage_can_be_asked_for_under_a_running_loop(make_world):
 
 
 def test_cells_are_readable():
-    from decimal import Decimal
-
-    assert [shown(value) for value in (None, Decimal("1234.5"), 1234, 1.25, "x")] == [
+    assert [shown(value) for value in (None, Decimal("1234.5"), Decimal("0.00000195"), 1234, 1.25, "x")] == [
         "-",
         "$1,234.5000",
+        "$0.0000020",
         "1,234",
         "1.2",
         "x",
     ]
     assert repr(Usage(["team"], [])) == "<Usage by team: 0 rows>"
+
+
+def test_usage_is_drawn_as_bars_without_a_plotting_library():
+    rows = [{"team": "<b>", "cost_usd": Decimal("0.5")}, {"team": "small", "cost_usd": None}]
+    bars = Bars(Usage(["team"], rows), "cost_usd")
+    assert bars.rows == [("<b>", Decimal("0.5")), ("small", 0)]
+    assert 'width="360" height="16"' in bars._repr_svg_()
+    assert "&lt;b&gt;" in bars._repr_svg_()
+    assert "<b>  $0.5000" in repr(bars)
+    for no_figure in ("team", "beauty"):
+        with pytest.raises(ConfigError, match="no figure"):
+            Bars(Usage(["team"], rows), no_figure)
+
+
+def test_a_plot_is_one_line_of_magic(shell):
+    shell.run_line_magic("mesh", "plot calls team")._repr_svg_()
