@@ -12,13 +12,14 @@ import threading
 import time
 
 from mesh_plugins.core.call import Attempt, Outcome, ProviderCall, ProviderReply, Receipt, Reservation
+from mesh_plugins.core.cutting import Bound, bound_of, cut_error
 from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.parameters import merged
 from mesh_plugins.core.ports import RecorderPort
 from mesh_plugins.core.reserve import intent_of
 from mesh_plugins.core.retries import Health, RetryBudget, Step, next_step, transient
 from mesh_plugins.core.settle import estimated_usage, failed_attempt, settled
-from mesh_store.model.errors import ProviderError
+from mesh_store.model.errors import ProviderError, QuotaExceeded
 from mesh_store.model.facts import FactOutcome
 from mesh_store.model.ids import now_us
 from mesh_store.model.usage import Usage
@@ -34,6 +35,7 @@ class Course:
 
     __slots__ = (
         "_attempts",
+        "_bound",
         "_budget",
         "_call",
         "_first_chunk_ns",
@@ -66,6 +68,7 @@ class Course:
         self._target = self._repeats = 0
         self._lock = threading.Lock()
         self._call: ProviderCall | None = None
+        self._bound: Bound | None = None
         self._sent = False
         self._started_ns = self._started_us = 0
         self._first_chunk_ns: int | None = None
@@ -77,6 +80,7 @@ class Course:
         target = plan.targets[self._target]
         provider = plan.snapshot.provider(target.provider)
         self._started_us, self._started_ns, self._first_chunk_ns = now_us(), time.monotonic_ns(), None
+        self._bound = bound_of(plan, target, self._hooks)
         self._call = ProviderCall(
             request=plan.request,
             provider=provider,
@@ -98,6 +102,15 @@ class Course:
         """Note the first chunk of a stream; only the first counts."""
         if self._first_chunk_ns is None:
             self._first_chunk_ns = time.monotonic_ns()
+
+    def exhausted(self, reply: ProviderReply) -> QuotaExceeded | None:
+        """Return what cuts the stream now, once it outgrew what was reserved; the course ends with it."""
+        bound = self._bound
+        if bound is None or reply.output_chars <= bound.chars:
+            return None
+        reply.flags = (*reply.flags, "cut")
+        self._finish("cancelled", reply, None)
+        return cut_error(bound, reply.output_chars)
 
     def succeeded(self, reply: ProviderReply) -> Receipt:
         """End the call with a complete answer."""

@@ -82,6 +82,11 @@ class GovernedStream:
         except BaseException as error:
             self.close_after(error)
         self._course.first_chunk()
+        cut = self._course.exhausted(self._chunks.reply)
+        if cut is not None:
+            self._finalizer.detach()
+            self._chunks.close()
+            raise cut
         return chunk
 
     def close_after(self, error: BaseException) -> None:
@@ -142,6 +147,11 @@ class AsyncGovernedStream:
         except BaseException as error:
             await self.aclose_after(error)
         self._course.first_chunk()
+        cut = self._course.exhausted(self._chunks.reply)
+        if cut is not None:
+            self._finalizer.detach()
+            await self._chunks.aclose()
+            raise cut
         return chunk
 
     async def aclose_after(self, error: BaseException) -> None:
