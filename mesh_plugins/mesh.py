@@ -47,14 +47,15 @@ class Mesh(DirectCaller):
         sender: Sender | None = None,
     ) -> None:
         self.settings = settings or Settings.from_env()
-        hooks = load(self.settings.plugins, plugins, builtin=builtin_plugins())
+        # Before anything follows the configuration: its first snapshot is told to the plugins at once.
+        self.hooks = load(self.settings.plugins, plugins, builtin=builtin_plugins())
         self._held = Connections(self.settings, self._changed)
         super().__init__(
             config=LiveConfig(self._held.subscriber),
             limiter=self._held.limiter,
             async_limiter=self._held.async_limiter,
             recorder=self._held.recorder,
-            hooks=hooks,
+            hooks=self.hooks,
             key=self.settings.key.get_secret_value() if self.settings.key else None,
             sender=sender,
         )

@@ -192,3 +192,27 @@ def test_an_observer_that_answers_something_else_than_a_fact_is_skipped(make_wor
     world.call()
     assert [fact.outcome for fact in world.recorder.facts] == ["ok"]
     assert world.runtime.hooks.fact.failures == 1
+
+
+def test_a_snapshot_that_arrives_while_the_mesh_is_built_reaches_the_plugins(world, monkeypatch):
+    from mesh_plugins import mesh as module
+
+    seen = []
+
+    class Watches:
+        @hookimpl
+        def mesh_snapshot_changed(self, old, new):
+            seen.append(new.revision)
+
+    class Eager:
+        subscriber = limiter = async_limiter = recorder = database_url = None
+
+        def __init__(self, settings, on_snapshot):
+            on_snapshot(None, world.config.snapshot())
+
+        def __getattr__(self, name):
+            return None
+
+    monkeypatch.setattr(module, "Connections", Eager)
+    module.Mesh(module.Settings(), plugins=(Watches(),))
+    assert seen == [7]
