@@ -18,6 +18,7 @@ from collections.abc import Callable
 from mesh_plugins.core.call import CallRequest, Plan
 from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.settle import is_cost
+from mesh_plugins.core.words import fit
 from mesh_store.model.errors import ConfigError, PluginError, UnknownAlias
 from mesh_store.model.limits import Charge
 from mesh_store.model.snapshot import Alias, LimitRule, Snapshot, Target
@@ -99,6 +100,6 @@ def _unknown(request: CallRequest, snapshot: Snapshot) -> UnknownAlias:
     names = snapshot.alias_names(request.principal.team)
     shown = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
     return UnknownAlias(
-        f"no alias {request.alias!r} at revision {snapshot.revision}; "
+        f"no alias {fit(request.alias)!r} at revision {snapshot.revision}; "
         + (f"this key's team can use: {shown}" if names else "this key's team can use none yet")
     )

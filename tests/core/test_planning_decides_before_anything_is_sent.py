@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 
+import msgspec
 import pytest
 
 from mesh_plugins.core.parameters import output_cap
@@ -129,8 +130,15 @@ class TestLimits:
         self.deny(world, remaining=(1_500_000_000,))
         refused(world, BudgetExceeded, r"has \$0\.0015\d* left")
 
-    def test_the_most_any_target_may_take_is_reserved(self, make_world, make_rule):
-        world = make_world(limits=(make_rule("r", "usd", 50, team="t1"),))
+    @pytest.mark.parametrize("dear_first", [False, True])
+    def test_the_most_any_target_may_take_is_reserved(self, make_world, make_rule, dear_first):
+        small, large = Target(id="x1", provider="p1", model="s"), Target(id="x2", provider="p2", model="l")
+        last = msgspec.structs.replace(small if dear_first else large, tier=2)
+        targets = (large, last) if dear_first else (small, last)
+        world = make_world(
+            limits=(make_rule("r", "usd", 50, team="t1"),),
+            aliases=(Alias(id="a1", name="fast", targets=targets),),
+        )
         world.call()
         dear = Rates(input=100, output=200)
         estimate = world.recorder.intents[0].lost
