@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -41,6 +41,14 @@ def prune(
     dropped = report["days"]
     span = f" ({dropped[0]} to {dropped[-1]})" if dropped else ""
     typer.echo(f"{verb} {len(dropped)} days of calls{span} and {report['minute_rows']} sums per minute")
+
+
+@telemetry.command("dashboard")
+def dashboard(source: Annotated[Literal["prometheus", "postgres"], typer.Argument()]) -> None:
+    """Print a Grafana dashboard, to import or to provision."""
+    from mesh_store.telemetry.exporters import grafana
+
+    print_json(grafana.prometheus() if source == "prometheus" else grafana.postgres())
 
 
 async def _prune(days: int, minutes: int, dry_run: bool) -> dict[str, Any]:

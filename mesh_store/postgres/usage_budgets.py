@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import asyncpg
 
 from mesh_store.model.limits import Limit
+from mesh_store.model.money import pico_usd
 from mesh_store.postgres.statements import statements
 
 _SQL = statements("usage_budgets")
@@ -34,6 +35,22 @@ class Budget(NamedTuple):
     limit: Limit
 
 
+class BudgetState(NamedTuple):
+    """A budget as people look at it.
+
+    Attributes:
+        budget: as callers charge it.
+        id: the limit's id.
+        label: whose it is, such as ``team research``.
+        cap_pico_usd: how much it is.
+    """
+
+    budget: Budget
+    id: str
+    label: str
+    cap_pico_usd: int
+
+
 async def windows(
     connection: asyncpg.Connection, asked: Iterable[tuple[str, int]]
 ) -> dict[tuple[str, int], Spent]:
@@ -47,11 +64,22 @@ async def windows(
 
 async def budgets(connection: asyncpg.Connection) -> list[Budget]:
     """Return every budget that is in force."""
+    return [_budget(row) for row in await connection.fetch(_SQL["budgets"])]
+
+
+async def states(connection: asyncpg.Connection) -> list[BudgetState]:
+    """Return every budget that is in force with its amount and whose it is."""
     return [
-        Budget(
-            f"{{{row['tag']}}}:q:{row['id']}",
-            row["tag"],
-            Limit(amount=0, period_us=row["period_us"], kind="window", tz=row["tz"]),
-        )
+        BudgetState(_budget(row), row["id"], _label(row), pico_usd(row["amount"]))
         for row in await connection.fetch(_SQL["budgets"])
     ]
+
+
+def _budget(row: Any) -> Budget:
+    limit = Limit(amount=0, period_us=row["period_us"], kind="window", tz=row["tz"])
+    return Budget(f"{{{row['tag']}}}:q:{row['id']}", row["tag"], limit)
+
+
+def _label(row: Any) -> str:
+    words = [f"{name} {row[name]}" for name in ("team", "user", "key", "alias", "provider") if row[name]]
+    return ", ".join(words) or "everybody"

@@ -29,6 +29,7 @@ from mesh_store.redis.stream import Batch
 from mesh_store.redis.stream_reader import Entry, StreamReader
 from mesh_store.telemetry.budget_keeper import BudgetKeeper
 from mesh_store.telemetry.draining import drain
+from mesh_store.telemetry.exporters.feed import listening, offer
 from mesh_store.telemetry.fact_store import FactStore
 
 log = logging.getLogger(__name__)
@@ -114,6 +115,7 @@ class Collector:
         self._store: FactStore | None = None
         self._joined = False
         self._owing = True
+        self._exporting = False
         self._beat_at = self._claim_at = self._seed_at = float("-inf")
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -202,6 +204,8 @@ class Collector:
         stored = await store.store(batches, dead)
         # Committed: from here on nothing can be lost, only repeated.
         await self._budgets.tell(stored.counted)
+        if batches and self._exporting:
+            await offer(self._client, batches)
         await self._reader.finish(entries, batches)
         return Collected(len(entries), stored.new, stored.repeated, stored.dead)
 
@@ -210,6 +214,7 @@ class Collector:
             return
         self._beat_at = time.monotonic()
         report = {"at_us": now_us(), "backlog": await self._reader.backlog(), "failures": self.failures}
+        self._exporting = await listening(self._client)
         await self._reader.beat(msgspec.json.encode(report | self.done._asdict()).decode())
         await self._reader.forget_the_dead()
 

@@ -34,7 +34,8 @@ async def newest(client: Redis, *, shards: int = 1) -> Places:
 async def passing(client: Redis, places: Places) -> AsyncIterator[Fact]:
     """Yield the facts that were sent after ``places``, as long as anybody asks; moves ``places``."""
     while True:
-        reply: Any = await client.xread(dict(places), count=64, block=BLOCK_MS)
+        asked: dict[Any, Any] = dict(places)
+        reply: Any = await client.xread(asked, count=64, block=BLOCK_MS)
         for stream, entries in reply.items() if isinstance(reply, dict) else reply or ():
             name = stream.decode() if isinstance(stream, bytes) else stream
             for identifier, fields in entries:

@@ -22,7 +22,17 @@ SELECT
         'global'
     ) AS tag,
     l.period_us,
-    l.tz
+    l.tz,
+    l.amount,
+    t.name AS team,
+    u.name AS "user",
+    l.key_id AS key,
+    a.name AS alias,
+    p.name AS provider
 FROM limits AS l
+LEFT JOIN teams AS t ON t.id = l.team_id
+LEFT JOIN users AS u ON u.id = l.user_id
+LEFT JOIN aliases AS a ON a.id = l.alias_id
+LEFT JOIN providers AS p ON p.id = l.provider_id
 WHERE l.dimension = 'usd' AND l.kind = 'window' AND l.archived_at IS NULL
 ORDER BY l.id
