@@ -204,6 +204,23 @@ class TestAroundTheLimiter:
         finally:
             client.execute_command("ACL", "DELUSER", "narrow")
 
+    async def test_a_probe_that_finds_a_mistake_is_an_answer(
+        self, guarded: Callable[..., Any], server: Any, client: Any
+    ) -> None:
+        now = 0.0
+        breaker = Breaker(clock=lambda: now)
+        for _ in range(5):
+            breaker.failed(OSError("away"))
+        now = 2.0
+        client.execute_command("ACL", "SETUSER", "narrow", "on", ">pw", "~*", "+get", "+ping")
+        try:
+            with pytest.raises(ConfigError):
+                url = f"{server.url}?username=narrow&password=pw"
+                await guarded(url, Guard(breaker, policy(1)), [charge(limit("open"))])
+        finally:
+            client.execute_command("ACL", "DELUSER", "narrow")
+        assert breaker.state == "closed"
+
     async def test_a_reservation_cancelled_before_it_came_is_no_outage(
         self, guarded: Callable[..., Any], server: Any, limiter: Any, tag: str
     ) -> None:
