@@ -37,10 +37,7 @@ class Call(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A script's answer about the charges of one tag.
-
-    ``at_us`` is when it was given first; ``shadow_denied`` are places in the caller's list.
-    """
+    """A script's answer about one tag, first given ``at_us``; ``shadow_denied`` are the caller's places."""
 
     status: int
     at_us: int

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mesh_store.model.errors import BudgetExceeded
+from mesh_store.model.errors import BudgetExceeded, QuotaExceeded
 from mesh_store.model.limits import Decision, Limit
 
 
@@ -32,7 +32,21 @@ def test_one_that_is_spent(make_world: Callable[..., Any], make_rule: Callable[.
     assert "collector" not in said
 
 
-def test_the_limiter_really_answers_so(tmp_path: Any) -> None:
+def test_a_rate_that_waits_as_long_is_no_budget(make_world: Callable[..., Any]) -> None:
+    world = make_world()
+    world.limiter.refuse = lambda charges: Decision(
+        admitted=False,
+        remaining=(0, 0),
+        retry_after_us=1_000_000,
+        reset_after_us=(1_000_000, 0),
+        binding=0,
+    )
+    with pytest.raises(QuotaExceeded) as caught:
+        world.call()
+    assert "collector" not in str(caught.value)
+
+
+def test_the_limiter_really_answers_so() -> None:
     """What `refusing` pretends is what an unseeded window tells."""
     from mesh_store.model.limits import SEEDING_US, Charge
     from mesh_store.redis.kinds import term_of
