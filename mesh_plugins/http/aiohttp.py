@@ -7,7 +7,6 @@ dropped connections for idempotent methods only, and everything sent here is a P
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NoReturn
@@ -133,8 +132,8 @@ class _Connector(aiohttp.TCPConnector):
         """Go quietly when the loop was closed, or the process forked: there is no loop to close on."""
 
 
-#: Sessions that are neither closed nor detached. Held here, because one that is collected first would be
-#: logged as an error, though its loop closes it in a moment.
+#: Sessions that are neither closed nor detached. Held here, because one that is collected would be logged
+#: as an error, though its loop closes it in a moment, or never ends (a notebook's).
 _sessions: set[aiohttp.ClientSession] = set()
 
 
@@ -146,13 +145,6 @@ async def _closed(session: aiohttp.ClientSession) -> None:
 def _detached(session: aiohttp.ClientSession) -> None:
     _sessions.discard(session)
     session.detach()
-
-
-@atexit.register
-def _take_leave() -> None:
-    # A loop that never ends, as a notebook's, leaves its session to the end of the process.
-    for session in tuple(_sessions):
-        _detached(session)
 
 
 #: Answers that are being read. Held here, because one that is collected together with its reader would
