@@ -25,8 +25,9 @@ class MemoryLimiter:
         self.now_us = now_us or (lambda: time.monotonic_ns() // 1_000)
         self._debts: dict[str, gcra.Debt] = {}
         self._counts: dict[str, int] = {}
-        #: Open reservations, by the charges that were really taken: not those that shadow mode left out.
-        self._open: dict[str, set[int]] = {}
+        #: Open reservations: which charges were really taken (not those that shadow mode left out), and
+        #: what was answered.
+        self._open: dict[str, tuple[set[int], Decision]] = {}
         # Reentrant: a stream dropped here settles from the garbage collector, in this very thread.
         self._lock = threading.RLock()
 
@@ -38,55 +39,63 @@ class MemoryLimiter:
         max_wait_us: int = 0,
         ttl_us: int = 0,
     ) -> Decision:
-        """Take all charges or none."""
+        """Take all charges or none; the same id is answered the same until it is settled."""
         with self._lock:
+            if reservation_id in self._open:
+                return self._open[reservation_id][1]
             now = self.now_us()
-            asked = [self._ask(charge, now) for charge in charges]
-            waits = [wait for _, wait in asked]
-            short = [index for index, wait in enumerate(waits) if wait is None or wait > max_wait_us]
-            refused = [index for index in short if charges[index].enforce]
-            if refused:
-                binding = max(refused, key=lambda i: float("inf") if waits[i] is None else waits[i] or 0)
-                return self._decision(charges, now, retry=waits[binding], binding=binding)
-            taken = set(range(len(charges))).difference(short)
+            verdict = self._verdict(charges, now, max_wait_us)
+            if verdict["binding"] is not None:
+                return self._decision(charges, now, **verdict)
+            taken = set(range(len(charges))).difference(verdict["shadow_denied"])
             for index in taken:
                 self._add(charges[index], charges[index].amount, now)
             reservation = Reservation(reservation_id or new_id(), tuple(charges), now, now + ttl_us)
-            self._open[reservation.id] = taken
-            slept = (wait or 0 for wait, charge in zip(waits, charges, strict=True) if charge.enforce)
-            return self._decision(
-                charges,
-                now,
-                retry=0,
-                reservation=reservation,
-                wait_us=max(slept, default=0),
-                shadow_denied=tuple(short),
-            )
+            decision = self._decision(charges, now, reservation=reservation, **verdict)
+            self._open[reservation.id] = (taken, decision)
+            return decision
 
     def peek(self, charges: Sequence[Charge]) -> Decision:
-        """Say what is left, taking nothing."""
+        """Say what `reserve` would answer, taking nothing."""
         with self._lock:
-            return self._decision(charges, self.now_us(), retry=0)
+            now = self.now_us()
+            return self._decision(charges, now, **self._verdict(charges, now, 0))
 
-    def settle(self, reservation: Reservation, deltas: Sequence[int]) -> bool:
-        """True a reservation up; False when it was settled before."""
+    def settle(self, reservation: Reservation, deltas: Sequence[int] = ()) -> bool:
+        """True a reservation up, slots come free in any case; False when it was settled before."""
         with self._lock:
-            taken = self._open.pop(reservation.id, None)
+            taken, _ = self._open.pop(reservation.id, (None, None))
             if taken is None:
                 return False
             now = self.now_us()
-            for index, (charge, delta) in enumerate(zip(reservation.charges, deltas, strict=True)):
-                if index in taken:
-                    self._add(charge, delta, now)
+            for index in taken:
+                charge = reservation.charges[index]
+                delta = deltas[index] if deltas else 0
+                self._add(charge, -charge.amount if charge.limit.kind == "slots" else delta, now)
             return True
 
-    def _ask(self, charge: Charge, now: int) -> tuple[Charge, int | None]:
+    def _verdict(self, charges: Sequence[Charge], now: int, max_wait_us: int) -> dict[str, Any]:
+        waits = [self._wait(charge, now) for charge in charges]
+        short = [index for index, wait in enumerate(waits) if wait is None or wait > max_wait_us]
+        refused = [index for index in short if charges[index].enforce]
+        if refused:
+            binding = max(refused, key=lambda i: float("inf") if waits[i] is None else waits[i] or 0)
+            return {"binding": binding, "retry_after_us": waits[binding], "shadow_denied": ()}
+        slept = (wait or 0 for wait, charge in zip(waits, charges, strict=True) if charge.enforce)
+        return {
+            "binding": None,
+            "retry_after_us": 0,
+            "wait_us": max(slept, default=0),
+            "shadow_denied": tuple(short),
+        }
+
+    def _wait(self, charge: Charge, now: int) -> int | None:
         if charge.limit.kind == "rate":
             rate = gcra.rate_of(charge.limit)
             debt = gcra.drain(self._debts.get(charge.key), rate, now)
-            return charge, gcra.wait_for(rate, debt.micros, debt.rem, charge.amount)
+            return gcra.wait_for(rate, debt.micros, debt.rem, charge.amount)
         room = charge.limit.amount - self._counts.get(charge.key, 0)
-        return charge, 0 if charge.amount <= room else charge.limit.period_us
+        return 0 if charge.amount <= room else charge.limit.period_us
 
     def _add(self, charge: Charge, units: int, now: int) -> None:
         if charge.limit.kind != "rate":
@@ -102,14 +111,13 @@ class MemoryLimiter:
         debt = gcra.drain(self._debts.get(charge.key), rate, now)
         return gcra.units_left(rate, debt.micros, debt.rem), gcra.drained_after(debt.micros, debt.rem)
 
-    def _decision(self, charges: Sequence[Charge], now: int, *, retry: int | None, **more: Any) -> Decision:
+    def _decision(self, charges: Sequence[Charge], now: int, **verdict: Any) -> Decision:
         lefts = [self._left(charge, now) for charge in charges]
         return Decision(
-            admitted=more.get("reservation") is not None,
+            admitted=verdict["binding"] is None,
             remaining=tuple(left for left, _ in lefts),
             reset_after_us=tuple(reset for _, reset in lefts),
-            retry_after_us=retry,
-            **more,
+            **verdict,
         )
 
 

@@ -101,6 +101,7 @@ class MemoryMesh(DirectCaller):
         answer: what providers answer; see `CannedSender`.
         document: a whole configuration instead of ``aliases`` and ``limits``.
         plugins: plugin objects under test.
+        named: installed plugins to load, by entry point, as ``MESH_PLUGINS`` would.
         sender: what speaks to providers instead of canned answers.
         now_us: the limiter's clock, microseconds.
 
@@ -117,6 +118,7 @@ class MemoryMesh(DirectCaller):
         answer: Any = "Hello from memory",
         document: SnapshotDocument | None = None,
         plugins: Sequence[object] = (),
+        named: Sequence[str] = (),
         sender: Sender | None = None,
         now_us: Callable[[], int] | None = None,
     ) -> None:
@@ -131,7 +133,7 @@ class MemoryMesh(DirectCaller):
             limiter=limiter,
             async_limiter=AsyncMemoryLimiter(limiter),
             recorder=self.memory,
-            hooks=load((), plugins, builtin=builtin_plugins()),
+            hooks=load(named, plugins, builtin=builtin_plugins()),
             key=minted.text,
             sender=sender or CannedSender(answer),
         )
