@@ -176,6 +176,19 @@ def url(provider: StandInProvider, kind: str) -> str:
     return provider.base_url if kind == "openai" else provider.anthropic_url
 
 
+_SIGNS = x509.KeyUsage(
+    digital_signature=True,
+    key_cert_sign=True,
+    crl_sign=True,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``ca.pem``, and ``server.pem`` and ``client.pem`` with certificate and key, signed by it."""
@@ -194,6 +207,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
             .not_valid_after(now + dt.timedelta(days=1))
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
         )
+        # Python 3.13 trusts no chain without key identifiers, nor an authority that may not sign.
+        above = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority.public_key())
+        builder = builder.add_extension(above, critical=False)
+        own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        builder = builder.add_extension(own, critical=False)
+        if ca:
+            builder = builder.add_extension(_SIGNS, critical=True)
         loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         builder = builder.add_extension(x509.SubjectAlternativeName([loopback]), critical=False)
         return builder.sign(authority, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
