@@ -23,7 +23,7 @@ from mesh_plugins.core.denials import Denials
 from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.plan import plan_call
 from mesh_plugins.core.ports import AsyncLimiterPort, ConfigPort, LimiterPort, RecorderPort, Sender
-from mesh_plugins.core.reserve import Asking, granted, intent_of
+from mesh_plugins.core.reserve import SLOTS_FLUSH_S, Asking, granted, intent_of
 from mesh_plugins.core.retries import Health, RetryBudget
 from mesh_plugins.core.secrets import Secrets
 from mesh_plugins.core.settle import denied_fact
@@ -99,6 +99,8 @@ def reserve(engine: Engine, limiter: LimiterPort, plan: Plan) -> Reservation:
     asking = engine.asking(plan)
     with asking:
         decision = limiter.reserve(**asking.arguments)
+        if asking.own_slots_may_free(decision) and engine.recorder.flush(SLOTS_FLUSH_S):
+            decision = limiter.reserve(**asking.arguments)
         if decision.wait_us:
             time.sleep(decision.wait_us / 1e6)
         return asking.answered(decision)
@@ -111,6 +113,9 @@ async def areserve(engine: Engine, limiter: AsyncLimiterPort, plan: Plan) -> Res
     asking = engine.asking(plan)
     with asking:
         decision = await limiter.reserve(**asking.arguments)
+        freed = asking.own_slots_may_free(decision)
+        if freed and await asyncio.to_thread(engine.recorder.flush, SLOTS_FLUSH_S):
+            decision = await limiter.reserve(**asking.arguments)
         if decision.wait_us:
             await asyncio.sleep(decision.wait_us / 1e6)
         return asking.answered(decision)

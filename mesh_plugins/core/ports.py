@@ -66,6 +66,10 @@ class RecorderPort(Protocol):
     def cancel(self, cancel: Cancel) -> None:
         """Give back a reserve whose answer was never read."""
 
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until everything so far is settled; the one verb that waits. True when it is."""
+        ...
+
 
 class ConfigPort(Protocol):
     """Holds the configuration this process sees."""

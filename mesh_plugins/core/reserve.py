@@ -23,6 +23,11 @@ from mesh_store.model.snapshot import LimitRule
 #: A reservation's record outlives the deadline by this: time for a dead process's ring to be drained.
 DRAIN_US = 3_600_000_000
 
+#: How long a refusal by slots waits for this process's own ended calls to be settled, seconds.
+SLOTS_FLUSH_S = 0.25
+#: What a refusal by slots advises: nobody knows when a running call ends, seconds.
+SLOTS_RETRY_S = 1.0
+
 
 def granted(plan: Plan, decision: Decision | None) -> Reservation:
     """Make the reservation of an admitted plan; from here on every way out ends in a settlement."""
@@ -43,6 +48,9 @@ def refusal(plan: Plan, decision: Decision) -> QuotaExceeded:
     rule, charge = plan.rules[index], plan.charges[index]
     remaining = decision.remaining[index]
     retry_after = None if decision.retry_after_us is None else decision.retry_after_us / 1e6
+    if retry_after is not None and rule.limit.kind == "slots":
+        # A lease's end is when a slot comes back if its holder was killed; calls end sooner.
+        retry_after = min(retry_after, SLOTS_RETRY_S)
     if retry_after is None:
         most = _units(rule, rule.limit.burst)
         advice = f"one call may take at most {most} of it: ask for less or raise its burst"
@@ -109,6 +117,17 @@ class Asking:
             "max_wait_us": plan.request.max_wait_us,
             "ttl_us": plan.request.max_wait_us + plan.timeout_us + DRAIN_US,
         }
+
+    def own_slots_may_free(self, decision: Decision) -> bool:
+        """Tell whether this was refused by slots that calls of this very process may just have left.
+
+        A slot is free once the call's settlement reached Redis, milliseconds after the call returned: a
+        caller making one call after another would be refused its own slot. Worth one more question after
+        what has ended here is settled.
+        """
+        if decision.admitted or decision.binding is None:
+            return False
+        return self._plan.rules[decision.binding].limit.kind == "slots"
 
     def answered(self, decision: Decision) -> Reservation:
         """Return the reservation of a granted plan.

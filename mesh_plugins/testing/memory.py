@@ -57,6 +57,10 @@ class MemoryRecorder:
         if done.closes is not None:
             self.open_intents.pop(done.closes, None)
 
+    def flush(self, timeout_s: float) -> bool:
+        """Nothing is ever on its way."""
+        return True
+
     def cancel(self, cancel: Cancel) -> None:
         """Nothing to give back: an answer in memory is always read."""
 

@@ -151,6 +151,9 @@ class Recorder:
     def cancel(self, cancel: Cancel) -> None:
         self.records.append(cancel)
 
+    def flush(self, timeout_s: float) -> bool:
+        return True
+
     @property
     def facts(self) -> list[Fact]:
         return [record.fact for record in self.records if isinstance(record, Done)]
