@@ -11,6 +11,8 @@ from mesh_plugins.cli.options import AsJson, Description, Team, User
 from mesh_plugins.cli.printing import print_json
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from mesh_store.admin import Admin
     from mesh_store.model.entities import KeyEntity
 
@@ -64,9 +66,30 @@ def list_keys(
 ) -> None:
     """List the keys; only their last four characters are known."""
     rows = every(lambda repo, **page: repo.list_keys(**page), team=team, user=user, revoked=revoked)
-    rows = [row | {"last_four": _last_four(row["secrets"])} for row in map(dict, rows)]
-    columns = ["id", "last_four", "team", "user", "aliases", "expires_at", "revoked_at", "description"]
+    used = operate(lambda repo: _last_used(repo, [row["id"] for row in rows]))
+    rows = [
+        row | {"last_four": _last_four(row["secrets"]), "last_used": used.get(row["id"])}
+        for row in map(dict, rows)
+    ]
+    columns = ["id", "last_four", "team", "user", "aliases", "last_used", "expires_at", "revoked_at"]
     listing(rows, columns, as_json=as_json, word="keys")
+
+
+@key.command("show")
+def show_key(key_id: KeyId, as_json: AsJson = False) -> None:
+    """Show one key: whose it is, what it may use, when it ends and when it last called."""
+
+    async def look(repo: Admin) -> tuple[KeyEntity, dict[str, datetime]]:
+        return await repo.get_key(key_id), await _last_used(repo, [key_id])
+
+    found, used = operate(look)
+    row = found.model_dump(mode="json") | {"last_used": used.get(key_id)}
+    row["last_four"] = _last_four(row["secrets"])
+    columns = ["id", "last_four", "team", "user", "aliases", "last_used", "expires_at", "revoked_at"]
+    if as_json:
+        print_json(row)
+    else:
+        listing([row], columns, as_json=False, word="keys")
 
 
 @key.command("revoke")
@@ -126,6 +149,12 @@ def check_key(
         print_json({"id": key_id, "last_four": text[-4:], "well_formed": True})
     else:
         typer.echo(f"well formed: key {key_id}, ending in {text[-4:]}")
+
+
+async def _last_used(repo: Admin, key_ids: list[str]) -> dict[str, datetime]:
+    from mesh_store.postgres.usage import last_used
+
+    return await last_used(repo.database, key_ids)
 
 
 def _last_four(secrets: list[dict[str, str]]) -> str:

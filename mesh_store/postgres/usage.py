@@ -83,6 +83,22 @@ async def usage_report(
     return sorted(shown, key=lambda row: (row["cost_usd"], row["calls"]), reverse=True)
 
 
+async def last_used(database: Database, key_ids: Sequence[str]) -> dict[str, datetime]:
+    """Return when each key last called, to the minute; keys that never did are absent.
+
+    Read from the rollups, so that no call writes it: it lags by what is still on its way.
+    """
+    r = usage_rollups.c
+    statement = (
+        select(r.key_id, func.max(r.starts_at))
+        .where(r.grain == "minute", r.key_id.in_(list(key_ids)))
+        .group_by(r.key_id)
+    )
+    async with database.connect() as connection:
+        rows = await connection.execute(statement)
+        return {row[0]: row[1] for row in rows}
+
+
 def _dimension(dimension: By, used: Subquery, source: FromClause) -> tuple[ColumnElement[Any], FromClause]:
     """Return the column that shows a dimension, and the source with what it needs joined."""
     r = used.c
