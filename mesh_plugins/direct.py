@@ -119,9 +119,9 @@ class DirectCaller(Runtime):
     def sender(self) -> Sender:
         """What speaks to the providers; made when the first call needs it."""
         if self._sender is None:
-            from mesh_plugins.http.sender import DirectSender
+            from mesh_plugins.senders import SenderByKind
 
-            self._sender = DirectSender()
+            self._sender = SenderByKind()
         return self._sender
 
     def _ask(

@@ -67,6 +67,15 @@ def uninstall() -> None:
         installation.remove()
 
 
+def original(name: str) -> Callable[..., Any]:
+    """Return one of litellm's functions as it is without us."""
+    import litellm
+
+    installation = _installed
+    found: Callable[..., Any] = getattr(litellm, name)
+    return found if installation is None else installation.original(name, found)
+
+
 class Installation:
     """Wrappers around litellm's functions.
 
@@ -113,6 +122,11 @@ class Installation:
     def door(self, name: str) -> Callable[..., Any]:
         """Return our wrapper of one of litellm's functions."""
         return next(wrapper for _, wrapped, _, wrapper in self._wrapped if wrapped == name)
+
+    def original(self, name: str, found: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what our wrapper of a function wraps; ``found`` where somebody else wrapped it after us."""
+        known = ((wrapper, before) for _, wrapped, before, wrapper in self._wrapped if wrapped == name)
+        return next((before for wrapper, before in known if wrapper is found), found)
 
     def remove(self) -> None:
         """Take the wrappers off where they are outermost, and make the others transparent."""
