@@ -3,6 +3,8 @@
 A team gets a data key when it may first use a provider whose secret is stored. It gets another one
 when somebody who holds the present one should not open what is sealed from now on: a key was revoked,
 a key or a rotated secret ended, or the team lost a provider. New keys are handed the present one.
+
+Only what changed since the last look is looked at, which `sealing_state` remembers.
 """
 
 from __future__ import annotations
@@ -43,41 +45,58 @@ async def reseal(database: Database, master: Master) -> datetime | None:
         if not await raw.fetchval(sql["in_use"]):
             return None
         await raw.execute(sql["lock"])
+        # What is committed after this line has a higher revision, and is looked at next time.
+        state = await raw.fetchrow(sql["state"])
+        since = -1 if state["is_due"] else state["keys_looked_at"]
+        ended = {row["team_id"] for row in await raw.fetch(sql["ended"], since)}
         entitled: dict[str, set[str]] = defaultdict(set)
-        for row in await raw.fetch(sql["entitled"]):
-            entitled[row["team_id"]].add(row["provider_id"])
-        teams = {row["team_id"]: _team(row, master) for row in await raw.fetch(sql["held"])}
-        for row in await raw.fetch(sql["reachable"], list(entitled.keys() - teams.keys())):
-            teams[row["team_id"]] = Team(row["team_id"], row["name"])
-        await _renew(current, raw, master, list(teams.values()), entitled)
-        await raw.execute(sql["hand_out"])
-        ends: datetime | None = await raw.fetchval(sql["next_end"])
-        return ends
+        renewed: list[str] = []
+        if ended or state["revision"] != state["looked_at"] or since < state["keys_revision"]:
+            for row in await raw.fetch(sql["entitled"]):
+                entitled[row["team_id"]].add(row["provider_id"])
+            teams = await _teams(raw, master, ended, entitled)
+            renewed = await _renew(current, raw, master, teams, entitled)
+        await raw.execute(sql["hand_out"], since, renewed)
+        ends = [await raw.fetchval(sql["next_end"], since), None if state["is_due"] else state["next_end"]]
+        next_end = min((end for end in ends if end is not None), default=None)
+        await raw.execute(sql["looked"], state["revision"], state["keys_revision"], next_end)
+        return next_end
+
+
+async def _teams(raw: Any, master: Master, ended: set[str], entitled: dict[str, set[str]]) -> list[Team]:
+    sql = statements("sealing")
+    teams = {}
+    for row in await raw.fetch(sql["held"]):
+        is_stale = row["team_id"] in ended or data_key(master, row) is None
+        covers = frozenset(row["covers"])
+        teams[row["team_id"]] = Team(row["team_id"], row["name"], row["id"], covers, is_stale)
+    for row in await raw.fetch(sql["reachable"], list(entitled.keys() - teams.keys())):
+        teams[row["team_id"]] = Team(row["team_id"], row["name"])
+    return list(teams.values())
 
 
 async def _renew(
     current: Work, raw: Any, master: Master, teams: list[Team], entitled: dict[str, set[str]]
-) -> None:
-    sql = statements("sealing")
-    stale = [team for team in teams if team.data_key and (team.is_stale or team.covers - entitled[team.id])]
-    ids = [team.id for team in stale]
-    await raw.execute(sql["forget"], ids)
-    await raw.execute(sql["retire"], ids)
+) -> list[str]:
+    """Give teams another data key where they need one; return their ids."""
+    sql, renewed = statements("sealing"), []
+    stale = {
+        team.id for team in teams if team.data_key and (team.is_stale or team.covers - entitled[team.id])
+    }
+    await raw.execute(sql["forget"], list(stale))
+    await raw.execute(sql["retire"], list(stale))
     for team in teams:
         wanted = sorted(entitled[team.id])
-        if team.data_key is None or team in stale:
+        if team.data_key is None or team.id in stale:
             if wanted:
                 key = DataKey.generate(new_id(), team.id)
                 await raw.execute(sql["add"], key.id, team.id, key.keep(master), master.id, wanted)
+                renewed.append(team.id)
             verb = "retire" if not wanted else "create" if team.data_key is None else "rotate"
             current.record(f"data_key.{verb}", entity_id=team.id, name=team.name)
         elif entitled[team.id] - team.covers:
             await raw.execute(sql["cover"], team.data_key, wanted)
-
-
-def _team(row: Any, master: Master) -> Team:
-    is_stale = row["has_ended"] or data_key(master, row) is None
-    return Team(row["team_id"], row["name"], row["id"], frozenset(row["covers"]), is_stale)
+    return renewed
 
 
 async def driver(current: Work) -> Any:

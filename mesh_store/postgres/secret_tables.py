@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ARRAY, CheckConstraint, ForeignKey, Index, LargeBinary, Uuid, text
+from sqlalchemy import ARRAY, Boolean, CheckConstraint, ForeignKey, Index, LargeBinary, Uuid, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mesh_store.postgres.base import Base, CreatedAt, Id, Ref, Texts, Timestamp
@@ -61,3 +61,20 @@ class DataKeyRow(Base):
     covers: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)))
     created_at: Mapped[CreatedAt]
     retired_at: Mapped[Timestamp | None]
+
+
+class SealingStateRow(Base):
+    """Up to where data keys were brought up to date, so that the next look is at what changed since.
+
+    Attributes:
+        revision, keys_revision: changes up to these were looked at.
+        next_end: when the next key ends whose holder has a present data key.
+    """
+
+    __tablename__ = "sealing_state"
+    __table_args__ = (CheckConstraint("id", name="single_row"),)
+
+    id: Mapped[bool] = mapped_column(Boolean, primary_key=True, server_default=text("true"))
+    revision: Mapped[int]
+    keys_revision: Mapped[int]
+    next_end: Mapped[Timestamp | None]

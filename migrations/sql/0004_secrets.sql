@@ -38,6 +38,16 @@ CREATE UNIQUE INDEX uq_team_data_keys_present ON team_data_keys (team_id) WHERE 
 -- name: ix_team_data_keys_team_id
 CREATE INDEX ix_team_data_keys_team_id ON team_data_keys (team_id)
 
+-- name: sealing_state
+CREATE TABLE sealing_state (
+  id BOOLEAN DEFAULT true NOT NULL,
+  revision BIGINT NOT NULL,
+  keys_revision BIGINT NOT NULL,
+  next_end TIMESTAMP WITH TIME ZONE,
+  CONSTRAINT pk_sealing_state PRIMARY KEY (id),
+  CONSTRAINT ck_sealing_state_single_row CHECK (id)
+)
+
 -- name: sealing_public
 ALTER TABLE key_secrets ADD COLUMN sealing_public BYTEA,
   ADD CONSTRAINT ck_key_secrets_sealing_public_length CHECK (octet_length(sealing_public) = 32)

@@ -54,5 +54,6 @@ def downgrade() -> None:
     )
     op.drop_column("key_secrets", "data_key_id")
     op.drop_column("key_secrets", "sealing_public")
+    op.drop_table("sealing_state")
     op.drop_table("team_data_keys")
     op.drop_table("provider_secrets")

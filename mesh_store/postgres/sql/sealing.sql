@@ -68,19 +68,37 @@ LEFT JOIN providers o ON o.team_id = t.id AND o.name = p.name AND o.archived_at 
 JOIN sealed s ON s.id = COALESCE(o.id, p.id)
 ORDER BY 1, 2
 
+-- name: state
+-- Outputs: where the order of changes stands, up to where data keys were brought up to date, and whether
+-- a key has ended since.
+SELECT r.revision, r.keys_revision, s.revision AS looked_at, COALESCE(s.keys_revision, -1) AS keys_looked_at,
+       s.next_end, COALESCE(s.next_end <= now(), s.id IS NULL) AS is_due
+FROM revisions r
+LEFT JOIN sealing_state s ON true
+
+-- name: looked
+-- Inputs: $1 revision, $2 keys revision, $3 when the next key ends.
+INSERT INTO sealing_state (revision, keys_revision, next_end) VALUES ($1, $2, $3)
+ON CONFLICT (id) DO UPDATE
+SET revision = excluded.revision, keys_revision = excluded.keys_revision, next_end = excluded.next_end
+
 -- name: held
--- Outputs: teams with a present data key: the key, what it covers, and whether somebody holds it whose
--- key has ended since.
--- Complexity: one pass over the secrets that hold one.
-SELECT t.id::text AS team_id, t.name, d.id::text, d.sealed, d.master, d.covers::text[] AS covers,
-       COALESCE(bool_or(k.revoked_at IS NOT NULL OR LEAST(k.expires_at, s.expires_at) <= now()), false)
-         AS has_ended
+-- Outputs: teams with a present data key: the key, and what it covers.
+SELECT t.id::text AS team_id, t.name, d.id::text, d.sealed, d.master, d.covers::text[] AS covers
 FROM team_data_keys d
 JOIN teams t ON t.id = d.team_id
-LEFT JOIN key_secrets s ON s.data_key_id = d.id
-LEFT JOIN keys k ON k.id = s.key_id
 WHERE d.retired_at IS NULL
-GROUP BY t.id, t.name, d.id, d.sealed, d.master, d.covers
+
+-- name: ended
+-- Inputs: $1 a keys revision; -1 to look at all keys, because one has ended by the clock.
+-- Outputs: teams whose present data key somebody holds whose key has ended.
+-- Complexity: an index range over keys(keys_revision), or one pass over the secrets that hold one.
+WITH changed AS MATERIALIZED (SELECT * FROM keys WHERE keys_revision > $1)
+SELECT DISTINCT k.team_id::text
+FROM changed k
+JOIN key_secrets s ON s.key_id = k.id
+JOIN team_data_keys d ON d.id = s.data_key_id AND d.retired_at IS NULL
+WHERE (k.revoked_at IS NOT NULL OR LEAST(k.expires_at, s.expires_at) <= now())
 
 -- name: reachable
 -- Inputs: $1 team ids. Outputs: those with a live key that something can be sealed to, with names.
@@ -111,21 +129,25 @@ VALUES ($1::uuid, $2::uuid, $3, $4, $5::uuid[])
 UPDATE team_data_keys SET covers = $2::uuid[] WHERE id = $1::uuid
 
 -- name: hand_out
--- Live secrets take the present data key of their team; the trigger on key_secrets does the rest.
--- Complexity: one pass over the secrets of teams that have one.
+-- Inputs: $1 a keys revision, $2 ids of teams with another data key.
+-- Live secrets of these teams, and of keys that changed since, take the present data key of their team;
+-- the trigger on key_secrets does the rest.
+-- Complexity: an index range over keys(keys_revision), and the keys of the teams.
 UPDATE key_secrets s SET data_key_id = d.id
 FROM keys k, team_data_keys d
 WHERE s.key_id = k.id AND d.team_id = k.team_id AND d.retired_at IS NULL
+  AND (k.keys_revision > $1 OR k.team_id = ANY($2::uuid[]))
   AND s.sealing_public IS NOT NULL AND s.data_key_id IS DISTINCT FROM d.id
   AND k.revoked_at IS NULL AND COALESCE(LEAST(k.expires_at, s.expires_at) > now(), true)
 
 -- name: next_end
--- Outputs: when the next key ends whose holder has a present data key.
+-- Inputs: as for `ended`. Outputs: when the next of these keys ends whose holder has a present data key.
+WITH changed AS MATERIALIZED (SELECT * FROM keys WHERE keys_revision > $1)
 SELECT min(LEAST(k.expires_at, s.expires_at))
-FROM team_data_keys d
-JOIN key_secrets s ON s.data_key_id = d.id
-JOIN keys k ON k.id = s.key_id
-WHERE d.retired_at IS NULL
+FROM changed k
+JOIN key_secrets s ON s.key_id = k.id
+JOIN team_data_keys d ON d.id = s.data_key_id AND d.retired_at IS NULL
+WHERE k.revoked_at IS NULL
 
 -- name: data_keys
 -- Inputs: $1 ids of data keys. Outputs: those, and of each of their teams the one before, if it is kept.
