@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -103,6 +104,9 @@ def _plot(kind: str, title: str, labels: Sequence[str], series: dict[str, list[f
     try:
         import pygal
         from pygal.style import CleanStyle
+
+        # Its hook for plugins is of a kind that newer Pythons warn about at every later import.
+        sys.meta_path[:] = [finder for finder in sys.meta_path if hasattr(finder, "find_spec")]
     except ImportError:
         from mesh_store.model.errors import ConfigError
 
