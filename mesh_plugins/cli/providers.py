@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mesh_plugins.cli.operating import done, every, listing, operate
-from mesh_plugins.cli.options import Archived, AsJson
+from mesh_plugins.cli.options import Archived, AsJson, Team
 from mesh_plugins.cli.targets import parse_parameters
 
 provider = typer.Typer(no_args_is_help=True, help="Vendor accounts.")
@@ -30,10 +30,20 @@ def create_provider(
     base_url: BaseUrl = None,
     secret: Secret = None,
     header: Annotated[list[str] | None, typer.Option("--header", metavar="NAME=VALUE")] = None,
+    team: Team = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a provider; secrets are referred to, never stored here."""
-    fields: dict[str, Any] = {"name": name, "kind": kind, "base_url": base_url, "secret": secret}
+    """Create a provider; with --team, that team's own account, in place of the global one of the name.
+
+    Its secret is a reference; `mesh secret set` stores one.
+    """
+    fields: dict[str, Any] = {
+        "name": name,
+        "kind": kind,
+        "base_url": base_url,
+        "secret": secret,
+        "team": team,
+    }
     headers = {key: str(value) for key, value in parse_parameters(header or (), "header").items()}
     made = operate(lambda repo: repo.create_provider(headers=headers, **fields))
     done(f"provider {made.name} is there", made, as_json=as_json)
@@ -44,12 +54,13 @@ def set_provider(
     name: ProviderName,
     base_url: BaseUrl = None,
     secret: Secret = None,
+    team: Team = None,
     as_json: AsJson = False,
 ) -> None:
     """Change where a provider lives, or where its secret is found; callers follow within a second."""
     fields = {"base_url": base_url, "secret": secret}
     changes: dict[str, Any] = {field: value for field, value in fields.items() if value is not None}
-    made = operate(lambda repo: repo.update_provider(name, **changes))
+    made = operate(lambda repo: repo.update_provider(name, for_team=team, **changes))
     done(f"provider {made.name} is at revision {made.revision}", made, as_json=as_json)
 
 
@@ -57,11 +68,11 @@ def set_provider(
 def list_providers(archived: Archived = False, as_json: AsJson = False) -> None:
     """List the providers."""
     rows = every(lambda repo, **page: repo.list_providers(**page), archived=archived)
-    listing(rows, ["name", "kind", "base_url", "secret"], as_json=as_json, word="providers")
+    listing(rows, ["name", "team", "kind", "base_url", "secret"], as_json=as_json, word="providers")
 
 
 @provider.command("archive")
-def archive_provider(name: ProviderName, as_json: AsJson = False) -> None:
+def archive_provider(name: ProviderName, team: Team = None, as_json: AsJson = False) -> None:
     """Take a provider out of use; refused while aliases have targets there."""
-    gone = operate(lambda repo: repo.archive_provider(name))
+    gone = operate(lambda repo: repo.archive_provider(name, team=team))
     done(f"provider {gone.name} is archived", gone, as_json=as_json)

@@ -104,7 +104,7 @@ async def _update(repo: Repository, change: Change) -> None:
         case "member":
             await repo.update_member(str(key[0]), str(key[1]), role=str(changes["role"]))
         case "provider":
-            await repo.update_provider(str(key[0]), **changes)
+            await repo.update_provider(str(key[0]), for_team=change.thing.team, **changes)
         case "price":
             await repo.set_price(**said)
         case "alias":
@@ -124,7 +124,7 @@ async def _archive(repo: Repository, change: Change) -> None:
         case "member":
             await repo.remove_member(str(key[0]), str(key[1]))
         case "provider":
-            await repo.archive_provider(str(key[0]))
+            await repo.archive_provider(str(key[0]), team=change.thing.team)
         case "price":
             await repo.archive_price(str(key[0]), str(key[1]))
         case "alias":

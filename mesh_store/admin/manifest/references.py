@@ -24,6 +24,9 @@ def check_references(document: Document, things: Things, present: Present, going
     book = _Book(things, present, going)
     for thing in things["member"].values():
         yield from book.missing(document, thing, "user", (thing.key[1],), ("user",))
+    for thing in things["provider"].values():
+        if thing.team is not None:
+            yield from book.missing(document, thing, "team", (thing.team,), ("team",))
     for thing in things["price"].values():
         yield from book.missing(document, thing, "provider", (thing.key[0],), ("provider",))
     for thing in things["alias"].values():

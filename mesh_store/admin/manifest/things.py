@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from mesh_store.admin.manifest.faults import Path
 from mesh_store.model.limit_text import LimitTerms, parse_terms
-from mesh_store.model.specs import AliasSpec, LimitSpec, Spec
+from mesh_store.model.specs import AliasSpec, LimitSpec, ProviderSpec, Spec
 
 Kind = Literal["user", "team", "member", "provider", "price", "alias", "limit"]
 #: In the order in which they can be made.
@@ -75,6 +75,8 @@ def key_of(kind: Kind, spec: Any, owner: str | None = None) -> Key:
             return (spec.provider, spec.model)
         case "alias":
             return (spec.team, spec.name)
+        case "provider" if spec.team is not None:
+            return (spec.name, spec.team)
         case "limit":
             terms = terms_of(spec.limit)
             subjects = tuple(getattr(spec, name) for name in SUBJECTS)
@@ -93,7 +95,7 @@ def name_of(thing: Thing) -> str:
                 f"{name} {value}" for name in SUBJECTS if (value := getattr(limit, name)) is not None
             )
             return said or "everyone"
-        case AliasSpec(team=team, name=name):
+        case AliasSpec(team=team, name=name) | ProviderSpec(team=team, name=name):
             return name if team is None else f"{team}:{name}"
     return ("/" if thing.kind == "price" else " ").join(str(part) for part in thing.key)
 
