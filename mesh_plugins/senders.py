@@ -7,6 +7,8 @@ installed, so that an alias may name Bedrock, Vertex, Gemini and whatever else l
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections.abc import Coroutine
 from importlib import import_module
@@ -97,5 +99,8 @@ def _any_vendor(call: ProviderCall) -> Sender:
             f"provider {call.provider.name!r} is of kind litellm, and LiteLLM is not installed here: "
             "pip install 'mesh-plugins[litellm]'"
         )
+    if "litellm" not in sys.modules:
+        # Read at import: without it litellm fetches a price list, for seconds where there is no network.
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
     sender: Sender = import_module(_LITELLM).AnyVendor()
     return sender

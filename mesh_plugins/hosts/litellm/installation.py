@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mesh_plugins.hosts.litellm.doors import DOORS, Door
+from mesh_store.model.errors import ConfigError
 
 if TYPE_CHECKING:
     from mesh_plugins.core.ports import Sender
@@ -65,6 +66,18 @@ def uninstall() -> None:
 
         provider.unregister(installation)
         installation.remove()
+
+
+def governing() -> Runtime:
+    """Return the mesh that governs; made from the environment when nobody said. May wait for engines.
+
+    Raises:
+        ConfigError: `install` was not called.
+    """
+    installation = _installed
+    if installation is None:
+        raise ConfigError("mesh is not installed in litellm: call mesh_plugins.hosts.litellm.install() first")
+    return installation.mesh
 
 
 def original(name: str) -> Callable[..., Any]:

@@ -16,6 +16,7 @@ from typing import Any
 import litellm
 from litellm.types.utils import all_litellm_params
 
+from mesh_plugins.hosts.litellm import callers
 from mesh_plugins.hosts.litellm.doors import Door, names
 from mesh_store.model.errors import ConfigError
 
@@ -125,7 +126,7 @@ def _options(
     if isinstance(api_key, str) and api_key.startswith("mk_"):
         key = api_key
     return {
-        "key": key,
+        "key": callers.served() or key,
         "tags": _tags(labels.get("tags") or local.get("tags")),
         "session": labels.get("session_id") or local.get("litellm_session_id"),
         "end_user": given.get("user"),
