@@ -61,17 +61,21 @@ class World:
     key: str = ""
     key_id: str = ""
     closing: ExitStack = field(default_factory=ExitStack)
+    callers: list[Mesh] = field(default_factory=list)
 
     def run(self, change: Callable[[Admin], Any]) -> Any:
-        """Run an operator's change; it is published when this returns."""
+        """Run an operator's change; it is published, and here in every open caller, when this returns."""
 
         async def through() -> Any:
             async with Admin.open(self.engines.database_url, self.engines.redis_url, actor="tests") as admin:
                 result = await change(admin)
                 assert admin.unpublished is None
-                return result
+                return result, 0 if admin.published is None else admin.published.revision
 
-        return asyncio.run(through())
+        result, revision = asyncio.run(through())
+        for mesh in self.callers:
+            mesh._held.subscriber.wait(revision, 10)
+        return result
 
     def name(self, stem: str) -> str:
         """A name of this world's own."""
@@ -112,6 +116,7 @@ class World:
         """A caller of this team; closed with the test."""
         mesh = Mesh(Settings.from_env(self.environ, **overrides))
         self.closing.callback(mesh.close, 0.5)
+        self.callers.append(mesh)
         return mesh
 
     def collect(self) -> Any:
