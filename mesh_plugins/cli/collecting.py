@@ -26,7 +26,10 @@ def collect(
         typer.Option("--publish/--no-publish", help="Bring changes of the configuration to callers, too."),
     ] = True,
 ) -> None:
-    """Bring facts from Redis to Postgres, and configuration back, until SIGTERM."""
+    """Bring facts from Redis to Postgres, and configuration back, until SIGTERM.
+
+    OTEL_EXPORTER_OTLP_ENDPOINT, MESH_WEBHOOKS and MESH_PLUGINS say who else is told of facts.
+    """
     from mesh_plugins.cli.control import run_async
 
     run_async(_collect(publish))
@@ -47,19 +50,22 @@ def drain(
 
 async def _collect(publish: bool) -> None:
     from mesh_plugins.cli.control import database, place, signer_of
+    from mesh_plugins.outputs import Asked, outputs
     from mesh_store.admin.admin import PUBLISH_DEADLINE
     from mesh_store.postgres.compile import PostgresSource
     from mesh_store.redis import connect_async
     from mesh_store.sync.listening import listen_to
     from mesh_store.sync.publisher import watch_and_publish
     from mesh_store.telemetry.collector import Collector
+    from mesh_store.telemetry.exporters.apart import exporting
 
-    stop = told_to_stop()
+    stop, asked = told_to_stop(), Asked.from_env()
     async with place() as found, database(found) as opened, contextlib.AsyncExitStack() as held:
         home = found.settings.home
-        collector = Collector(
-            found.database_url, found.telemetry_redis_url, home, settle_redis_url=found.redis_url
-        )
+        telemetry_url = found.telemetry_redis_url
+        collector = Collector(found.database_url, telemetry_url, home, settle_redis_url=found.redis_url)
+        told = outputs(asked, found.settings, telemetry_url, found.database_url, pages=False)
+        await held.enter_async_context(exporting(told.exporters))
         work = [collector.run(stop)]
         if publish:
             redis = connect_async(found.redis_url, deadline=PUBLISH_DEADLINE)

@@ -28,9 +28,11 @@ def serve(
         bool, typer.Option("--collect/--no-collect", help="Bring facts from Redis to Postgres.")
     ] = True,
 ) -> None:
-    """Serve the API (OpenAPI at /openapi.json), publish and collect, until SIGTERM.
+    """Serve the API (OpenAPI at /openapi.json) and /metrics, publish and collect, until SIGTERM.
 
-    Requests need an admin token: `mesh token create`. Several may run at once.
+    Requests need an admin token: `mesh token create`. Several may run at once. MESH_METRICS
+    (token, open, off), OTEL_EXPORTER_OTLP_ENDPOINT, MESH_WEBHOOKS and MESH_PLUGINS say who else is
+    told of facts.
     """
     import logging
 
@@ -46,10 +48,11 @@ def serve(
 async def _serve(host: str, port: int, unix: Path | None, publish: bool, collect: bool) -> None:
     from mesh_plugins.cli.collecting import told_to_stop
     from mesh_plugins.cli.control import database, place, signer_of
+    from mesh_plugins.outputs import Asked, outputs
     from mesh_plugins.server.running import Serving
     from mesh_plugins.server.running import serve as run
 
-    stop = told_to_stop()
+    stop, asked = told_to_stop(), Asked.from_env()
     async with place() as found, database(found) as opened:
         serving = Serving(
             redis_url=found.redis_url,
@@ -61,5 +64,6 @@ async def _serve(host: str, port: int, unix: Path | None, publish: bool, collect
             publish=publish,
             collect=collect,
             signer=signer_of(found),
+            outputs=outputs(asked, found.settings, found.telemetry_redis_url, found.database_url, pages=True),
         )
         await run(serving, opened, stop, lambda address: typer.echo(f"serving on {address}"))

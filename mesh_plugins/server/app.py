@@ -8,11 +8,13 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
+from mesh_plugins.outputs import Outputs
 from mesh_plugins.server.bounds import MAX_BODY, Bounds
 from mesh_plugins.server.control import Control
 from mesh_plugins.server.gate import PREFIX, Gate
 from mesh_plugins.server.health import Readying
 from mesh_plugins.server.health import router as health
+from mesh_plugins.server.metrics import Metrics
 from mesh_plugins.server.problems import MEDIA_TYPE, Problem, handle_problems
 from mesh_plugins.server.routes import (
     aliases,
@@ -28,6 +30,7 @@ from mesh_plugins.server.routes import (
     users,
 )
 
+NO_OUTPUTS = Outputs()
 #: Everything below ``/v1``.
 ROOMS = (teams, members, users, keys, aliases, limits, providers, prices, usage, history, tokens)
 
@@ -56,10 +59,10 @@ _PROBLEMS = {
 }
 
 
-def build(control: Control, *, max_body: int = MAX_BODY) -> ASGIApp:
+def build(control: Control, outputs: Outputs = NO_OUTPUTS, *, max_body: int = MAX_BODY) -> ASGIApp:
     """Return the application with everything that stands in front of it."""
     app: ASGIApp = Gate(application(control), database=control.database)
-    return Bounds(app, max_body=max_body)
+    return Bounds(Metrics(app, outputs, database=control.database), max_body=max_body)
 
 
 def application(control: Control) -> FastAPI:

@@ -28,16 +28,22 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (scope["path"] + "/").startswith(PREFIX + "/"):
             try:
-                bearer = await self._bearer(scope)
+                bearer = await authenticated(self._repository, scope)
             except MeshError as error:
                 await ProblemResponse(problem_of(error))(scope, receive, send)
                 return
             scope.setdefault("state", {})["bearer"] = bearer
         await self._app(scope, receive, send)
 
-    async def _bearer(self, scope: Scope) -> Bearer:
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
-        scheme, _, text = given[0].decode("latin-1").partition(" ") if len(given) == 1 else ("", "", "")
-        if scheme.lower() != "bearer":
-            raise InvalidKey(REFUSAL)
-        return await self._repository.authenticate(text.strip())
+
+async def authenticated(repository: Repository, scope: Scope) -> Bearer:
+    """Return whom a request's token speaks for.
+
+    Raises:
+        InvalidKey: there is no good token; never says why.
+    """
+    given = [value for name, value in scope["headers"] if name == b"authorization"]
+    scheme, _, text = given[0].decode("latin-1").partition(" ") if len(given) == 1 else ("", "", "")
+    if scheme.lower() != "bearer":
+        raise InvalidKey(REFUSAL)
+    return await repository.authenticate(text.strip())

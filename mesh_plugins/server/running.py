@@ -1,7 +1,8 @@
 """One process: the API, the publisher and the collector, and the order in which they end.
 
 First the API stops taking requests and finishes those it has; then the publisher and the collector stop;
-then what the last request committed is published once more. Any number of such processes may run.
+then what the last request committed is published once more, and exporters say their last words. Any
+number of such processes may run.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 import uvicorn
 
-from mesh_plugins.server.app import build
+from mesh_plugins.outputs import Outputs
+from mesh_plugins.server.app import NO_OUTPUTS, build
 from mesh_plugins.server.control import Control
 from mesh_plugins.server.sockets import listening
 from mesh_store.admin.admin import PUBLISH_DEADLINE
@@ -28,6 +30,7 @@ from mesh_store.redis.failures import FAILURES
 from mesh_store.sync.listening import listen_to
 from mesh_store.sync.publisher import Listen, publish, watch_and_publish
 from mesh_store.telemetry.collector import Collector
+from mesh_store.telemetry.exporters.apart import exporting
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -56,6 +59,7 @@ class Serving:
         publish: bring configuration to Redis.
         collect: bring facts to Postgres.
         signer: signs what is published, or None where nothing is signed.
+        outputs: what others are told of facts.
     """
 
     redis_url: str
@@ -67,6 +71,7 @@ class Serving:
     publish: bool = True
     collect: bool = True
     signer: Signer | None = None
+    outputs: Outputs = NO_OUTPUTS
 
 
 class Nudge:
@@ -109,7 +114,9 @@ async def serve(
         held.push_async_callback(redis.aclose)
         nudge = Nudge(listen_to(database.url.set(drivername="postgresql").render_as_string(False)))
         after_commit = nudge.committed if serving.publish else None
-        server = _Server(build(Control(database, redis, after_commit, publishes=serving.publish)))
+        control = Control(database, redis, after_commit, publishes=serving.publish)
+        server = _Server(build(control, serving.outputs))
+        await held.enter_async_context(exporting(serving.outputs.exporters))
         ended = asyncio.Event()
         work = [asyncio.create_task(each) for each in _background(serving, database, redis, nudge, ended)]
         answering = asyncio.create_task(server.serve(sockets=[bound]))

@@ -165,3 +165,14 @@ budget_settlements = Table(
     Column("reservation_id", Text, primary_key=True),
     Column("at", _MOMENT, nullable=False, server_default=func.now()),
 )
+
+#: Which threshold of which window was told to whom.
+budget_alerts = Table(
+    "budget_alerts",
+    metadata,
+    Column("limit_id", Text, primary_key=True),
+    Column("starts_at", _MOMENT, primary_key=True),
+    Column("ends_at", _MOMENT, nullable=False),
+    Column("percent", BigInteger, primary_key=True),
+    Column("recipient", Text, primary_key=True),
+)

@@ -2,7 +2,7 @@
 
 ==========  ======================================================================================
 caller      reads configuration, counts in limits, hands facts in; cannot write configuration
-collector   takes facts out, and keeps budgets by what Postgres says
+collector   takes facts out, keeps budgets by what Postgres says, and feeds exporters
 publisher   writes configuration, and nothing else
 ==========  ======================================================================================
 
@@ -24,6 +24,8 @@ Rules = tuple[str, ...]
 
 _FACTS = stream_key(0).removesuffix("0") + "*"
 _DONE = done_key("*")
+#: As `mesh_store.telemetry.exporters.feed` names them.
+_EXPORTING = ("~mesh:exports", "~mesh:exporters")
 _CONNECTING = ("+select", "+ping")
 _PRODUCING = ("+xadd", "+xrange", "+hgetall", "+hdel", "+hincrby", "+info")
 _COLLECTING = (
@@ -41,6 +43,7 @@ _COLLECTING = (
         "+expire",
         "+info",
     ),
+    *("+xadd", "+set", "+exists"),  # for exporters, beside collectors or in the server
 )
 _PUBLISHING = (
     *("+mget", "+get", "+set", "+exists", "+del", "+xadd", "+xrange", "+xrevrange"),
@@ -62,9 +65,9 @@ def caller_rules(tags: Sequence[str] | None = None) -> Rules:
 
 
 def collector_rules() -> Rules:
-    """Return what a collector may do; it keeps the budgets of every team."""
+    """Return what a collector may do, and an exporter; it keeps the budgets of every team."""
     keys = [*_limits(None), f"~{_FACTS}", f"~{_DONE}", f"~{COLLECTORS}", f"~{LOST}"]
-    return _unique(*keys, *_CONNECTING, *_counting(), *_COLLECTING)
+    return _unique(*keys, *_EXPORTING, *_CONNECTING, *_counting(), *_COLLECTING)
 
 
 def publisher_rules() -> Rules:

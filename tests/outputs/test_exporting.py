@@ -139,9 +139,10 @@ def export(place: Any, sinks: list[Any], rounds: int = 1, **options: Any) -> Any
     """Run an exporter beside a collector; returns what the sinks got."""
 
     async def run() -> None:
-        urls = {"limits_url": place.engines.redis_url, "database_url": place.engines.database_url}
-        exporter = Exporter(place.facts_url, sinks, group=place.team, **urls | options)
+        given = {"database_url": place.engines.database_url} | options
+        exporter = Exporter(place.facts_url, sinks, group=place.team, **given)
         await exporter.once()
+        await exporter.check_budgets()
         for _ in range(rounds):
             place.send(place.fact(alias_id="a1"), place.fact(alias_id="a1"))
             await collect(place)
@@ -266,6 +267,39 @@ def test_a_budget_is_told_once_at_each_threshold_and_again_when_nobody_took_it(p
     assert mine() == [(50, "5"), (100, "10")]
     (alert, *_) = [alert for alert in told if alert["limit_id"] == limit.id]
     assert (alert["whose"], alert["limit_usd"]) == (f"team {place.team}", "10")
+
+
+def test_of_several_processes_that_watch_one_tells(place: Any, hook: Any) -> None:
+    url, told, _ = hook
+    limit = place.admin(lambda admin: admin.create_limit(team=place.team, limit="$10/day"))
+    spend(place, limit, 8 * 10**12)
+
+    async def watch() -> None:
+        watching = [
+            Exporter(place.facts_url, [], database_url=place.engines.database_url, webhooks=[url])
+            for _ in range(4)
+        ]
+        await asyncio.gather(*(one.check_budgets() for one in watching))
+        await asyncio.gather(*(one.check_budgets() for one in watching))
+        for one in watching:
+            await one.close()
+
+    asyncio.run(watch())
+    assert [alert["percent"] for alert in told if alert["limit_id"] == limit.id] == [80]
+
+
+def test_a_recipient_that_fails_is_told_again_and_the_others_are_not(
+    place: Any, hook: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    url, told, _ = hook
+    limit = place.admin(lambda admin: admin.create_limit(team=place.team, limit="$10/day"))
+    spend(place, limit, 10**13)
+    nobody = "http://127.0.0.1:9/secret-path"
+    for _ in range(2):
+        export(place, [], rounds=0, webhooks=[nobody, url])
+    assert [alert["percent"] for alert in told if alert["limit_id"] == limit.id] == [100]
+    assert "webhook 127.0.0.1" in caplog.text
+    assert "secret-path" not in caplog.text
 
 
 def test_sinks_of_plugins_hear_of_budgets(place: Any) -> None:

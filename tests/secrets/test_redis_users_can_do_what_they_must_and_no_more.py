@@ -13,6 +13,7 @@ from mesh_plugins.settings import Settings
 from mesh_store.admin import Admin
 from mesh_store.redis import acl, config_channel
 from mesh_store.telemetry.collector import Collector
+from mesh_store.telemetry.exporters.running import Exporter
 
 PASSWORD = "only-for-tests"
 
@@ -64,6 +65,29 @@ def test_a_governed_call_and_its_collection(sealed, user, words):
     assert [row["outcome"] for row in sealed.rows("e.outcome")] == ["ok", "ok"]
     assert mesh.flush(10, collected=True)
     assert mesh.telemetry_health()
+
+
+def test_an_exporter_hears_of_what_a_collector_committed(sealed, user, words):
+    mesh = caller(sealed, user("mesh-caller", acl.caller_rules()))
+    url = user("mesh-collector", acl.collector_rules())
+    heard = []
+
+    class Sink:
+        fact = staticmethod(heard.append)
+
+    async def run():
+        exporter = Exporter(url, [Sink()], group=sealed.team)
+        await exporter.once()
+        mesh.chat(sealed.alias_name, words.ASK)
+        assert mesh.flush(10)
+        collector = Collector(sealed.engines.database_url, url, sealed.home)
+        await collector.collect_once()
+        await collector.close()
+        await exporter.once()
+        await exporter.close()
+
+    asyncio.run(run())
+    assert [fact.team_id for fact in heard] == [team_id(sealed)]
 
 
 def test_a_publisher_publishes(sealed, user, words):

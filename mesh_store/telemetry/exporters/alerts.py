@@ -1,16 +1,20 @@
-"""Budget alerts: once per window at 50, 80 and 100 %, to a webhook and to plugins' sinks."""
+"""Budget alerts: once per window at 50, 80 and 100 %, to webhooks and to plugins' sinks."""
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
+import asyncpg
 import msgspec
-from redis.asyncio import Redis
 
 from mesh_store.model.money import usd
 from mesh_store.model.windows import window_of
+from mesh_store.postgres import budget_alerts, usage_budgets
+from mesh_store.postgres.budget_alerts import Told
 from mesh_store.postgres.usage_budgets import BudgetState, Spent
 
 log = logging.getLogger(__name__)
@@ -18,8 +22,6 @@ log = logging.getLogger(__name__)
 THRESHOLDS = (50, 80, 100)
 #: Seconds a webhook may take.
 DEADLINE_S = 5.0
-#: Told on: raises when it could not.
-Tell = Callable[["Alert"], Awaitable[None]]
 
 
 class Alert(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,6 +44,22 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
     window_end_us: int
 
 
+class Recipient(NamedTuple):
+    """Who is told of alerts.
+
+    Attributes:
+        name: the same in every process that tells it; holds no secret.
+        tell: raises when it could not.
+    """
+
+    name: str
+    tell: Callable[[Alert], Awaitable[None]]
+
+
+class NotTold(Exception):
+    """A webhook did not take an alert; says why without its URL, which may hold a secret."""
+
+
 def due(state: BudgetState, spent: Spent, at_us: int) -> Alert | None:
     """Return the alert for the highest threshold a budget has passed in its window of a moment, or None."""
     passed = [percent for percent in THRESHOLDS if spent.pico_usd * 100 >= percent * state.cap_pico_usd]
@@ -60,68 +78,82 @@ def due(state: BudgetState, spent: Spent, at_us: int) -> Alert | None:
 
 
 class Alerts:
-    """Tells each alert once, however many processes watch; one that nobody took is told again.
+    """Tells each recipient each alert once, however many processes watch.
 
-    Args:
-        client: the limits' Redis, where it is remembered what was told.
-        tell: where alerts go.
+    What was told is kept in Postgres beside the ledger, and only one process tells at a time. An alert
+    that a recipient did not take is told to it again; a crash between telling and noting tells it twice.
     """
 
-    def __init__(self, client: Redis, tell: Sequence[Tell]) -> None:
-        self._client = client
-        self._tell = tell
+    def __init__(self, recipients: Sequence[Recipient]) -> None:
+        self._recipients = recipients
 
-    async def check(self, found: Sequence[tuple[BudgetState, Spent]], now_us: int) -> list[Alert]:
+    async def check(self, connection: asyncpg.Connection, now_us: int) -> list[Alert]:
         """Tell what is due; return what was told."""
-        told = []
-        for state, spent in found:
-            alert = due(state, spent, now_us)
-            if alert is not None and await self._claim(alert, now_us):
-                if await self._tell_all(alert):
-                    told.append(alert)
-                else:
-                    await self._client.delete(_key(alert))
-        return told
-
-    async def _claim(self, alert: Alert, now_us: int) -> bool:
-        seconds = max(60, (alert.window_end_us - now_us) // 1_000_000 + 3600)
-        return bool(await self._client.set(_key(alert), "1", nx=True, ex=seconds))
-
-    async def _tell_all(self, alert: Alert) -> bool:
-        """Tell everybody; one that fails never keeps it from the others."""
-        good = 0
-        for tell in self._tell:
-            try:
-                await tell(alert)
-                good += 1
-            except Exception:
-                log.exception("a budget alert of %s could not be told", alert.whose)
-        return good > 0
+        async with connection.transaction():
+            if not await budget_alerts.begin(connection):
+                return []  # another process is at it
+            alerts = await _due(connection, now_us)
+            known = await budget_alerts.told(connection)
+            rows: list[Told] = []
+            for recipient in self._recipients:
+                rows += await _tell(recipient, alerts, known)
+            await budget_alerts.note(connection, rows)
+        told = {(row.limit_id, row.percent) for row in rows}
+        return [alert for alert in alerts if (alert.limit_id, alert.percent) in told]
 
 
-def webhook(url: str) -> Tell:
+async def _due(connection: asyncpg.Connection, now_us: int) -> list[Alert]:
+    states = await usage_budgets.states(connection)
+    at = [(each.budget.key, window_of(each.budget.limit, now_us).start_us) for each in states]
+    spent = await usage_budgets.windows(connection, at)
+    pairs = zip(states, at, strict=True)
+    found = [due(state, spent.get(window, Spent(0, 0)), now_us) for state, window in pairs]
+    return [alert for alert in found if alert is not None]
+
+
+async def _tell(recipient: Recipient, alerts: Sequence[Alert], known: set[Told]) -> list[Told]:
+    """Tell one recipient what it does not know; after a failure the rest waits for the next time."""
+    rows: list[Told] = []
+    for alert in alerts:
+        row = Told(alert.limit_id, alert.window_start_us, alert.window_end_us, alert.percent, recipient.name)
+        if row in known:
+            continue
+        try:
+            await recipient.tell(alert)
+        except Exception as error:
+            log.warning("%s was not told that %s passed %d %%: %s", recipient.name, *_what(alert), error)
+            break
+        rows.append(row)
+    return rows
+
+
+def webhook(url: str) -> Recipient:
     """Return what posts an alert as JSON; redirects are not followed."""
 
     async def post(alert: Alert) -> None:
         import httpx
 
-        async with httpx.AsyncClient(timeout=DEADLINE_S, follow_redirects=False) as client:
-            answer = await client.post(
-                url, content=msgspec.json.encode(alert), headers={"content-type": "application/json"}
-            )
-            answer.raise_for_status()
+        headers = {"content-type": "application/json"}
+        try:
+            async with httpx.AsyncClient(timeout=DEADLINE_S, follow_redirects=False) as client:
+                answer = await client.post(url, content=msgspec.json.encode(alert), headers=headers)
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise NotTold(f"{type(error).__name__}") from None
+        if not answer.is_success:
+            raise NotTold(f"it answered {answer.status_code}")
 
-    return post
+    digest = hashlib.sha256(url.encode()).hexdigest()[:16]
+    return Recipient(f"webhook {urlsplit(url).hostname} {digest}", post)
 
 
-def to_sink(sink: Any) -> Tell:
-    """Return what gives an alert to a plugin's sink, where it takes any."""
+def to_sink(sink: Any) -> Recipient:
+    """Return what gives an alert to a plugin's sink."""
 
     async def give(alert: Alert) -> None:
         sink.budget_alert(alert)
 
-    return give
+    return Recipient(f"sink {type(sink).__module__}.{type(sink).__qualname__}", give)
 
 
-def _key(alert: Alert) -> str:
-    return f"mesh:alerted:{alert.limit_id}:{alert.window_start_us}:{alert.percent}"
+def _what(alert: Alert) -> tuple[str, int]:
+    return alert.whose, alert.percent

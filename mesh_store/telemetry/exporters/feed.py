@@ -21,6 +21,7 @@ from redis.exceptions import NoPermissionError, ResponseError
 
 from mesh_store.model.facts import Fact
 from mesh_store.redis.stream import Batch
+from mesh_store.redis.stream_reader import FORGET_CONSUMER_S
 
 EXPORTS = "mesh:exports"
 LISTENING = "mesh:exporters"
@@ -29,6 +30,8 @@ GROUP = "exporters"
 MAXLEN = 1_000
 #: Seconds an exporter counts as running after it was last heard of.
 LISTENING_S = 30
+#: Batches one `Feed.take` returns at most: 8,192 facts.
+TAKEN = 16
 #: Batches remembered so that one that is told twice counts once.
 _REMEMBERED = 10_000
 
@@ -71,12 +74,15 @@ class Feed:
         self._seen: dict[tuple[str, int, int], None] = {}
 
     async def join(self) -> None:
-        """Make the group where it is missing, and be heard of."""
+        """Make the group where it is missing, forget exporters long gone, and be heard of."""
         try:
             await self._client.xgroup_create(EXPORTS, self._group, id="$", mkstream=True)
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise
+        for consumer in await self._client.xinfo_consumers(EXPORTS, self._group):
+            if consumer["pending"] == 0 and consumer["idle"] > FORGET_CONSUMER_S * 1000:
+                await self._client.xgroup_delconsumer(EXPORTS, self._group, consumer["name"])
         await self.beat()
 
     async def beat(self) -> None:
@@ -86,7 +92,7 @@ class Feed:
     async def take(self, block_ms: int | None) -> list[Fact]:
         """Return facts nobody of the group was given yet; they are acknowledged when this returns."""
         reply: Any = await self._client.xreadgroup(
-            self._group, self._consumer, {EXPORTS: ">"}, count=64, block=block_ms
+            self._group, self._consumer, {EXPORTS: ">"}, count=TAKEN, block=block_ms
         )
         facts: list[Fact] = []
         for _, entries in reply.items() if isinstance(reply, dict) else reply or ():
@@ -95,6 +101,10 @@ class Feed:
             # A fact that was given to an exporter that died is not told again: Postgres has it.
             await self._client.xack(EXPORTS, self._group, *[identifier for identifier, _ in entries])
         return facts
+
+    async def leave(self) -> None:
+        """Forget this consumer; the group stays, for who comes next goes on where it ended."""
+        await self._client.xgroup_delconsumer(EXPORTS, self._group, self._consumer)
 
     def _new(self, fields: Any) -> list[Fact]:
         try:

@@ -63,7 +63,7 @@ def prometheus() -> dict[str, Any]:
         ),
         ("Attempts without a price", "short", [f"sum by (model) (increase({UNPRICED.name}[1h]))"]),
         ("Batches waiting for a collector", "short", [f"max({BACKLOG.name})"]),
-        ("Lost by producers", "short", [f"sum by (type) (increase({LOST.name}[1h]))"]),
+        ("Lost by producers", "short", [f"max by (type) (increase({LOST.name}[1h]))"]),
     ]
     return _dashboard(
         "mesh-prometheus",

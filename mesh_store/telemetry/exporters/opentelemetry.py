@@ -8,7 +8,7 @@ from opentelemetry import trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import MetricReader
 from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
-from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 from mesh_store.model.facts import Fact
@@ -20,36 +20,56 @@ from mesh_store.telemetry.exporters.registry import SECONDS
 #: Bounds of the conventions for tokens: 4^k.
 _TOKENS = tuple(float(4**k) for k in range(14))
 _RESOURCE = {"service.name": "mesh"}
+#: Spans that wait for a flush at most; more than `mesh_store.telemetry.exporters.feed.Feed.take` returns.
+_MOST_SPANS = 2**14
 
 
-def otlp(endpoint: str | None = None, names: Names = V1_41) -> OpenTelemetry:
-    """Return an output to an OTLP endpoint over HTTP; None takes what ``OTEL_EXPORTER_OTLP_*`` say."""
+def otlp(
+    endpoint: str | None = None, names: Names = V1_41, *, spans: bool = True, metrics: bool = True
+) -> OpenTelemetry:
+    """Return an output to an OTLP endpoint over HTTP.
+
+    Args:
+        endpoint: its address, without a path; None takes what ``OTEL_EXPORTER_OTLP_*`` say.
+        names: the profile of names.
+        spans: whether these are sent.
+        metrics: likewise.
+    """
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
     base = None if endpoint is None else endpoint.rstrip("/")
-    spans = OTLPSpanExporter(base and f"{base}/v1/traces")
-    metrics = OTLPMetricExporter(base and f"{base}/v1/metrics")
-    return OpenTelemetry(BatchSpanProcessor(spans), PeriodicExportingMetricReader(metrics), names)
+    processor = reader = None
+    if spans:
+        # As many as a feed hands over between two flushes: a smaller queue drops the rest unseen.
+        exporter = OTLPSpanExporter(base and f"{base}/v1/traces")
+        processor = BatchSpanProcessor(exporter, max_queue_size=_MOST_SPANS)
+    if metrics:
+        reader = PeriodicExportingMetricReader(OTLPMetricExporter(base and f"{base}/v1/metrics"))
+    return OpenTelemetry(processor, reader, names)
 
 
 class OpenTelemetry:
     """A sink of facts.
 
     Args:
-        processor: where spans go.
-        reader: where metrics go.
+        processor: where spans go, or None.
+        reader: where metrics go, or None.
         names: the profile of names.
     """
 
-    def __init__(self, processor: SpanProcessor, reader: MetricReader, names: Names = V1_41) -> None:
+    def __init__(
+        self, processor: SpanProcessor | None, reader: MetricReader | None, names: Names = V1_41
+    ) -> None:
         self._names = names
         self._labelling = Labelling()
-        resource = Resource.create(_RESOURCE)
+        # What the environment says of the service (OTEL_SERVICE_NAME, OTEL_RESOURCE_ATTRIBUTES) comes first.
+        resource = Resource.create(_RESOURCE).merge(OTELResourceDetector().detect())
         self._spans = TracerProvider(resource=resource, shutdown_on_exit=False)
-        self._spans.add_span_processor(processor)
+        if processor is not None:
+            self._spans.add_span_processor(processor)
         self._tracer = self._spans.get_tracer("mesh")
         views = [
             View(instrument_name=name, aggregation=ExplicitBucketHistogramAggregation(bounds))
@@ -59,7 +79,9 @@ class OpenTelemetry:
                 (names.tokens, _TOKENS),
             )
         ]
-        self._metrics = MeterProvider([reader], resource, shutdown_on_exit=False, views=views)
+        self._metrics = MeterProvider(
+            [] if reader is None else [reader], resource, shutdown_on_exit=False, views=views
+        )
         meter = self._metrics.get_meter("mesh")
         self._duration = meter.create_histogram(names.duration, "s")
         self._first_chunk = meter.create_histogram(names.time_to_first_chunk, "s")
@@ -72,6 +94,10 @@ class OpenTelemetry:
         if fact.outcome != "denied":  # nobody was asked, so there is no client operation
             self._span(fact)
             self._measure(fact)
+
+    def flush(self) -> None:
+        """Send the spans so far, so that none waits in a queue that may overflow."""
+        self._spans.force_flush()
 
     def close(self) -> None:
         """Send what is left."""

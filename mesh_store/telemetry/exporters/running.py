@@ -3,6 +3,7 @@
 A sink is any object with one or more of these methods; ``mesh_sinks`` returns them::
 
     fact(fact)              a committed fact
+    flush()                 those given since the last time are all there was
     budget_alert(alert)     an `Alert` of mesh_store.telemetry.exporters.alerts
     health(backlog, lost)   how the stream does
     close()                 the last words
@@ -23,9 +24,6 @@ from typing import Any
 import asyncpg
 
 from mesh_store.model.ids import now_us
-from mesh_store.model.windows import window_of
-from mesh_store.postgres import usage_budgets
-from mesh_store.postgres.usage_budgets import Spent
 from mesh_store.redis.client import connect_async
 from mesh_store.redis.failures import FAILURES
 from mesh_store.redis.stream import LOST, stream_key
@@ -35,7 +33,9 @@ from mesh_store.telemetry.exporters.feed import GROUP, Feed
 log = logging.getLogger(__name__)
 
 #: Seconds between two reports of the stream's health, and two looks at budgets.
-BEAT_S, BUDGETS_S = 5.0, 15.0
+BEAT_S, BUDGETS_S = 5.0, 5.0
+#: Seconds between two warnings that something is away.
+WARN_S = 60.0
 _BLOCK_MS = 500
 _AWAY = (*FAILURES, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 
@@ -47,9 +47,11 @@ class Exporter:
         redis_url: the server that takes the facts.
         sinks: see the module.
         database_url: Postgres, for budget alerts; None sends none.
-        limits_url: the server that holds the limits; None means ``redis_url``.
         webhooks: URLs that alerts are posted to.
-        group: exporters of one group share the facts; each server of ``/metrics`` needs a group of its own.
+        group: exporters of one group share the facts; another group hears all of them again.
+
+    Attributes:
+        failures: how often a sink raised.
     """
 
     def __init__(
@@ -58,20 +60,19 @@ class Exporter:
         sinks: Sequence[Any],
         *,
         database_url: str | None = None,
-        limits_url: str | None = None,
         webhooks: Sequence[str] = (),
         group: str = GROUP,
     ) -> None:
+        self.failures = 0
         self._sinks = list(sinks)
         self._client: Any = connect_async(redis_url, deadline=10.0, connect_deadline=2.0)
-        self._limits: Any = connect_async(limits_url or redis_url, deadline=2.0, connect_deadline=2.0)
         consumer = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._feed = Feed(self._client, consumer, group=group)
         self._dsn = database_url and database_url.replace("postgresql+asyncpg://", "postgresql://", 1)
         tell = [*map(webhook, webhooks), *(to_sink(sink) for sink in sinks if hasattr(sink, "budget_alert"))]
-        self._alerts = Alerts(self._limits, tell) if tell and self._dsn else None
+        self._alerts = Alerts(tell) if tell and self._dsn else None
         self._joined = False
-        self._beat_at = self._budgets_at = float("-inf")
+        self._beat_at = self._budgets_at = self._warned_at = float("-inf")
 
     async def run(self, stop: asyncio.Event) -> None:
         """Export until ``stop`` is set; what is away is waited for."""
@@ -79,11 +80,13 @@ class Exporter:
             while not stop.is_set():
                 try:
                     await self.once(_BLOCK_MS)
+                    if self._alerts is not None and time.monotonic() - self._budgets_at >= BUDGETS_S:
+                        self._budgets_at = time.monotonic()
+                        await self.check_budgets()
                 except _AWAY as error:
-                    self._joined = False
-                    log.warning("exporting is interrupted: %s: %s", type(error).__name__, error)
-                    with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(stop.wait(), 1.0)
+                    await self._wait(error, stop)
+            with contextlib.suppress(*_AWAY):
+                await self.once()
         finally:
             await self.close()
 
@@ -96,12 +99,11 @@ class Exporter:
             self._beat_at = time.monotonic()
             await self._feed.beat()
             await self._tell_health()
-        if self._alerts is not None and time.monotonic() - self._budgets_at >= BUDGETS_S:
-            self._budgets_at = time.monotonic()
-            await self.check_budgets()
         facts = await self._feed.take(block_ms)
         for fact in facts:
             self._give("fact", fact)
+        if facts:
+            self._give("flush")
         return len(facts)
 
     async def check_budgets(self) -> None:
@@ -110,22 +112,25 @@ class Exporter:
             return
         connection = await asyncpg.connect(self._dsn, timeout=10, command_timeout=30)
         try:
-            states, now = await usage_budgets.states(connection), now_us()
-            starts = [(each.budget.key, window_of(each.budget.limit, now).start_us) for each in states]
-            spent = await usage_budgets.windows(connection, starts)
+            await self._alerts.check(connection, now_us())
         finally:
-            await connection.close()
-        pairs = zip(states, starts, strict=True)
-        await self._alerts.check([(state, spent.get(at, Spent(0, 0))) for state, at in pairs], now)
+            await connection.close(timeout=5)
 
     async def close(self) -> None:
-        """Let the sinks say their last words; close both connections."""
-        for sink in self._sinks:
-            if hasattr(sink, "close"):
-                await asyncio.to_thread(sink.close)
+        """Let the sinks say their last words; close the connection."""
+        self._give("close")
         with contextlib.suppress(*FAILURES):
+            if self._joined:
+                await self._feed.leave()
             await self._client.aclose()
-            await self._limits.aclose()
+
+    async def _wait(self, error: Exception, stop: asyncio.Event) -> None:
+        self._joined = False
+        if time.monotonic() - self._warned_at >= WARN_S:
+            self._warned_at = time.monotonic()
+            log.warning("exporting is interrupted: %s: %s", type(error).__name__, error)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 1.0)
 
     async def _tell_health(self) -> None:
         backlog = await self._client.xlen(stream_key(0))
@@ -140,5 +145,9 @@ class Exporter:
                 continue
             try:
                 take(*told)
-            except Exception:
-                log.exception("%s of %s failed", what, type(sink).__name__)
+            except Exception as error:
+                self.failures += 1
+                if self.failures == 1:
+                    log.exception("%s of %s failed; more are only counted", what, type(sink).__name__)
+                else:
+                    log.debug("%s of %s failed: %s", what, type(sink).__name__, error)
