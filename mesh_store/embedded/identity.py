@@ -7,7 +7,10 @@ No user is created and no directory above ours is touched. In order of preferenc
 2. *Nobody*: an account without rights, plus the one capability to walk through directories, where
    containers forbid namespaces. The cluster belongs to it, inside directories that belong to us.
 
-The copy of the programs into a readable place that a plain change of user would need is not made.
+Postgres looks with access() whether its programs are there, which ignores the capabilities of anybody
+but root unless a bit of the process says otherwise. Where a container forbids that bit, too, programs
+in a private tree (a virtual environment under /root, say) are out of reach, and the error names the
+directory. They are not copied elsewhere.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import ctypes
 import errno
 import os
 import pwd
+import stat
 import struct
 import subprocess
 import sys
@@ -26,7 +30,8 @@ from typing import Protocol
 from mesh_store.embedded.failure import EngineFailed
 
 _CLONE_NEWUSER = 0x10000000
-_PR_SET_KEEPCAPS = 8
+_PR_SET_KEEPCAPS, _PR_SET_SECUREBITS = 8, 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE = 47, 2
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2  # Docker grants root the first, not the second
@@ -81,6 +86,8 @@ class Nobody:
     def enter(self) -> None:
         if self._libc is not None:
             self._check(self._libc.prctl(_PR_SET_KEEPCAPS, 1, 0, 0, 0))
+            # For access(); needs CAP_SETPCAP. Whether it works without is tried before use.
+            self._libc.prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
         os.setgroups([])
         os.setgid(self.gid)
         os.setuid(self.uid)
@@ -121,7 +128,8 @@ def find_identity(postgres: Path, home: Path) -> Identity:
     raise EngineFailed(
         "Postgres refuses to run as root, and no lesser identity works here ("
         + "; ".join(reasons)
-        + "). Run as an ordinary user, or use a server of your own with MESH_DATABASE_URL."
+        + "). Run as an ordinary user, install mesh-plugins where others may enter, or use a server of your "
+        "own with MESH_DATABASE_URL."
     )
 
 
@@ -142,8 +150,10 @@ def _candidates() -> Iterator[Identity]:
 
 
 def _try_out(identity: Identity, postgres: Path, home: Path) -> None:
+    # Shows what it would do and ends; unlike --version, it fails where access() does not see `postgres`.
+    show = 'cd "$1" && exec "$2" --show --pgdata "$1"'
     tried = subprocess.run(  # noqa: S603 - the program we were given to run
-        ["/bin/sh", "-c", 'cd "$1" && exec "$2" --version', "sh", str(home), str(postgres)],
+        ["/bin/sh", "-c", show, "sh", str(home), str(postgres.with_name("initdb"))],
         preexec_fn=identity.enter,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -151,7 +161,19 @@ def _try_out(identity: Identity, postgres: Path, home: Path) -> None:
         check=False,
     )
     if tried.returncode != 0:
+        closed = [each for path in (postgres.parent, home) if (each := _closed(path, identity)) is not None]
+        if closed:
+            raise OSError(errno.EACCES, f"uid {identity.uid} cannot enter", str(closed[0]))
         raise OSError(errno.EACCES, tried.stderr.strip()[-300:] or f"exit code {tried.returncode}")
+
+
+def _closed(directory: Path, identity: Identity) -> Path | None:
+    """The first directory on the way to ``directory`` that others may not enter, if there is one."""
+    for each in (*reversed(directory.parents), directory):
+        about = each.stat()
+        if about.st_uid != identity.uid and not about.st_mode & stat.S_IXOTH:
+            return each
+    return None
 
 
 def _account() -> pwd.struct_passwd:

