@@ -23,7 +23,7 @@ from mesh_store.redis.outage import OutagePolicy
 from mesh_store.redis.presence import Presence
 from mesh_store.sync import Subscriber
 from mesh_store.sync.loops import ClientPerLoop
-from mesh_store.sync.trust import Trust
+from mesh_store.sync.trust import Trust, parse_trust_key
 from mesh_store.telemetry import Recorder
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Connections:
             disk=settings.home / "config",
             on_change=on_snapshot,
             max_stale_s=settings.max_stale_s,
-            trust=_trust(settings),
+            trust=trust_of(settings),
         )
         self.presence = Presence(redis_url)
         self.guard = Guard(Breaker(), OutagePolicy(lambda: self.presence.count))
@@ -134,13 +134,9 @@ class Connections:
             self.engines.close()
 
 
-def _trust(settings: Settings) -> Trust:
-    try:
-        publisher = bytes.fromhex(settings.trust_key) if settings.trust_key else None
-    except ValueError:
-        publisher = b""
-    if publisher is not None and len(publisher) != 32:
-        raise ConfigError("MESH_TRUST_KEY must be a publisher's public key: 64 hexadecimal digits")
+def trust_of(settings: Settings) -> Trust:
+    """Return whom a process of these settings believes: MESH_TRUST_KEY, else whom MESH_KEY vouches for."""
+    publisher = parse_trust_key(settings.trust_key) if settings.trust_key else None
     return Trust(publisher, settings.key.get_secret_value() if settings.key else None)
 
 

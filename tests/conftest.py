@@ -20,7 +20,12 @@ from mesh_plugins.settings import Settings
 from mesh_plugins.testing.provider import StandInProvider
 from mesh_store.admin import Admin
 from mesh_store.embedded import Engines, attach
+from mesh_store.model.signing import Signer
 from mesh_store.telemetry.collector import Collector
+
+#: The control plane's MESH_SECRET_KEY in every test; callers believe nobody else.
+SECRET_KEY = "a long and random secret key of the control plane"
+SIGNER = Signer.from_secret(SECRET_KEY)
 
 _numbers = itertools.count(1)
 
@@ -31,8 +36,9 @@ def mesh_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
     with attach(tmp_path_factory.mktemp("mesh")) as engines:
 
         async def migrate() -> None:
-            async with Admin.open(engines.database_url, engines.redis_url, actor="tests", migrate=True):
-                pass
+            urls = (engines.database_url, engines.redis_url)
+            async with Admin.open(*urls, actor="tests", migrate=True, signer=SIGNER) as admin:
+                await admin.publish()
 
         asyncio.run(migrate())
         yield engines
@@ -67,7 +73,8 @@ class World:
         """Run an operator's change; it is published, and here in every open caller, when this returns."""
 
         async def through() -> Any:
-            async with Admin.open(self.engines.database_url, self.engines.redis_url, actor="tests") as admin:
+            urls = (self.engines.database_url, self.engines.redis_url)
+            async with Admin.open(*urls, actor="tests", signer=SIGNER) as admin:
                 result = await change(admin)
                 assert admin.unpublished is None
                 return result, 0 if admin.published is None else admin.published.revision
@@ -103,12 +110,13 @@ class World:
 
     @property
     def environ(self) -> dict[str, str]:
-        """What a process of this team has in its environment."""
+        """What a process of this team has in its environment, and what an operator's has."""
         return {
             "MESH_DATABASE_URL": self.engines.database_url,
             "MESH_REDIS_URL": self.engines.redis_url,
             "MESH_HOME": str(self.home),
             "MESH_KEY": self.key,
+            "MESH_SECRET_KEY": SECRET_KEY,
             "MESH_DECISION_S": "5",  # a busy machine is not an outage; tests of outages set their own
         }
 

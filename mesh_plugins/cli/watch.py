@@ -26,10 +26,13 @@ def watch(
 ) -> None:
     """Print each revision of the configuration when this process, a client like any, has it."""
     from mesh_plugins.cli.control import redis_place
+    from mesh_plugins.connections import trust_of
+    from mesh_plugins.settings import Settings
     from mesh_store.sync import Subscriber
 
     seen: queue.SimpleQueue[tuple[Snapshot | None, Snapshot]] = queue.SimpleQueue()
-    with redis_place() as url, Subscriber(url, on_change=lambda old, new: seen.put((old, new))):
+    trust = trust_of(Settings.from_env())
+    with redis_place() as url, Subscriber(url, trust=trust, on_change=lambda old, new: seen.put((old, new))):
         printed = 0
         while not count or printed < count:
             old, new = seen.get()

@@ -2,9 +2,9 @@
 
 Callers can write to Redis, so what comes from there counts only if the right publisher signed it.
 The right one is: the one named by ``MESH_TRUST_KEY``; else the one pinned on first use; else, on
-first use, the one the entry of the caller's own key vouches for; else the first one seen. A pin
-moves only along handovers that the old publisher signed. Where nothing was ever signed, unsigned
-configuration is believed; after the first signed one it no longer is.
+first use, the one that the entry of the caller's own key vouches for, and no other. Only a process
+without a key of its own believes the first one seen, unsigned configuration included until the first
+signed one. A pin moves only along handovers that the old publisher signed.
 """
 
 from __future__ import annotations
@@ -40,21 +40,17 @@ class Trust:
 
     Args:
         publisher: the public key to believe, whatever else is seen; or None.
-        caller_key: the text of the caller's own key, for the first use; or None.
-        require_voucher: with ``caller_key``, believe nobody on first use whom its entry does not vouch
-            for; False also believes the first one seen where entries carry no voucher.
+        caller_key: the text of the caller's own key: on first use nobody is believed whom its entry does
+            not vouch for; None believes the first one seen.
 
     Attributes:
         publisher: the public key that is believed, or None before the first use.
         fixed: True when it was given rather than pinned.
     """
 
-    def __init__(
-        self, publisher: bytes | None = None, caller_key: str | None = None, *, require_voucher: bool = False
-    ) -> None:
+    def __init__(self, publisher: bytes | None = None, caller_key: str | None = None) -> None:
         self.publisher = publisher
         self.fixed = publisher is not None
-        self._only_vouched = require_voucher
         self._own = None if caller_key is None else (digest_of(caller_key), trust_secret(caller_key))
 
     @property
@@ -97,21 +93,25 @@ class Trust:
             self.publisher = handover.new
 
     def _first_use(self, envelope: Envelope, name: bytes) -> None:
-        if envelope.publisher is None and not self._only_vouched:
-            return
         if self._own is not None:
-            self._check_voucher(envelope, self._own[1] if self._own[0] == name else None)
+            own, secret = self._own
+            _check_voucher(envelope, secret if own == name else None)
         if envelope.publisher is not None:
             self.pin(envelope.publisher)
 
-    def _check_voucher(self, envelope: Envelope, secret: bytes | None) -> None:
-        if secret is not None and envelope.voucher is not None and envelope.publisher is not None:
-            if hmac.compare_digest(envelope.voucher, vouch(secret, envelope.publisher)):
-                return
-            self._only_vouched = True  # somebody else publishes here: the next one seen may be he
-        if self._only_vouched:
-            shown = "nobody" if envelope.publisher is None else envelope.publisher.hex()
-            raise ConfigError(
-                f"configuration signed by {shown} is not believed: the entry of this process' key does not "
-                "vouch for that publisher; set MESH_TRUST_KEY if it is the right one"
-            )
+
+def _check_voucher(envelope: Envelope, secret: bytes | None) -> None:
+    """Refuse an envelope unless it is the own key's entry and vouches for who signed it."""
+    if envelope.publisher is None:
+        raise ConfigError(
+            "configuration that nobody signed is not believed, as whoever can write to Redis could have "
+            "written it: set MESH_SECRET_KEY where it is published (mesh serve, mesh collect, and operators' "
+            "commands)"
+        )
+    expected = b"" if secret is None else vouch(secret, envelope.publisher)
+    if not hmac.compare_digest(envelope.voucher or b"-", expected):
+        raise ConfigError(
+            f"configuration signed by {envelope.publisher.hex()} is not believed: the entry of this process' "
+            "key does not vouch for that publisher; if MESH_KEY is a key of this mesh, somebody else publishes in "
+            "this Redis; if the publisher is the right one, set MESH_TRUST_KEY to it"
+        )

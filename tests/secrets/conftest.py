@@ -1,4 +1,4 @@
-"""A mesh whose publisher holds a secret key, on engines of these tests' own: others publish unsigned."""
+"""A mesh whose providers' secrets are stored, on engines of these tests' own: their master changes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,9 @@ import pytest
 from mesh_plugins.testing.provider import StandInProvider
 from mesh_store.admin import Admin
 from mesh_store.embedded import Engines, attach
-from mesh_store.model.signing import Signer
 from mesh_store.redis.client import connect
-from tests.conftest import World
+from tests.conftest import SECRET_KEY, SIGNER, World
 
-SECRET_KEY = "a long and random secret key of the control plane"
-SIGNER = Signer.from_secret(SECRET_KEY)
 #: Looks like a vendor's key, and is looked for everywhere.
 CANARY = "sk-canary-4f1d7c0b9e2a4c6688d1"
 ASK = [{"role": "user", "content": "tell me something true"}]
@@ -35,19 +32,6 @@ class SealedWorld(World):
     """
 
     alias_name: str
-
-    def run(self, change: Callable[[Admin], Any]) -> Any:
-        """Run an operator's change with the secret key; it is published when this returns."""
-
-        async def through() -> Any:
-            urls = (self.engines.database_url, self.engines.redis_url)
-            async with Admin.open(*urls, actor="tests", signer=SIGNER) as admin:
-                result = await change(admin)
-                if admin.unpublished is not None:
-                    raise AssertionError(admin.unpublished)
-                return result
-
-        return asyncio.run(through())
 
     def seal(self, value: Any = CANARY, **where: Any) -> Any:
         """Store the provider's secret."""

@@ -16,11 +16,11 @@ from mesh_plugins.cli.checks.finding import ago, skew
 from mesh_plugins.cli.checks.providers import every_provider
 from mesh_store.admin import Admin
 from mesh_store.model.ids import now_us
-from mesh_store.model.signing import Signer
 from mesh_store.redis import config_channel
 from mesh_store.redis.stream import COLLECTORS, LOST, stream_key
 from mesh_store.telemetry.files import create
 from mesh_store.telemetry.looking import rings, why_only_memory
+from tests.conftest import SIGNER
 
 
 def the(findings, check):
@@ -35,10 +35,8 @@ async def redis(control):
 @pytest.fixture
 async def published(mesh_engines, control):
     """Callers have everything, signed."""
-    signer = Signer.from_secret("doctor" * 8)
-    async with Admin.open(
-        mesh_engines.database_url, mesh_engines.redis_url, actor="tests", signer=signer
-    ) as admin:
+    urls = (mesh_engines.database_url, mesh_engines.redis_url)
+    async with Admin.open(*urls, actor="tests", signer=SIGNER) as admin:
         names = [name async for name in control.redis.scan_iter("mesh:{cfg}:*")]
         if names:
             await control.redis.delete(*names)

@@ -27,6 +27,7 @@ from mesh_store.model.signing import Place
 from mesh_store.postgres import Database
 from mesh_store.redis import config_channel, connect_async
 from mesh_store.redis.stream import COLLECTORS
+from tests.conftest import SECRET_KEY, SIGNER
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,7 +40,7 @@ async def served(
     stop, ready = stop or asyncio.Event(), asyncio.Event()
     urls = {"redis_url": engines.redis_url, "telemetry_redis_url": engines.redis_url}
     async with Database(engines.database_url) as database:
-        serving = Serving(**urls, unix=path, **options)
+        serving = Serving(**urls, unix=path, signer=SIGNER, **options)
         running = asyncio.create_task(serve(serving, database, stop, lambda _: ready.set()))
         starting = asyncio.create_task(ready.wait())
         await asyncio.wait((running, starting), return_when=asyncio.FIRST_COMPLETED, timeout=20)
@@ -176,6 +177,7 @@ def test_the_command_serves_on_loopback_until_sigterm(mesh_engines, tmp_path):
         "MESH_DATABASE_URL": mesh_engines.database_url,
         "MESH_REDIS_URL": mesh_engines.redis_url,
         "MESH_HOME": str(tmp_path),
+        "MESH_SECRET_KEY": SECRET_KEY,
         "PYTHONPATH": str(ROOT),
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MESH_")}

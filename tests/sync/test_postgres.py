@@ -18,13 +18,15 @@ from mesh_store.redis.client import connect_async
 from mesh_store.sync.listening import listen_to
 from mesh_store.sync.publisher import publish, watch_and_publish
 from mesh_store.sync.trust import Trust
+from tests.conftest import SIGNER
 
 _names = (f"sync{number}" for number in itertools.count())
 
 
 @pytest.fixture
 async def admin(mesh_engines):
-    async with Admin.open(mesh_engines.database_url, mesh_engines.redis_url, actor="tests") as admin:
+    urls = (mesh_engines.database_url, mesh_engines.redis_url)
+    async with Admin.open(*urls, actor="tests", signer=SIGNER) as admin:
         await admin.publish()
         yield admin
 
@@ -77,7 +79,7 @@ async def test_a_publisher_that_died_after_its_commit_is_finished_by_whoever_pub
     head = await silent.database.head()
     assert head.revision > before
     async with connect_async(mesh_engines.redis_url, deadline=5) as redis:
-        await publish(PostgresSource(silent.database), redis)
+        await publish(PostgresSource(silent.database), redis, signer=SIGNER)
     assert await asyncio.to_thread(subscriber.wait, head.revision, 10)
 
 
@@ -86,7 +88,9 @@ async def test_a_watching_publisher_hears_of_commits(silent, mesh_engines, subsc
     stop = asyncio.Event()
     async with connect_async(mesh_engines.redis_url, deadline=5) as redis:
         source, listen = PostgresSource(silent.database), listen_to(mesh_engines.dsn)
-        watching = asyncio.create_task(watch_and_publish(source, redis, stop, listen=listen, poll_s=60))
+        watching = asyncio.create_task(
+            watch_and_publish(source, redis, stop, signer=SIGNER, listen=listen, poll_s=60)
+        )
         for _ in range(3):
             await silent.create_team(name=next(_names))
             head = await silent.database.head()
@@ -118,7 +122,7 @@ async def test_a_callers_first_use_believes_only_the_publisher_its_key_was_made_
     signer = Signer(b"s" * 32)
     async with connect_async(own_valkey.url, deadline=5) as redis:
         await publish(PostgresSource(admin.database), redis, signer=signer)
-    trust = Trust(caller_key=minted.text, require_voucher=True)
+    trust = Trust(caller_key=minted.text)
     subscriber = subscribe(own_valkey.url, trust=trust)
     assert subscriber.snapshot().team(team.id)
     assert trust.publisher == signer.public

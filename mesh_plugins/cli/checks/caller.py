@@ -15,6 +15,7 @@ SOON_S = 7 * 86_400.0
 
 def key(found: Place) -> Finding:
     """Tell whether MESH_KEY would be accepted."""
+    from mesh_plugins.connections import trust_of
     from mesh_store.model.keys import digest, parse
     from mesh_store.sync import Subscriber
 
@@ -24,7 +25,7 @@ def key(found: Place) -> Finding:
     fix = "ask for a new one: `mesh key create`"
     try:
         key_id = parse(secret.get_secret_value())
-        with Subscriber(found.redis_url) as subscriber:
+        with Subscriber(found.redis_url, trust=trust_of(found.settings)) as subscriber:
             entry = subscriber.keys.lookup(digest(secret.get_secret_value()))
     except MeshError as error:
         return Finding("failed", "key", str(error), fix)
