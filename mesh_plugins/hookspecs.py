@@ -12,7 +12,7 @@ from typing import Any
 
 import pluggy
 
-from mesh_plugins.core.call import CallRequest, Receipt
+from mesh_plugins.core.call import CallRequest, Quote, Receipt
 from mesh_store.model.facts import Fact
 from mesh_store.model.limits import Charge
 from mesh_store.model.snapshot import Alias, LimitRule, Snapshot, Target
@@ -39,20 +39,27 @@ def mesh_order_targets(
 
 
 @hookspec(firstresult=True)
-def mesh_estimate(request: CallRequest, target: Target) -> Usage | None:
+def mesh_estimate(request: CallRequest, alias: Alias, target: Target) -> Usage | None:
     """Return the tokens to reserve for this call on this target, before the true ones are known."""
 
 
 @hookspec
 def mesh_charges(
-    request: CallRequest, target: Target, estimate: Usage, snapshot: Snapshot
+    request: CallRequest, target: Target, estimate: Usage, snapshot: Snapshot, price: Quote
 ) -> Sequence[tuple[LimitRule, Charge]] | None:
-    """Return every limit this call takes from on this target; the core reserves them all or none."""
+    """Return every limit this call takes from on this target; the core reserves them all or none.
+
+    ``price(usage)`` is what the plugins' `mesh_price` say such usage would cost there, in pico-USD, or None.
+    """
 
 
 @hookspec(firstresult=True)
-def mesh_price(target: Target, usage: Usage, snapshot: Snapshot) -> int | None:
-    """Return the cost in pico-USD, or None when this plugin knows no price (never 0 for unknown)."""
+def mesh_price(target: Target, usage: Usage, snapshot: Snapshot, at_us: int) -> int | None:
+    """Return the cost in pico-USD, or None when this plugin knows no price (never 0 for unknown).
+
+    Asked for the estimate before a call and for the truth after it; ``at_us`` is when the attempt began,
+    microseconds since the epoch: prices are those of that moment.
+    """
 
 
 @hookspec

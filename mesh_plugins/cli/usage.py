@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
 
 from mesh_plugins.cli.moments import Since, Until, moment
 from mesh_plugins.cli.options import AsJson, Team
-from mesh_plugins.cli.printing import print_csv, show
+from mesh_plugins.cli.printing import Row, print_csv, show
 from mesh_plugins.cli.sparklines import with_sparklines
 
 #: What a table shows after the dimensions; JSON and CSV hold more.
@@ -44,7 +45,7 @@ def usage(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of text.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show calls, tokens and cost."""
+    """Show calls, tokens and cost; JSON and CSV count what has no price as ``unpriced``, beside the cost."""
     from mesh_plugins.cli.control import run_async
     from mesh_store.model.errors import Rejected
 
@@ -59,8 +60,18 @@ def usage(
     if as_csv:
         print_csv(rows, columns if not rows else list(rows[0]))
     else:
+        if not as_json:
+            rows = [row | {"cost_usd": cost_shown(row)} if "cost_usd" in row else row for row in rows]
         empty = "every model that was used has a price" if unpriced else "no usage"
         show(rows, columns, as_json=as_json, empty=empty)
+
+
+def cost_shown(row: Row) -> Decimal | str:
+    """Return the cost of a row as a table shows it: calls without a price are named, never shown as free."""
+    cost, unpriced = row["cost_usd"], row["unpriced"]
+    if not unpriced:
+        return Decimal(cost)
+    return f"{cost} + {unpriced} unpriced" if cost else "unpriced"
 
 
 async def _report(

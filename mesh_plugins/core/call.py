@@ -6,7 +6,7 @@ them as frozen. Wall-clock times are microseconds since the epoch; ``*_ns`` are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -18,6 +18,9 @@ from mesh_store.model.limits import Reservation as ReservationRecord
 from mesh_store.model.sealing import KeyHolder
 from mesh_store.model.snapshot import Alias, KeyEntry, LimitRule, Operation, Provider, Snapshot, Target
 from mesh_store.model.usage import Usage
+
+#: What usage would cost on one target at one moment, in pico-USD; None where nobody knows.
+Quote = Callable[[Usage], int | None]
 
 
 @dataclass(slots=True)
@@ -142,6 +145,7 @@ class ProviderReply:
         usage: what the provider said, normalised; None when it said nothing believable.
         finish_reason, response_model, response_id: the provider's words, or None.
         output_chars: characters generated, for an estimate where usage is None.
+        begun: what the provider said of the input before the end, for the same.
         flags: oddities for the fact, such as ``usage_suspect``.
     """
 
@@ -152,6 +156,7 @@ class ProviderReply:
     response_id: str | None = None
     output_chars: int = 0
     flags: tuple[str, ...] = ()
+    begun: Usage | None = None
 
 
 @dataclass(slots=True)

@@ -172,7 +172,7 @@ class Course:
         if not self._sent:
             usage = Usage()  # nothing can have been billed
         elif usage is None:
-            usage = estimated_usage(self.reservation, reply.output_chars if reply else 0, outcome)
+            usage = estimated_usage(self.reservation, reply, outcome)
         first = self._first_chunk_ns
         return Attempt(
             call=self._call or self._unsent(),

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 from mesh_plugins.core.call import Plan
 from mesh_plugins.core.hooks import Hooks
+from mesh_plugins.core.plan import quote
 from mesh_store.model.errors import BudgetExceeded, QuotaExceeded
+from mesh_store.model.ids import now_us
 from mesh_store.model.limits import MAX_EXACT, Charge
 from mesh_store.model.snapshot import LimitRule, Target
 from mesh_store.model.usage import Usage
@@ -68,9 +70,10 @@ def _most_output(plan: Plan, target: Target, rule: LimitRule, charge: Charge, ho
     if rule.dimension == "tokens":
         return max(0, charge.amount - sent)
 
+    price, service = quote(hooks, target, plan.snapshot, now_us()), plan.estimate.service
+
     def affordable(tokens: int) -> bool:
-        usage = Usage(sent, tokens)
-        return (hooks.price.first(target=target, usage=usage, snapshot=plan.snapshot) or 0) <= charge.amount
+        return (price(Usage(sent, tokens, service=service)) or 0) <= charge.amount
 
     low, high = 0, 2**40
     if affordable(high):  # no price: money cuts nothing

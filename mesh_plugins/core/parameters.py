@@ -40,6 +40,15 @@ def asked_cap(payload: Mapping[str, Any]) -> int | None:
     return None
 
 
+def service_asked(request: CallRequest, alias: Alias, target: Target) -> str | None:
+    """Return the service tier ``target`` is asked for, which prices depend on; None is the usual one."""
+    for parameters in (alias.forced, target.params, request.payload, alias.defaults):
+        service = parameters.get("service_tier")
+        if service is not None:
+            return service if isinstance(service, str) else None
+    return None
+
+
 def output_cap(request: CallRequest, alias: Alias, target: Target) -> int | None:
     """Return the most tokens ``target`` may generate for this call, all choices together, or None."""
     if request.operation == "embeddings":

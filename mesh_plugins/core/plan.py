@@ -15,11 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mesh_plugins.core.call import CallRequest, Plan
+from mesh_plugins.core.call import CallRequest, Plan, Quote
 from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.settle import is_cost
 from mesh_plugins.core.words import fit
 from mesh_store.model.errors import ConfigError, PluginError, UnknownAlias
+from mesh_store.model.ids import now_us
 from mesh_store.model.limits import Charge
 from mesh_store.model.snapshot import Alias, LimitRule, Snapshot, Target
 from mesh_store.model.usage import Usage
@@ -53,21 +54,17 @@ def plan_call(
     if len(targets) > 1:
         targets = tuple(sorted(targets, key=lambda target: cooling(target.id)))
     rules: dict[str, tuple[LimitRule, Charge]] = {}
-    largest, money = Usage(), None
+    largest, money, at_us = Usage(), None, now_us()
     for target in targets:
-        estimate = hooks.estimate.first(request=request, target=target) or Usage()
-        cost = hooks.price.first(target=target, usage=estimate, snapshot=snapshot)
+        estimate = hooks.estimate.first(request=request, alias=alias, target=target) or Usage()
+        price = quote(hooks, target, snapshot, at_us)
+        cost = price(estimate)
         if estimate.total_tokens > largest.total_tokens:
             largest = estimate
         if cost is not None:
-            if not is_cost(cost):
-                raise PluginError(
-                    f"mesh_price answered {cost!r} for model {target.model!r}; "
-                    "it must be whole pico-USD, 0 or more, or None"
-                )
             money = max(money or 0, cost)
         for charges in hooks.charges.every(
-            request=request, target=target, estimate=estimate, snapshot=snapshot
+            request=request, target=target, estimate=estimate, snapshot=snapshot, price=price
         ):
             for rule, charge in charges:
                 held = rules.get(rule.id)
@@ -84,6 +81,21 @@ def plan_call(
         charges=tuple(charge for _, charge in rules.values()),
         timeout_us=min(request.timeout_us or alias.timeout_us, alias.timeout_us),
     )
+
+
+def quote(hooks: Hooks, target: Target, snapshot: Snapshot, at_us: int) -> Quote:
+    """Return what usage would cost on ``target``, as the plugins say, if its attempt began at ``at_us``."""
+
+    def price(usage: Usage) -> int | None:
+        cost: int | None = hooks.price.first(target=target, usage=usage, snapshot=snapshot, at_us=at_us)
+        if cost is not None and not is_cost(cost):
+            raise PluginError(
+                f"mesh_price answered {cost!r} for model {target.model!r}; "
+                "it must be whole pico-USD, 0 or more, or None"
+            )
+        return cost
+
+    return price
 
 
 def _ordered(request: CallRequest, alias: Alias, snapshot: Snapshot, hooks: Hooks) -> tuple[Target, ...]:

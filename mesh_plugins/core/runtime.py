@@ -29,6 +29,7 @@ from mesh_plugins.core.ports import (
 from mesh_plugins.core.retries import Health, RetryBudget
 from mesh_plugins.core.secrets import Secrets
 from mesh_plugins.core.streams import AsyncGovernedStream, GovernedStream
+from mesh_plugins.core.tracing import current_span
 from mesh_plugins.core.words import fit
 from mesh_store.model.errors import ConfigError
 from mesh_store.model.ids import new_id
@@ -78,7 +79,8 @@ class Runtime:
             alias: the model name the caller wrote, without a host's prefix.
             payload: the request in OpenAI's shape, without ``model`` and ``stream``.
             options: ``key``, ``host``, ``stream``, ``max_tokens``, ``timeout_s``, ``max_wait_s``, ``tags``,
-                ``session``, ``end_user``, ``trace_id``, ``span_id``.
+                ``session``, ``end_user``, ``trace_id``, ``span_id`` (unless said, those of the
+                OpenTelemetry span the call is made in).
 
         Raises:
             InvalidKey: there is no key, or it is not accepted.
@@ -146,6 +148,9 @@ def _request(
     timeout_s = options.pop("timeout_s", None)
     max_wait_s = options.pop("max_wait_s", None)
     max_tokens = options.pop("max_tokens", None)
+    trace_id, span_id = options.pop("trace_id", None), options.pop("span_id", None)
+    if trace_id is None:
+        trace_id, span_id = current_span()
     return CallRequest(
         id=new_id(),
         operation=operation,
@@ -160,6 +165,8 @@ def _request(
         tags=_tags(options.pop("tags", None)),
         session=_label(options.pop("session", None)),
         end_user=_label(options.pop("end_user", None)),
+        trace_id=_label(trace_id),
+        span_id=_label(span_id),
         **options,
     )
 

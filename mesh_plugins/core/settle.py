@@ -9,31 +9,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from mesh_plugins.core.call import Attempt, CallRequest, Outcome, Plan, Receipt, Reservation
+from msgspec.structs import replace
+
+from mesh_plugins.core.call import (
+    Attempt,
+    CallRequest,
+    Outcome,
+    Plan,
+    ProviderReply,
+    Receipt,
+    Reservation,
+)
 from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.words import fit, word
 from mesh_store.model.errors import MeshError
 from mesh_store.model.facts import Done, Fact, FactOutcome, Settlement
 from mesh_store.model.ids import new_id, now_us
-from mesh_store.model.snapshot import LimitRule
+from mesh_store.model.snapshot import LimitRule, Subject
 from mesh_store.model.usage import Usage
 
 _NOTHING = Usage()
+_NO_REPLY = ProviderReply(None)
 
 
 def settled(outcome: Outcome, hooks: Hooks) -> tuple[Receipt, Done]:
     """Return the receipt of a call that ended, and the one record that remembers it."""
-    reservation, last = outcome.reservation, outcome.last
-    plan = reservation.plan
-    costs = [_cost(attempt, plan, hooks) for attempt in outcome.attempts]
+    reservation, attempts = outcome.reservation, outcome.attempts
+    plan, last = reservation.plan, attempts[-1]
+    costs = [_cost(attempt, plan, hooks) for attempt in attempts]
     settlement = None
     if reservation.record is not None:
-        actual = tuple(_taken(rule, outcome.attempts, costs) for rule in plan.rules)
+        actual = tuple([_taken(rule, attempts, costs) for rule in plan.rules])
         settlement = Settlement(reservation.record, actual)
-    usage = sum((attempt.usage for attempt in outcome.attempts), Usage())
-    known = [cost for cost in costs if cost is not None]
-    cost = sum(known) if len(known) == len(costs) else None
-    fact = attempt_fact(reservation, last, len(outcome.attempts), costs[-1])
+    usage, cost = last.usage, costs[-1]
+    for attempt, earlier in zip(attempts[:-1], costs, strict=False):
+        usage = attempt.usage + usage
+        cost = None if cost is None or earlier is None else cost + earlier
+    fact = attempt_fact(reservation, last, len(attempts), costs[-1], (usage.total_tokens, cost))
     receipt = Receipt(outcome, usage, cost, fact, settlement)
     receipt.fact = hooks.fact.fold("fact", fact, receipt=receipt)
     return receipt, Done(receipt.fact, settlement, reservation.lost_id)
@@ -45,11 +57,26 @@ def failed_attempt(reservation: Reservation, attempt: Attempt, number: int, hook
     return Done(hooks.fact.fold("fact", fact, receipt=None))
 
 
-def attempt_fact(reservation: Reservation, attempt: Attempt, number: int, cost: int | None) -> Fact:
-    """Return the fact of one attempt."""
-    plan, usage, reply, error = reservation.plan, attempt.usage, attempt.reply, attempt.error
-    provider, target = attempt.call.provider, attempt.call.target
-    flags = (*(reply.flags if reply else ()), *_decision_flags(reservation))
+def attempt_fact(
+    reservation: Reservation,
+    attempt: Attempt,
+    number: int,
+    cost: int | None,
+    settled: tuple[int | None, int | None] = (None, None),
+) -> Fact:
+    """Return the fact of one attempt.
+
+    Args:
+        reservation: of the call.
+        attempt: how it ended.
+        number: from 1.
+        cost: pico-USD, None when nobody knows.
+        settled: tokens and pico-USD of the whole call, where this attempt ended it.
+    """
+    plan, usage, error = reservation.plan, attempt.usage, attempt.error
+    reply = attempt.reply or _NO_REPLY
+    provider, record = attempt.call.provider, reservation.record
+    flags = (*reply.flags, *_decision_flags(reservation))
     return _fact(
         plan.request,
         id=new_id(),
@@ -62,8 +89,8 @@ def attempt_fact(reservation: Reservation, attempt: Attempt, number: int, cost: 
         revision=plan.snapshot.revision,
         provider_id=provider.id,
         provider=provider.name,
-        request_model=target.model,
-        response_model=word(reply.response_model) if reply else None,
+        request_model=attempt.call.target.model,
+        response_model=word(reply.response_model),
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
         cache_read_tokens=usage.cache_read_tokens,
@@ -76,12 +103,18 @@ def attempt_fact(reservation: Reservation, attempt: Attempt, number: int, cost: 
         rate_card=plan.snapshot.document.rate_card,
         estimate_tokens=plan.estimate.total_tokens,
         estimate_pico_usd=plan.estimate_pico_usd,
-        finish_reason=word(reply.finish_reason) if reply else None,
+        finish_reason=word(reply.finish_reason),
         error_type=error.kind if error else None,
         status=error.status if error else None,
-        response_id=word(reply.response_id) if reply else None,
-        reservation_id=reservation.record.id if reservation.record else None,
+        response_id=word(reply.response_id),
+        reservation_id=record.id if record else None,
         flags=flags,
+        cache_write_1h_tokens=usage.cache_write_1h_tokens,
+        service=word(usage.service),
+        image_input_tokens=usage.image_input_tokens,
+        image_output_tokens=usage.image_output_tokens,
+        settled_tokens=settled[0],
+        settled_pico_usd=settled[1],
     )
 
 
@@ -121,6 +154,9 @@ def lost_fact(reservation: Reservation, target: int = 0, attempt: int = 1) -> Fa
         estimate_pico_usd=plan.estimate_pico_usd,
         reservation_id=reservation.record.id if reservation.record else None,
         flags=_decision_flags(reservation),
+        service=word(plan.estimate.service),
+        settled_tokens=plan.estimate.total_tokens,
+        settled_pico_usd=plan.estimate_pico_usd,
     )
 
 
@@ -142,17 +178,20 @@ def denied_fact(request: CallRequest, revision: int, error: MeshError, plan: Pla
     )
 
 
-def estimated_usage(reservation: Reservation, output_chars: int, outcome: FactOutcome) -> Usage:
+def estimated_usage(reservation: Reservation, reply: ProviderReply | None, outcome: FactOutcome) -> Usage:
     """Return what an attempt took when the provider did not say.
 
     An answer is counted by its characters, four to a token. A call that was cut off or timed out before
     anything arrived may still have been billed: its input is counted. A refused connection or an error
     status is not billed.
     """
-    if outcome == "error" and output_chars == 0:
-        return Usage()
-    estimate = reservation.plan.estimate
-    return Usage(estimate.input_tokens, (output_chars + 3) // 4, estimated=True)
+    reply = reply or _NO_REPLY
+    if outcome == "error" and reply.output_chars == 0:
+        return _NOTHING
+    estimate, output = reservation.plan.estimate, (reply.output_chars + 3) // 4
+    if reply.begun is not None:
+        return replace(reply.begun, output_tokens=output, estimated=True)
+    return Usage(estimate.input_tokens, output, estimated=True, service=estimate.service)
 
 
 def _fact(request: CallRequest, **fields: Any) -> Fact:
@@ -183,7 +222,11 @@ def _cost(attempt: Attempt, plan: Plan, hooks: Hooks) -> int | None:
     if attempt.reply is None and attempt.usage == _NOTHING:
         return 0  # not billed, whatever the model's price per request
     cost: int | None = hooks.price.first_sound(
-        is_cost, target=attempt.call.target, usage=attempt.usage, snapshot=plan.snapshot
+        is_cost,
+        target=attempt.call.target,
+        usage=attempt.usage,
+        snapshot=plan.snapshot,
+        at_us=attempt.started_at_us,
     )
     return cost
 
@@ -194,23 +237,29 @@ def is_cost(answer: Any) -> bool:
 
 
 def _taken(rule: LimitRule, attempts: Sequence[Attempt], costs: Sequence[int | None]) -> int:
-    there = [
-        (attempt, cost)
-        for attempt, cost in zip(attempts, costs, strict=True)
-        if rule.subject.provider in (None, attempt.call.provider.id)
-        and rule.subject.target in (None, attempt.call.target.id)
-    ]
-    mine = [(attempt.usage, cost) for attempt, cost in there]
-    sent = sum(attempt.sent for attempt, _ in there)
-    match rule.dimension:
-        case "requests":
-            return 1 if rule.subject.provider is None and rule.subject.target is None else sent
-        case "concurrency":
-            return 0
-        case "usd":
-            return sum(cost or 0 for _, cost in mine)
-        case "input_tokens":
-            return sum(usage.input_tokens for usage, _ in mine)
-        case "output_tokens":
-            return sum(usage.output_tokens for usage, _ in mine)
-    return sum(usage.total_tokens for usage, _ in mine)
+    """Return what a limit takes: of every attempt, or of those at its provider or target."""
+    subject, dimension = rule.subject, rule.dimension
+    if subject.provider is None and subject.target is None:
+        if dimension == "requests":
+            return 1
+    elif dimension == "requests":
+        return sum(attempt.sent for attempt in attempts if _is_there(subject, attempt))
+    if dimension == "concurrency":
+        return 0
+    taken = 0
+    for attempt, cost in zip(attempts, costs, strict=True):
+        if _is_there(subject, attempt):
+            taken += (cost or 0) if dimension == "usd" else _tokens(dimension, attempt.usage)
+    return taken
+
+
+def _tokens(dimension: str, usage: Usage) -> int:
+    if dimension == "input_tokens":
+        return usage.input_tokens
+    return usage.output_tokens if dimension == "output_tokens" else usage.total_tokens
+
+
+def _is_there(subject: Subject, attempt: Attempt) -> bool:
+    """Tell whether a limit's subject includes where an attempt was made."""
+    call = attempt.call
+    return subject.provider in (None, call.provider.id) and subject.target in (None, call.target.id)

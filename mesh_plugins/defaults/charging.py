@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mesh_plugins.core.call import CallRequest
+from msgspec.structs import replace
+
+from mesh_plugins.core.call import CallRequest, Quote
 from mesh_plugins.core.parameters import output_cap
 from mesh_plugins.markers import hookimpl
 from mesh_store.model.errors import ConfigError
@@ -22,7 +24,7 @@ class Charging:
 
     @hookimpl(trylast=True)
     def mesh_charges(
-        self, request: CallRequest, target: Target, estimate: Usage, snapshot: Snapshot
+        self, request: CallRequest, target: Target, estimate: Usage, snapshot: Snapshot, price: Quote
     ) -> Sequence[tuple[LimitRule, Charge]]:
         """Return one charge per limit that binds this call on this target."""
         principal = request.principal
@@ -36,9 +38,16 @@ class Charging:
             target=target.id,
         )
         return [
-            (rule, Charge(charge_key(rule, principal.team), rule.limit, amount, rule.enforce))
+            (
+                rule,
+                Charge(
+                    charge_key(rule, principal.team),
+                    rule.limit,
+                    _amount(rule, request, alias, target, estimate, price),
+                    rule.enforce,
+                ),
+            )
             for rule in snapshot.limits_on(call)
-            if (amount := _amount(rule, request, alias, target, estimate, snapshot)) is not None
         ]
 
 
@@ -56,24 +65,45 @@ def charge_key(rule: LimitRule, team: str) -> str:
 
 
 def _amount(
-    rule: LimitRule,
-    request: CallRequest,
-    alias: Alias | None,
-    target: Target,
-    estimate: Usage,
-    snapshot: Snapshot,
-) -> int | None:
+    rule: LimitRule, request: CallRequest, alias: Alias | None, target: Target, estimate: Usage, price: Quote
+) -> int:
     if rule.dimension in ("requests", "concurrency"):
         return 1
     usage = _bound(rule, request, alias, target, estimate) if rule.limit.hard else estimate
     if rule.dimension == "usd":
-        rates = snapshot.rates(target.id)
-        return 0 if rates is None else rates.cost(usage) or 0
+        return _dearest(usage, price) if rule.limit.hard else price(usage) or 0
     if rule.dimension == "input_tokens":
         return usage.input_tokens
     if rule.dimension == "output_tokens":
         return usage.output_tokens
     return usage.total_tokens
+
+
+def _dearest(bound: Usage, price: Quote) -> int:
+    """Return the most that usage within ``bound`` can cost.
+
+    What a token costs depends on what it was (written to a cache, reasoned, spoken), and the service that
+    was asked for may be answered by the usual one; nobody knows before.
+    """
+
+    def cost(usage: Usage) -> int:
+        return price(usage) or 0
+
+    sent, said = bound.input_tokens, bound.output_tokens
+    most = 0
+    for service in {bound.service, None}:
+        plain = replace(bound, service=service)
+        dearest_input = max(
+            plain,
+            replace(plain, cache_write_tokens=sent),
+            replace(plain, cache_write_tokens=sent, cache_write_1h_tokens=sent),
+            replace(plain, audio_input_tokens=sent),
+            key=cost,
+        )
+        spoken = replace(dearest_input, audio_output_tokens=said)
+        reasoned = replace(dearest_input, reasoning_tokens=said)
+        most = max(most, cost(dearest_input), cost(spoken), cost(reasoned))
+    return most
 
 
 def _bound(
@@ -82,10 +112,10 @@ def _bound(
     cap = output_cap(request, alias, target) if alias else request.max_tokens
     if cap is None and not rule.enforce:
         # Shadow mode never refuses, not for want of a bound either.
-        return Usage(request.size.bound, estimate.output_tokens)
+        return Usage(request.size.bound, estimate.output_tokens, service=estimate.service)
     if cap is None:
         raise ConfigError(
             f"limit {rule.text!r} of {rule.label} is hard and needs to know how much this call may generate: "
             f"pass max_tokens, or set max_output_tokens on alias {request.alias!r}"
         )
-    return Usage(request.size.bound, cap)
+    return Usage(request.size.bound, cap, service=estimate.service)

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 
 from mesh_plugins.core.call import CallRequest, Receipt
+from mesh_plugins.core.parameters import service_asked
 from mesh_plugins.markers import hookimpl
 from mesh_store.model.facts import Fact
-from mesh_store.model.snapshot import Target
+from mesh_store.model.snapshot import Alias, Target
 from mesh_store.model.usage import Usage
 
 _FIRST_RATIO = 0.3
@@ -44,7 +45,7 @@ class Estimating:
         self._learned: OrderedDict[str, _Learned] = OrderedDict()
 
     @hookimpl(trylast=True)
-    def mesh_estimate(self, request: CallRequest, target: Target) -> Usage:
+    def mesh_estimate(self, request: CallRequest, alias: Alias, target: Target) -> Usage:
         """Return the likely input, and the lesser of the caller's cap and the learned output."""
         learned = self._learned.get(request.alias)
         ratio, output = (learned.ratio, learned.p95) if learned else (_FIRST_RATIO, _FIRST_OUTPUT)
@@ -53,7 +54,12 @@ class Estimating:
         for cap in (request.max_tokens, target.max_output_tokens):
             if cap is not None:
                 output = min(output, cap)
-        return Usage(request.size.estimate(ratio), output, estimated=True)
+        return Usage(
+            request.size.estimate(ratio),
+            output,
+            estimated=True,
+            service=service_asked(request, alias, target),
+        )
 
     @hookimpl(trylast=True)
     def mesh_fact(self, receipt: Receipt | None, fact: Fact) -> None:

@@ -11,7 +11,7 @@ class Pricing:
     """Prices from the snapshot; an unknown model has no price, which is not the same as free."""
 
     @hookimpl(trylast=True)
-    def mesh_price(self, target: Target, usage: Usage, snapshot: Snapshot) -> int | None:
+    def mesh_price(self, target: Target, usage: Usage, snapshot: Snapshot, at_us: int) -> int | None:
         """Return pico-USD, or None when the rate card does not know the target."""
         rates = snapshot.rates(target.id)
-        return None if rates is None else rates.cost(usage)
+        return None if rates is None else rates.cost(usage, at_us)

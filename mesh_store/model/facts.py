@@ -42,7 +42,7 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         outcome: how the attempt ended.
         operation: ``chat``, ``embeddings``, ``responses`` or ``text_completion`` (OTel GenAI names).
         host: which door the call came through: ``direct``, ``litellm``, ``langchain``, ….
-        stream: True when the caller asked for a stream.
+        stream: True when the caller asked for a stream; `outcome` then says how reading it ended.
         team_id: the team that pays.
         user_id: the user the key belongs to, or None.
         key_id: the caller's key.
@@ -70,6 +70,9 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
         trace_id, span_id: W3C hex ids of the caller's span, or None.
         reservation_id: what the call had reserved, or None.
         flags: oddities worth a look: ``usage_suspect``, ``unenforced``, ``shadow_denied``, ….
+        cache_write_1h_tokens, service, image_input_tokens, image_output_tokens: see `Usage` too.
+        settled_tokens: tokens of all attempts together, in the fact that ends the call; else None.
+        settled_pico_usd: their cost, likewise; None also when one of them has no price.
     """
 
     version: int = FACT_VERSION
@@ -116,6 +119,12 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     span_id: str | None = None
     reservation_id: str | None = None
     flags: tuple[str, ...] = ()
+    cache_write_1h_tokens: int = 0
+    service: str | None = None
+    image_input_tokens: int = 0
+    image_output_tokens: int = 0
+    settled_tokens: int | None = None
+    settled_pico_usd: int | None = None
 
 
 class Settlement(msgspec.Struct, frozen=True, array_like=True):

@@ -27,6 +27,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
         cache_write_1h_tokens: part of the cache writes that is kept for an hour, not for five minutes.
         service: the service that was used, as the provider calls it (``batch``, ``flex``, ``priority``), or
             None where it did not say.
+        image_input_tokens: part of the input that was images.
+        image_output_tokens: part of the output that was images.
     """
 
     input_tokens: int = 0
@@ -39,6 +41,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
     estimated: bool = False
     cache_write_1h_tokens: int = 0
     service: str | None = None
+    image_input_tokens: int = 0
+    image_output_tokens: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -57,6 +61,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
             self.estimated or other.estimated,
             self.cache_write_1h_tokens + other.cache_write_1h_tokens,
             self.service or other.service,
+            self.image_input_tokens + other.image_input_tokens,
+            self.image_output_tokens + other.image_output_tokens,
         )
 
 

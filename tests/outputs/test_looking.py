@@ -58,6 +58,16 @@ def test_models_without_a_price_are_listed_with_their_counts(place: Any) -> None
     assert place.run("usage", "--unpriced", "--by", "team", code=1).stderr.startswith("mesh: --unpriced")
 
 
+def test_calls_without_a_price_are_never_shown_as_free(place: Any) -> None:
+    unknown = {"cost_pico_usd": None, "request_model": "own-model"}
+    place.send(place.fact(), place.fact(**unknown), place.fact(**unknown))
+    shown = place("usage", "--team", place.team, "--by", "model", "--flush")
+    (line,) = [line for line in shown.splitlines() if "own-model" in line]
+    assert "unpriced" in line
+    assert line.split()[-2] == "unpriced"
+    assert "0.00065 + 2 unpriced" in place("usage", "--team", place.team)
+
+
 def test_what_is_flushed_is_told_to_the_server_that_holds_the_budgets(place: Any) -> None:
     """With two servers, the ledger's sums belong where budgets are decided, not where facts pass."""
     limit = Limit(amount=10**12, period_us=86_400_000_000, kind="window", tz="UTC")

@@ -23,10 +23,10 @@ from mesh_plugins.core.call import ProviderReply
 from mesh_plugins.core.context import is_governed
 from mesh_plugins.core.course import Course
 from mesh_plugins.hosts.langchain.messages import to_openai
+from mesh_plugins.hosts.langchain.usage import message_usage
 from mesh_plugins.mesh import Mesh
 from mesh_plugins.shared import shared_mesh
 from mesh_store.model.errors import ProviderError
-from mesh_store.model.usage import Usage
 
 
 class MeshCallbackHandler(BaseCallbackHandler):
@@ -126,31 +126,15 @@ class MeshCallbackHandler(BaseCallbackHandler):
 
 def _reply(response: LLMResult) -> ProviderReply:
     usage, chars, finish, model = None, 0, None, None
+    flags: tuple[str, ...] = ()
     for generations in response.generations:
         for generation in generations:
             message = generation.message if isinstance(generation, ChatGeneration) else None
             chars += len(generation.text)
             if isinstance(message, AIMessage):
-                said = _usage(message)
+                said, doubts = message_usage(message)
+                flags = flags or doubts
                 usage = said if usage is None else usage + said if said else usage
                 finish = message.response_metadata.get("finish_reason", finish)
                 model = message.response_metadata.get("model_name", model)
-    return ProviderReply(None, usage, finish, model, output_chars=chars)
-
-
-def _usage(message: AIMessage) -> Usage | None:
-    said: Any = message.usage_metadata
-    if not said:
-        return None
-    if said.get("total_cost") == 0:  # the only mark of a cache hit; its token counts are the original's
-        return Usage()
-    into, out = said.get("input_token_details") or {}, said.get("output_token_details") or {}
-    return Usage(
-        input_tokens=said["input_tokens"],
-        output_tokens=said["output_tokens"],
-        cache_read_tokens=into.get("cache_read") or 0,
-        cache_write_tokens=into.get("cache_creation") or 0,
-        reasoning_tokens=out.get("reasoning") or 0,
-        audio_input_tokens=into.get("audio") or 0,
-        audio_output_tokens=out.get("audio") or 0,
-    )
+    return ProviderReply(None, None if flags else usage, finish, model, output_chars=chars, flags=flags)

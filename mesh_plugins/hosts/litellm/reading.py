@@ -49,13 +49,14 @@ class _Reading:
         self.reply = ProviderReply(body=None)
         self.finished = False
         self._said: Usage | None = None
+        self._service: Any = None
 
-    def _believe(self, read: Callable[[Any], Usage | None], said: Any) -> None:
+    def _believe(self, read: Callable[..., Usage | None], said: Any, *service: Any) -> None:
         """Take a report of usage; one that cannot be true spoils all of them."""
         if said is None or "usage_suspect" in self.reply.flags:
             return
         try:
-            self._said = larger(self._said, read(said))
+            self._said = larger(self._said, read(said, *service))
         except Unbelievable:
             self._said, self.reply.flags = None, (*self.reply.flags, "usage_suspect")
 
@@ -88,7 +89,7 @@ class ChatReader(_Reading):
         self._identify(body)
         self.reply.body, self.finished = body, True
         if not self._from_cache(body):
-            self._believe(openai_usage, getattr(body, "usage", None))
+            self._believe(openai_usage, getattr(body, "usage", None), getattr(body, "service_tier", None))
             self._conclude()
         choices = getattr(body, "choices", None) or ()
         for choice in choices:
@@ -102,13 +103,14 @@ class ChatReader(_Reading):
         self._identify(chunk)
         for choice in getattr(chunk, "choices", None) or ():
             self._choice(choice, getattr(choice, "delta", None))
-        self._believe(openai_usage, getattr(chunk, "usage", None))
+        self._service = getattr(chunk, "service_tier", None) or self._service
+        self._believe(openai_usage, getattr(chunk, "usage", None), self._service)
         self._conclude()
 
     def held_back(self, chunks: Sequence[Any]) -> None:
         """Read the usage of chunks that litellm keeps from its caller."""
         for chunk in chunks:
-            self._believe(openai_usage, getattr(chunk, "usage", None))
+            self._believe(openai_usage, getattr(chunk, "usage", None), self._service)
         self._conclude()
 
     def _count(self, choice: Any, said: Any) -> None:
@@ -147,7 +149,7 @@ class ResponsesReader(_Reading):
         self._identify(body)
         status = getattr(body, "status", None)
         self.reply.finish_reason = str(status) if status else None
-        self._believe(responses_usage, getattr(body, "usage", None))
+        self._believe(responses_usage, getattr(body, "usage", None), getattr(body, "service_tier", None))
         self._conclude()
 
 

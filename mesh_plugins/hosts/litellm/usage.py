@@ -15,14 +15,21 @@ from mesh_store.model.usage import Usage
 
 #: More tokens than any context window; a provider that says more is wrong.
 _MOST = 100_000_000
+#: What Anthropic calls the tokens it keeps in its cache for so long.
+_HOUR, _MINUTES = "ephemeral_1h_input_tokens", "ephemeral_5m_input_tokens"
+_COUNTERS = tuple(name for name in Usage.__struct_fields__ if name not in ("estimated", "service"))
 
 
 class Unbelievable(ValueError):
     """A provider's usage cannot be true."""
 
 
-def openai_usage(said: Any) -> Usage | None:
+def openai_usage(said: Any, service: Any = None) -> Usage | None:
     """Read ``prompt_tokens`` and ``completion_tokens`` with their details; None when both are zero.
+
+    Args:
+        said: litellm's usage.
+        service: the reply's ``service_tier``.
 
     Raises:
         Unbelievable: a count is negative, absurd, or no whole number.
@@ -32,33 +39,26 @@ def openai_usage(said: Any) -> Usage | None:
         return None
     sent, generated = _get(said, "prompt_tokens_details"), _get(said, "completion_tokens_details")
     written = _count(sent, "cache_write_tokens") or _count(sent, "cache_creation_tokens")
-    return _usage(
-        prompt,
-        completion,
-        read=_count(sent, "cached_tokens"),
-        written=written,
-        reasoning=_count(generated, "reasoning_tokens"),
-        audio_in=_count(sent, "audio_tokens"),
-        audio_out=_count(generated, "audio_tokens"),
-    )
+    hour = _count(_get(sent, "cache_creation_token_details"), _HOUR)
+    return _usage(prompt, completion, sent, generated, written, hour, _service(said, service))
 
 
-def responses_usage(said: Any) -> Usage | None:
+def responses_usage(said: Any, service: Any = None) -> Usage | None:
     """Read ``input_tokens`` and ``output_tokens`` of the Responses API, which include cached ones.
+
+    Args:
+        said: the reply's usage.
+        service: the reply's ``service_tier``.
 
     Raises:
         Unbelievable: a count is negative, absurd, or no whole number.
     """
     if _get(said, "input_tokens") is None:
-        return openai_usage(said)
+        return openai_usage(said, service)
     sent, generated = _get(said, "input_tokens_details"), _get(said, "output_tokens_details")
-    return _usage(
-        _count(said, "input_tokens"),
-        _count(said, "output_tokens"),
-        read=_count(sent, "cached_tokens"),
-        written=_count(sent, "cache_write_tokens"),
-        reasoning=_count(generated, "reasoning_tokens"),
-    )
+    prompt, completion = _count(said, "input_tokens"), _count(said, "output_tokens")
+    written = _count(sent, "cache_write_tokens")
+    return _usage(prompt, completion, sent, generated, written, 0, _service(said, service))
 
 
 def messages_usage(said: Any) -> Usage | None:
@@ -69,42 +69,49 @@ def messages_usage(said: Any) -> Usage | None:
     """
     if _get(said, "input_tokens") is None and _get(said, "output_tokens") is None:
         return None
-    read, written = _count(said, "cache_read_input_tokens"), _count(said, "cache_creation_input_tokens")
-    return _usage(
-        _count(said, "input_tokens") + read + written,
-        _count(said, "output_tokens"),
-        read=read,
-        written=written,
-    )
+    read, parts = _count(said, "cache_read_input_tokens"), _get(said, "cache_creation")
+    hour = _count(parts, _HOUR)
+    written = _count(said, "cache_creation_input_tokens") or hour + _count(parts, _MINUTES)
+    prompt = _count(said, "input_tokens") + read + written
+    details = {"cached_tokens": read}
+    return _usage(prompt, _count(said, "output_tokens"), details, None, written, hour, _service(said, None))
 
 
 def larger(one: Usage | None, other: Usage | None) -> Usage | None:
     """Merge two reports of one stream: counters only grow, so each field's larger value holds."""
     if one is None or other is None:
         return one or other
-    return Usage(*(max(getattr(one, name), getattr(other, name)) for name in Usage.__struct_fields__[:-1]))
+    merged = {name: max(getattr(one, name), getattr(other, name)) for name in _COUNTERS}
+    return Usage(**merged, service=other.service or one.service)
 
 
 def _usage(
-    prompt: int,
-    completion: int,
-    *,
-    read: int = 0,
-    written: int = 0,
-    reasoning: int = 0,
-    audio_in: int = 0,
-    audio_out: int = 0,
+    prompt: int, completion: int, sent: Any, generated: Any, written: int, hour: int, service: str | None
 ) -> Usage:
     """Build usage whose parts fit into their wholes."""
+    read = min(_count(sent, "cached_tokens"), prompt)
+    written = min(written, prompt - read)
     return Usage(
         input_tokens=prompt,
         output_tokens=completion,
-        cache_read_tokens=min(read, prompt),
-        cache_write_tokens=min(written, max(0, prompt - read)),
-        reasoning_tokens=min(reasoning, completion),
-        audio_input_tokens=min(audio_in, prompt),
-        audio_output_tokens=min(audio_out, completion),
+        cache_read_tokens=read,
+        cache_write_tokens=written,
+        reasoning_tokens=min(_count(generated, "reasoning_tokens"), completion),
+        audio_input_tokens=min(_count(sent, "audio_tokens"), prompt),
+        audio_output_tokens=min(_count(generated, "audio_tokens"), completion),
+        cache_write_1h_tokens=min(hour, written),
+        service=service,
+        image_input_tokens=min(_count(sent, "image_tokens"), prompt),
+        image_output_tokens=min(_count(generated, "image_tokens"), completion),
     )
+
+
+def _service(said: Any, replied: Any) -> str | None:
+    """Return the service that prices depend on, from wherever litellm keeps it."""
+    if _get(said, "speed") == "fast":
+        return "fast"
+    name = replied or _get(said, "service_tier")
+    return name[:64] if isinstance(name, str) and name else None
 
 
 def _get(said: Any, name: str) -> Any:

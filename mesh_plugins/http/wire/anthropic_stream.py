@@ -71,6 +71,7 @@ class AnthropicChunks:
         reply.response_id, reply.response_model = text(message.get("id")), text(message.get("model"))
         self._head |= {"id": reply.response_id, "model": reply.response_model}
         self._note(message.get("usage"))
+        reply.begun, _ = anthropic_usage(self._usage or None)
         return {"role": "assistant", "content": ""}
 
     def _start(self, index: int, block: dict[str, Any]) -> dict[str, Any] | None:

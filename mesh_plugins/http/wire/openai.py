@@ -130,7 +130,7 @@ def _reply(operation: str, data: dict[str, Any], contents: list[Any]) -> Provide
         for choice in contents:
             message = choice.get("message")
             chars += len(choice.get("text") or "") if message is None else message_chars(message)
-    usage, flags = openai_usage(data.get("usage"), chars)
+    usage, flags = openai_usage(data.get("usage"), chars, data.get("service_tier"))
     model, name = base.text(data.get("model")), base.text(data.get("id"))
     return ProviderReply(Reply(data), usage, base.text(finish), model, name, chars, flags)
 

@@ -24,6 +24,7 @@ class _Events:
         self.complete = self.done = False
         self.failure: ProviderError | None = None
         self._call = call
+        self._service: Any = None
         self._sse = SseParser()
 
     def feed(self, piece: bytes) -> list[Reply]:
@@ -44,8 +45,8 @@ class _Events:
     def _take(self, data: dict[str, Any], chunks: list[Reply]) -> None:
         raise NotImplementedError
 
-    def _believe(self, raw: Any) -> None:
-        self.reply.usage, self.reply.flags = openai_usage(raw, self.reply.output_chars)
+    def _believe(self, raw: Any, service: Any) -> None:
+        self.reply.usage, self.reply.flags = openai_usage(raw, self.reply.output_chars, service)
 
 
 class OpenAIChunks(_Events):
@@ -62,6 +63,8 @@ class OpenAIChunks(_Events):
         reply = self.reply
         if reply.response_id is None:
             reply.response_id, reply.response_model = text(data.get("id")), text(data.get("model"))
+        if (service := data.get("service_tier")) is not None:
+            self._service = service
         choices = data.get("choices") or ()
         for choice in choices:
             delta = choice.get("delta")
@@ -70,7 +73,7 @@ class OpenAIChunks(_Events):
                 reply.finish_reason = text(reason)
                 self.complete = True
         if (raw := data.get("usage")) is not None:
-            self._believe(raw)
+            self._believe(raw, self._service)
             if not choices and self._hide_usage:
                 return
         chunks.append(Reply(data))
@@ -99,7 +102,7 @@ class ResponsesChunks(_Events):
         if kind in _ENDS:
             self.complete = self.done = True
             reply.finish_reason = _ENDS[kind]
-            self._believe(response.get("usage"))
+            self._believe(response.get("usage"), response.get("service_tier"))
 
 
 def message_chars(message: dict[str, Any]) -> int:

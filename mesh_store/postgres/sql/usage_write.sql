@@ -11,7 +11,8 @@ CREATE TEMPORARY TABLE usage_staging (
     bigint, audio_output_tokens bigint, estimated boolean, cost_pico_usd bigint, rate_card text,
     estimate_tokens bigint, estimate_pico_usd bigint, finish_reason text, error_type text, status
     bigint, response_id text, session text, end_user text, tags jsonb, trace_id text, span_id text,
-    reservation_id text, flags text[], cache_write_1h_tokens bigint, service text
+    reservation_id text, flags text[], cache_write_1h_tokens bigint, service text, image_input_tokens bigint,
+    image_output_tokens bigint, settled_tokens bigint, settled_pico_usd bigint
 ) ON COMMIT DELETE ROWS
 
 -- name: spending_staging
@@ -31,7 +32,8 @@ WITH inserted AS (
         response_model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
         reasoning_tokens, audio_input_tokens, audio_output_tokens, estimated, cost_pico_usd, rate_card,
         estimate_tokens, estimate_pico_usd, finish_reason, error_type, status, response_id, session,
-        end_user, tags, trace_id, span_id, reservation_id, flags, version, cache_write_1h_tokens, service
+        end_user, tags, trace_id, span_id, reservation_id, flags, version, cache_write_1h_tokens, service,
+        image_input_tokens, image_output_tokens, settled_tokens, settled_pico_usd
     )
     SELECT
         id, call_id, attempt, 'epoch'::timestamptz + started_at_us * interval '1 microsecond',
@@ -40,7 +42,8 @@ WITH inserted AS (
         output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, audio_input_tokens,
         audio_output_tokens, estimated, cost_pico_usd, rate_card, estimate_tokens, estimate_pico_usd,
         finish_reason, error_type, status, response_id, session, end_user, tags, trace_id, span_id,
-        reservation_id, flags, version, coalesce(cache_write_1h_tokens, 0), service
+        reservation_id, flags, version, cache_write_1h_tokens, service, image_input_tokens,
+        image_output_tokens, settled_tokens, settled_pico_usd
     FROM usage_staging
     ORDER BY id
     ON CONFLICT (id) DO NOTHING
