@@ -32,7 +32,7 @@ class Settings(BaseModel):
         telemetry_redis_url: another Redis for facts, or None.
         key: the caller's virtual key.
         home: directory for rings, the last good configuration and the embedded engines.
-        trust_key: the publisher's public key to accept, instead of the one seen first.
+        trust_key: the publisher's public key to accept, instead of the one MESH_KEY vouches for.
         plugins: entry points of the group ``mesh`` to load.
         max_stale_s: how long the last good configuration is honoured while Redis is away, seconds.
         decision_s: how long a limit may take to answer before it counts as unreachable, seconds.

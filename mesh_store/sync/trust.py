@@ -112,6 +112,6 @@ def _check_voucher(envelope: Envelope, secret: bytes | None) -> None:
     if not hmac.compare_digest(envelope.voucher or b"-", expected):
         raise ConfigError(
             f"configuration signed by {envelope.publisher.hex()} is not believed: the entry of this process' "
-            "key does not vouch for that publisher; if MESH_KEY is a key of this mesh, somebody else publishes in "
-            "this Redis; if the publisher is the right one, set MESH_TRUST_KEY to it"
+            "key does not vouch for that publisher; if MESH_KEY is a key of this mesh, somebody "
+            "else publishes here; if the publisher is the right one, set MESH_TRUST_KEY to it"
         )
