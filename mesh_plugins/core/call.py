@@ -75,7 +75,9 @@ class Plan:
         estimate: tokens to reserve: the most any target may take.
         estimate_pico_usd: money to reserve, or None when no target has a price.
         rules: the limits that bind the call, one per charge.
-        charges: what to reserve.
+        charges: what to reserve: of limits on the caller the most any target may take, of limits on a
+            provider or target what the first target takes; the others' are asked about with amount 0.
+        needs: for each target what it takes, by the limit's id.
         timeout_us: the total deadline that holds.
     """
 
@@ -87,7 +89,13 @@ class Plan:
     estimate_pico_usd: int | None
     rules: tuple[LimitRule, ...]
     charges: tuple[Charge, ...]
+    needs: tuple[Mapping[str, Charge], ...]
     timeout_us: int
+
+
+def is_of_target(rule: LimitRule) -> bool:
+    """Tell whether a limit binds attempts at a provider or target, not the whole call."""
+    return rule.subject.provider is not None or rule.subject.target is not None
 
 
 @dataclass(slots=True)
@@ -100,6 +108,7 @@ class Reservation:
         record: what the settlement trues up; None when no limit binds the call.
         lost_id: id of the fact that is written if this process dies before the call ends.
         started_ns: monotonic time of the grant; the total deadline counts from here.
+        extensions: what was granted on top for a fallback; see `mesh_plugins.core.extending`.
     """
 
     plan: Plan
@@ -107,6 +116,7 @@ class Reservation:
     record: ReservationRecord | None
     lost_id: str
     started_ns: int
+    extensions: list[ReservationRecord] = field(default_factory=list)
 
 
 @dataclass(slots=True)

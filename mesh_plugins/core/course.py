@@ -13,12 +13,13 @@ import time
 
 from mesh_plugins.core.call import Attempt, Outcome, ProviderCall, ProviderReply, Receipt, Reservation
 from mesh_plugins.core.cutting import Bound, bound_of, cut_error
+from mesh_plugins.core.extending import Extending, missing
 from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.parameters import merged
 from mesh_plugins.core.ports import RecorderPort
-from mesh_plugins.core.reserve import intent_of
+from mesh_plugins.core.reserve import DRAIN_US, intent_of
 from mesh_plugins.core.retries import Health, RetryBudget, Step, next_step, transient
-from mesh_plugins.core.settle import estimated_usage, failed_attempt, settled
+from mesh_plugins.core.settle import estimated_usage, failed_attempt, settled, taken_by
 from mesh_store.model.errors import ProviderError, QuotaExceeded
 from mesh_store.model.facts import FactOutcome
 from mesh_store.model.ids import now_us
@@ -38,6 +39,7 @@ class Course:
         "_bound",
         "_budget",
         "_call",
+        "_cause",
         "_first_chunk_ns",
         "_health",
         "_hooks",
@@ -69,6 +71,7 @@ class Course:
         self._lock = threading.Lock()
         self._call: ProviderCall | None = None
         self._bound: Bound | None = None
+        self._cause: ProviderError | None = None
         self._sent = False
         self._started_ns = self._started_us = 0
         self._first_chunk_ns: int | None = None
@@ -98,6 +101,11 @@ class Course:
         self._sent = True
         return call
 
+    @property
+    def sent(self) -> bool:
+        """True once the present attempt went out."""
+        return self._sent
+
     def first_chunk(self) -> None:
         """Note the first chunk of a stream; only the first counts."""
         if self._first_chunk_ns is None:
@@ -120,6 +128,7 @@ class Course:
 
     def failed(self, error: ProviderError) -> Step | None:
         """Note a failed attempt; return the next one, or None when the call ended with it."""
+        self._cause = error
         step = next_step(
             error,
             target=self._target,
@@ -146,6 +155,28 @@ class Course:
         self._call, self._sent, self._first_chunk_ns = None, False, None
         return step
 
+    def extending(self) -> Extending | None:
+        """Return the question for what the next attempt needs beyond what was reserved, or None."""
+        plan = self.reservation.plan
+        taken = taken_by(self._attempts, plan, self._hooks)
+        charges = missing(self.reservation, self._target, taken)
+        if not charges:
+            return None
+        ttl_us = plan.timeout_us + DRAIN_US
+        return Extending(self._recorder, self.reservation, charges, ttl_us)
+
+    def extended(self) -> None:
+        """Put what was granted on top into the ring, so that its slots are kept."""
+        self._recorder.intent(intent_of(self.reservation, self._target, len(self._attempts) + 1))
+
+    def passed_over(self) -> ProviderError | None:
+        """Go on to the target after one that had no room; return how the call ended when there is none."""
+        if self._target + 1 < len(self.reservation.plan.targets) and self._left_s() > 0:
+            self._target, self._repeats = self._target + 1, 0
+            return None
+        self._finish("denied", None, self._cause)
+        return self._cause
+
     def ended(
         self, outcome: FactOutcome, reply: ProviderReply | None, error: ProviderError | None = None
     ) -> None:
@@ -159,7 +190,9 @@ class Course:
             if self.receipt is not None:
                 return self.receipt
             ended = Outcome(self.reservation, (*self._attempts, self._attempt(outcome, reply, error)))
-            self.receipt, done = settled(ended, self._hooks)
+            self.receipt, done, further = settled(ended, self._hooks)
+            for settlement in further:
+                self._recorder.settle(settlement)
             self._recorder.done(done)
             return self.receipt
 
@@ -172,7 +205,7 @@ class Course:
         if not self._sent:
             usage = Usage()  # nothing can have been billed
         elif usage is None:
-            usage = estimated_usage(self.reservation, reply, outcome)
+            usage = estimated_usage(self.reservation, reply, outcome, error)
         first = self._first_chunk_ns
         return Attempt(
             call=self._call or self._unsent(),

@@ -39,7 +39,8 @@ def bound_of(plan: Plan, target: Target, hooks: Hooks) -> Bound | None:
         return None
     bounds = [
         Bound(_CHARS * _most_output(plan, target, rule, charge, hooks), rule)
-        for rule, charge in zip(plan.rules, plan.charges, strict=True)
+        for rule, charge in zip(plan.rules, _charges(plan, target), strict=True)
+        if charge is not None
         if rule.on_exhausted == "cut" and rule.limit.hard and rule.enforce
         if rule.dimension in ("output_tokens", "tokens", "usd")
     ]
@@ -60,6 +61,15 @@ def cut_error(bound: Bound, output_chars: int) -> QuotaExceeded:
         remaining=0,
         retry_after=None,
     )
+
+
+def _charges(plan: Plan, target: Target) -> list[Charge | None]:
+    """Return what is reserved of each rule for one target: extensions cover what it needs by itself."""
+    needs = plan.needs[plan.targets.index(target)]
+    return [
+        max(charge, needs[rule.id], key=lambda each: each.amount) if rule.id in needs else None
+        for rule, charge in zip(plan.rules, plan.charges, strict=True)
+    ]
 
 
 def _most_output(plan: Plan, target: Target, rule: LimitRule, charge: Charge, hooks: Hooks) -> int:

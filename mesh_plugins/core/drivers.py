@@ -24,11 +24,11 @@ from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.plan import plan_call
 from mesh_plugins.core.ports import AsyncLimiterPort, ConfigPort, LimiterPort, RecorderPort, Sender
 from mesh_plugins.core.reserve import SLOTS_FLUSH_S, Asking, granted, intent_of
-from mesh_plugins.core.retries import Health, RetryBudget
+from mesh_plugins.core.retries import Health, RetryBudget, unusable
 from mesh_plugins.core.secrets import Secrets
 from mesh_plugins.core.settle import denied_fact
 from mesh_plugins.core.streams import AsyncGovernedStream, GovernedStream
-from mesh_store.model.errors import Denied, MeshError, ProviderError
+from mesh_store.model.errors import ConfigError, Denied, MeshError, ProviderError
 from mesh_store.model.facts import Done
 
 
@@ -101,6 +101,9 @@ def reserve(engine: Engine, limiter: LimiterPort, plan: Plan) -> Reservation:
         decision = limiter.reserve(**asking.arguments)
         if asking.own_slots_may_free(decision) and engine.recorder.flush(SLOTS_FLUSH_S):
             decision = limiter.reserve(**asking.arguments)
+        while (pause := asking.again(decision)) is not None:
+            time.sleep(pause)
+            decision = limiter.reserve(**asking.arguments)
         if decision.wait_us:
             time.sleep(decision.wait_us / 1e6)
         return asking.answered(decision)
@@ -116,9 +119,32 @@ async def areserve(engine: Engine, limiter: AsyncLimiterPort, plan: Plan) -> Res
         freed = asking.own_slots_may_free(decision)
         if freed and await asyncio.to_thread(engine.recorder.flush, SLOTS_FLUSH_S):
             decision = await limiter.reserve(**asking.arguments)
+        while (pause := asking.again(decision)) is not None:
+            await asyncio.sleep(pause)
+            decision = await limiter.reserve(**asking.arguments)
         if decision.wait_us:
             await asyncio.sleep(decision.wait_us / 1e6)
         return asking.answered(decision)
+
+
+def extend(engine: Engine, limiter: LimiterPort, course: Course, cause: Exception) -> None:
+    """Reserve what the next attempt needs on top, or pass over its target; raise when none is left."""
+    while (asking := course.extending()) is not None:
+        with asking:
+            if asking.granted(limiter.reserve(**asking.arguments)):
+                course.extended()
+                return
+        _passed_over(course, cause)
+
+
+async def aextend(engine: Engine, limiter: AsyncLimiterPort, course: Course, cause: Exception) -> None:
+    """Like `extend`, on the caller's event loop."""
+    while (asking := course.extending()) is not None:
+        with asking:
+            if asking.granted(await limiter.reserve(**asking.arguments)):
+                course.extended()
+                return
+        _passed_over(course, cause)
 
 
 def call(engine: Engine, limiter: LimiterPort, request: CallRequest, sender: Sender) -> Governed:
@@ -132,6 +158,7 @@ def call(engine: Engine, limiter: LimiterPort, request: CallRequest, sender: Sen
                 reply = sender.send(course.sending(with_secret))
             except Exception as error:
                 time.sleep(_pause(course, sender, attempt, error))
+                extend(engine, limiter, course, error)
             else:
                 return Governed(reply.body, course.succeeded(reply))
 
@@ -147,6 +174,7 @@ async def acall(engine: Engine, limiter: AsyncLimiterPort, request: CallRequest,
                 reply = await sender.asend(course.sending(with_secret))
             except Exception as error:
                 await asyncio.sleep(_pause(course, sender, attempt, error))
+                await aextend(engine, limiter, course, error)
             else:
                 return Governed(reply.body, course.succeeded(reply))
 
@@ -162,6 +190,7 @@ def stream(engine: Engine, limiter: LimiterPort, request: CallRequest, sender: S
                 chunks = sender.stream(course.sending(with_secret))
             except Exception as error:
                 time.sleep(_pause(course, sender, attempt, error))
+                extend(engine, limiter, course, error)
             else:
                 return GovernedStream(course, chunks, sender, attempt)
 
@@ -179,6 +208,7 @@ async def astream(
                 chunks = await sender.astream(course.sending(with_secret))
             except Exception as error:
                 await asyncio.sleep(_pause(course, sender, attempt, error))
+                await aextend(engine, limiter, course, error)
             else:
                 return AsyncGovernedStream(course, chunks, sender, attempt)
 
@@ -218,12 +248,21 @@ class _settling:  # noqa: N801 - reads as the word it is in a with statement
 def _pause(course: Course, sender: Sender, attempt: ProviderCall, error: Exception) -> float:
     """Return the seconds to wait before the next attempt, or raise when the call is over."""
     failure = error if isinstance(error, ProviderError) else sender.failure(attempt, error)
+    if failure is None and isinstance(error, ConfigError) and not course.sent:
+        failure = unusable(attempt, error)
     if failure is None:
         raise error
     step = course.failed(failure)
     if step is None:
         raise_failure(failure, error)
     return step.delay_s
+
+
+def _passed_over(course: Course, cause: Exception) -> None:
+    """Go on to the target after one that had no room; or raise how the last attempt ended."""
+    failure = course.passed_over()
+    if failure is not None:
+        raise_failure(failure, cause)
 
 
 def raise_failure(failure: ProviderError, cause: BaseException) -> NoReturn:

@@ -8,14 +8,19 @@ No I/O and no tokenizer here; hooks answer from the snapshot. A call asks
 4. how much each would take        ``mesh_estimate``, ``mesh_price``
 5. from which limits               ``mesh_charges``
 
-and reserves, per limit, the most that any of the targets it may try would take.
+and reserves, of limits on the caller, the most that any of the targets it may try would take. A limit
+on a provider or target binds the attempts made there: those of the first target are reserved, those of
+the others only asked about (amount 0), so that one answer says which of them has room.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 
-from mesh_plugins.core.call import CallRequest, Plan, Quote
+import msgspec
+
+from mesh_plugins.core.call import CallRequest, Plan, Quote, is_of_target
 from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.settle import is_cost
 from mesh_plugins.core.words import fit
@@ -53,7 +58,8 @@ def plan_call(
     targets = _ordered(request, alias, snapshot, hooks)
     if len(targets) > 1:
         targets = tuple(sorted(targets, key=lambda target: cooling(target.id)))
-    rules: dict[str, tuple[LimitRule, Charge]] = {}
+    rules: dict[str, LimitRule] = {}
+    needs: list[dict[str, Charge]] = []
     largest, money, at_us = Usage(), None, now_us()
     for target in targets:
         estimate = hooks.estimate.first(request=request, alias=alias, target=target) or Usage()
@@ -63,13 +69,16 @@ def plan_call(
             largest = estimate
         if cost is not None:
             money = max(money or 0, cost)
+        taken: dict[str, Charge] = {}
         for charges in hooks.charges.every(
             request=request, target=target, estimate=estimate, snapshot=snapshot, price=price
         ):
             for rule, charge in charges:
-                held = rules.get(rule.id)
-                if held is None or charge.amount > held[1].amount:
-                    rules[rule.id] = (rule, charge)
+                rules[rule.id] = rule
+                held = taken.get(rule.id)
+                if held is None or charge.amount > held.amount:
+                    taken[rule.id] = charge
+        needs.append(taken)
     return Plan(
         request=request,
         snapshot=snapshot,
@@ -77,8 +86,9 @@ def plan_call(
         targets=targets,
         estimate=largest,
         estimate_pico_usd=money,
-        rules=tuple(rule for rule, _ in rules.values()),
-        charges=tuple(charge for _, charge in rules.values()),
+        rules=tuple(rules.values()),
+        charges=tuple(_reserved(rule, needs) for rule in rules.values()),
+        needs=tuple(needs),
         timeout_us=min(request.timeout_us or alias.timeout_us, alias.timeout_us),
     )
 
@@ -96,6 +106,30 @@ def quote(hooks: Hooks, target: Target, snapshot: Snapshot, at_us: int) -> Quote
         return cost
 
     return price
+
+
+def without_first(plan: Plan, skipped: int) -> Plan:
+    """Return a plan that begins with a later target; the ones before it are not tried at all."""
+    needs = plan.needs[skipped:]
+    rules = tuple(rule for rule in plan.rules if any(rule.id in taken for taken in needs))
+    return dataclasses.replace(
+        plan,
+        targets=plan.targets[skipped:],
+        rules=rules,
+        charges=tuple(_reserved(rule, needs) for rule in rules),
+        needs=needs,
+    )
+
+
+def _reserved(rule: LimitRule, needs: Sequence[Mapping[str, Charge]]) -> Charge:
+    """Return what is reserved of one limit for a call that tries these targets in order."""
+    taken = [each[rule.id] for each in needs if rule.id in each]
+    if not is_of_target(rule):
+        return max(taken, key=lambda charge: charge.amount)
+    if rule.id in needs[0]:
+        return needs[0][rule.id]
+    # Asks without taking and cannot refuse.
+    return msgspec.structs.replace(taken[0], amount=0, enforce=False)
 
 
 def _ordered(request: CallRequest, alias: Alias, snapshot: Snapshot, hooks: Hooks) -> tuple[Target, ...]:

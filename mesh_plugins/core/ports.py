@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from mesh_plugins.core.call import ProviderCall, ProviderReply
 from mesh_store.model.errors import ProviderError
-from mesh_store.model.facts import Cancel, Done, Intent
+from mesh_store.model.facts import Cancel, Done, Intent, Settlement
 from mesh_store.model.limits import Charge, Decision
 from mesh_store.model.snapshot import KeyEntry, Snapshot
 
@@ -65,6 +65,9 @@ class RecorderPort(Protocol):
 
     def cancel(self, cancel: Cancel) -> None:
         """Give back a reserve whose answer was never read."""
+
+    def settle(self, settlement: Settlement) -> None:
+        """Remember what an extension of a reservation really took."""
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything so far is settled; the one verb that waits. True when it is."""

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mesh_plugins.core.call import CallRequest, Plan, Reservation
+from mesh_plugins.core.call import CallRequest, Plan, Reservation, is_of_target
 from mesh_plugins.core.denials import Denials
+from mesh_plugins.core.plan import without_first
 from mesh_plugins.core.ports import RecorderPort
 from mesh_plugins.core.settle import lost_fact
 from mesh_store.model.errors import BudgetExceeded, MeshError, QuotaExceeded
@@ -25,6 +26,8 @@ DRAIN_US = 3_600_000_000
 
 #: How long a refusal by slots waits for this process's own ended calls to be settled, seconds.
 SLOTS_FLUSH_S = 0.25
+#: How often a caller that waits asks whether a budget's window was counted, seconds.
+SEEDING_POLL_S = 0.1
 #: What a refusal by slots advises: nobody knows when a running call ends, seconds.
 SLOTS_RETRY_S = 1.0
 
@@ -39,7 +42,8 @@ def granted(plan: Plan, decision: Decision | None) -> Reservation:
 def intent_of(reservation: Reservation, target: int = 0, attempt: int = 1) -> Intent:
     """Return what is true if this process dies in that attempt; the newest intent of a call holds."""
     deadline_us = now_us() + reservation.plan.timeout_us
-    return Intent(lost_fact(reservation, target, attempt), reservation.record, deadline_us)
+    lost = lost_fact(reservation, target, attempt)
+    return Intent(lost, reservation.record, deadline_us, tuple(reservation.extensions))
 
 
 def refusal(plan: Plan, decision: Decision) -> QuotaExceeded:
@@ -76,6 +80,29 @@ def refusal(plan: Plan, decision: Decision) -> QuotaExceeded:
     )
 
 
+def _next_with_room(plan: Plan, decision: Decision) -> int:
+    """Return the index of the first other target whose limits all have room, 0 when there is none."""
+    left = dict(zip([rule.id for rule in plan.rules], decision.remaining, strict=False))
+    ours = {rule.id: is_of_target(rule) for rule in plan.rules}
+    for rule, charge in zip(plan.rules, plan.charges, strict=True):
+        if rule.enforce and not ours[rule.id] and left.get(rule.id, 0) < charge.amount:
+            return 0
+    for index, needs in enumerate(plan.needs):
+        if index and all(
+            left.get(rule_id, 0) >= need.amount
+            for rule_id, need in needs.items()
+            if ours[rule_id] and need.enforce
+        ):
+            return index
+    return 0
+
+
+def unseeded(plan: Plan, decision: Decision) -> bool:
+    """Tell whether a plan was refused only until a collector has counted a budget's window."""
+    index = decision.binding
+    return index is not None and _unseeded(plan.rules[index], decision, index)
+
+
 def _unseeded(rule: LimitRule, decision: Decision, index: int) -> bool:
     """Tell whether a budget refuses because its window was never counted, not because it is spent."""
     waits = (decision.retry_after_us, decision.reset_after_us[index])
@@ -100,7 +127,16 @@ class Asking:
         arguments: what the limiter is asked.
     """
 
-    __slots__ = ("_answered", "_denials", "_plan", "_recorder", "_refused", "arguments")
+    __slots__ = (
+        "_answered",
+        "_denials",
+        "_plan",
+        "_recorder",
+        "_refused",
+        "_until_ns",
+        "_whole",
+        "arguments",
+    )
 
     def __init__(
         self,
@@ -110,13 +146,44 @@ class Asking:
         refused: Callable[[CallRequest, int, MeshError, Plan], None],
     ) -> None:
         self._recorder, self._denials, self._plan, self._refused = recorder, denials, plan, refused
+        self._whole = plan
         self._answered = False
+        self._until_ns = time.monotonic_ns() + plan.request.max_wait_us * 1_000
+        # Where another target may have room at once, nothing is booked on the first.
+        elsewhere = len(plan.targets) > 1 and any(map(is_of_target, plan.rules))
+        self._ask(plan, 0 if elsewhere else plan.request.max_wait_us)
+
+    def _ask(self, plan: Plan, max_wait_us: int) -> None:
+        """Ask for a plan under a new id: a refusal may have left a tombstone under the last one."""
+        self._plan = plan
         self.arguments: dict[str, Any] = {
             "charges": plan.charges,
             "reservation_id": new_id(),
-            "max_wait_us": plan.request.max_wait_us,
+            "max_wait_us": max_wait_us,
             "ttl_us": plan.request.max_wait_us + plan.timeout_us + DRAIN_US,
         }
+
+    def again(self, decision: Decision) -> float | None:
+        """Return the seconds after which to ask once more for what was refused, or None to take it as it is.
+
+        A target whose own limits are full is passed over for the next one that has room. Who is willing
+        to wait waits for the first target when none has room, and while a budget's window is being counted.
+        """
+        if decision.admitted:
+            return None
+        if self._plan is self._whole and (skipped := _next_with_room(self._plan, decision)):
+            self._ask(without_first(self._plan, skipped), 0)
+            return 0.0
+        left_us = (self._until_ns - time.monotonic_ns()) // 1_000
+        if left_us <= 0:
+            return None
+        if unseeded(self._plan, decision):
+            self._ask(self._plan, min(left_us, self.arguments["max_wait_us"]))
+            return min(SEEDING_POLL_S, left_us / 1e6)
+        if self.arguments["max_wait_us"] == 0:
+            self._ask(self._whole, left_us)
+            return 0.0
+        return None
 
     def own_slots_may_free(self, decision: Decision) -> bool:
         """Tell whether this was refused by slots that calls of this very process may just have left.
@@ -127,7 +194,10 @@ class Asking:
         """
         if decision.admitted or decision.binding is None:
             return False
-        return self._plan.rules[decision.binding].limit.kind == "slots"
+        if self._plan.rules[decision.binding].limit.kind != "slots":
+            return False
+        self._ask(self._plan, self.arguments["max_wait_us"])
+        return True
 
     def answered(self, decision: Decision) -> Reservation:
         """Return the reservation of a granted plan.
@@ -139,7 +209,9 @@ class Asking:
         if decision.admitted:
             return granted(self._plan, decision)
         error = refusal(self._plan, decision)
-        self._denials.remember(self._plan, decision, error)
+        if len(self._whole.targets) == 1 or not is_of_target(self._plan.rules[decision.binding or 0]):
+            # A target that had no room says nothing about the others a moment later.
+            self._denials.remember(self._plan, decision, error)
         raise error
 
     def __enter__(self) -> None:

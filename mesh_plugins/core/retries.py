@@ -12,7 +12,8 @@ import threading
 import time
 from dataclasses import dataclass
 
-from mesh_store.model.errors import ProviderError
+from mesh_plugins.core.call import ProviderCall
+from mesh_store.model.errors import ConfigError, ProviderError
 
 #: Statuses after which another attempt may fare better.
 TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -50,7 +51,7 @@ def next_step(
         budget: pays for repeats; falling back is free.
     """
     again = transient(error)
-    elsewhere = again or error.kind == "protocol" or error.status in MISCONFIGURED
+    elsewhere = again or error.kind in ("protocol", "setup") or error.status in MISCONFIGURED
     if left_s <= 0 or error.kind == "timeout" or not elsewhere:
         # A timed-out attempt may have been billed and has used the deadline; a 400 fails everywhere.
         return None
@@ -62,6 +63,19 @@ def next_step(
     if pause >= left_s or not budget.spend():
         return None
     return Step(target, pause)
+
+
+def unusable(call: ProviderCall, error: ConfigError) -> ProviderError:
+    """Return what is wrong with a target that this process cannot even ask, for want of its secret say."""
+    return ProviderError(
+        str(error),
+        provider=call.provider.name,
+        model=call.target.model,
+        attempt=call.attempt,
+        status=error.status,
+        kind="setup",
+        native=error,
+    )
 
 
 def transient(error: ProviderError) -> bool:

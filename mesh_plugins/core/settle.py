@@ -19,10 +19,12 @@ from mesh_plugins.core.call import (
     ProviderReply,
     Receipt,
     Reservation,
+    is_of_target,
 )
+from mesh_plugins.core.extending import settlements
 from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.words import fit, word
-from mesh_store.model.errors import MeshError
+from mesh_store.model.errors import MeshError, ProviderError
 from mesh_store.model.facts import Done, Fact, FactOutcome, Settlement
 from mesh_store.model.ids import new_id, now_us
 from mesh_store.model.snapshot import LimitRule, Subject
@@ -32,15 +34,15 @@ _NOTHING = Usage()
 _NO_REPLY = ProviderReply(None)
 
 
-def settled(outcome: Outcome, hooks: Hooks) -> tuple[Receipt, Done]:
-    """Return the receipt of a call that ended, and the one record that remembers it."""
+def settled(outcome: Outcome, hooks: Hooks) -> tuple[Receipt, Done, list[Settlement]]:
+    """Return the receipt of a call that ended, the record that remembers it, and its extensions' actuals."""
     reservation, attempts = outcome.reservation, outcome.attempts
     plan, last = reservation.plan, attempts[-1]
     costs = [_cost(attempt, plan, hooks) for attempt in attempts]
-    settlement = None
+    settlement, further = None, list[Settlement]()
     if reservation.record is not None:
-        actual = tuple([_taken(rule, attempts, costs) for rule in plan.rules])
-        settlement = Settlement(reservation.record, actual)
+        actual = [_taken(rule, attempts, costs) for rule in plan.rules]
+        settlement, *further = settlements(reservation, actual)
     usage, cost = last.usage, costs[-1]
     for attempt, earlier in zip(attempts[:-1], costs, strict=False):
         usage = attempt.usage + usage
@@ -48,7 +50,13 @@ def settled(outcome: Outcome, hooks: Hooks) -> tuple[Receipt, Done]:
     fact = attempt_fact(reservation, last, len(attempts), costs[-1], (usage.total_tokens, cost))
     receipt = Receipt(outcome, usage, cost, fact, settlement)
     receipt.fact = hooks.fact.fold("fact", fact, receipt=receipt)
-    return receipt, Done(receipt.fact, settlement, reservation.lost_id)
+    return receipt, Done(receipt.fact, settlement, reservation.lost_id), further
+
+
+def taken_by(attempts: Sequence[Attempt], plan: Plan, hooks: Hooks) -> list[int]:
+    """Return what attempts took from each of a plan's limits."""
+    costs = [_cost(attempt, plan, hooks) for attempt in attempts]
+    return [_taken(rule, attempts, costs) for rule in plan.rules]
 
 
 def failed_attempt(reservation: Reservation, attempt: Attempt, number: int, hooks: Hooks) -> Done:
@@ -123,7 +131,13 @@ def _decision_flags(reservation: Reservation) -> tuple[str, ...]:
     if decision is None:
         return ()
     unenforced = () if decision.enforced else ("unenforced",)
-    return (*unenforced, "shadow_denied") if decision.shadow_denied else unenforced
+    plan = reservation.plan
+    # Limits of further targets were only asked about; that they have no room is no refusal.
+    shadow = any(
+        plan.rules[index].id in plan.needs[0] or not is_of_target(plan.rules[index])
+        for index in decision.shadow_denied
+    )
+    return (*unenforced, "shadow_denied") if shadow else unenforced
 
 
 def lost_fact(reservation: Reservation, target: int = 0, attempt: int = 1) -> Fact:
@@ -178,17 +192,25 @@ def denied_fact(request: CallRequest, revision: int, error: MeshError, plan: Pla
     )
 
 
-def estimated_usage(reservation: Reservation, reply: ProviderReply | None, outcome: FactOutcome) -> Usage:
+def estimated_usage(
+    reservation: Reservation,
+    reply: ProviderReply | None,
+    outcome: FactOutcome,
+    error: ProviderError | None = None,
+) -> Usage:
     """Return what an attempt took when the provider did not say.
 
-    An answer is counted by its characters, four to a token. A call that was cut off or timed out before
+    An answer is counted by its characters, four to a token; one that came with success and could not be
+    read was billed all the same, and counts as estimated. A call that was cut off or timed out before
     anything arrived may still have been billed: its input is counted. A refused connection or an error
     status is not billed.
     """
     reply = reply or _NO_REPLY
-    if outcome == "error" and reply.output_chars == 0:
-        return _NOTHING
     estimate, output = reservation.plan.estimate, (reply.output_chars + 3) // 4
+    if output == 0 and error is not None and error.billed:
+        return replace(estimate, estimated=True)
+    if outcome == "error" and output == 0:
+        return _NOTHING
     if reply.begun is not None:
         return replace(reply.begun, output_tokens=output, estimated=True)
     return Usage(estimate.input_tokens, output, estimated=True, service=estimate.service)

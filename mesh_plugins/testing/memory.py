@@ -22,7 +22,7 @@ from mesh_plugins.manager import load
 from mesh_plugins.testing.canned import CannedSender
 from mesh_plugins.testing.limiter import AsyncMemoryLimiter, MemoryLimiter
 from mesh_store.model import keys
-from mesh_store.model.facts import Cancel, Done, Fact, Intent
+from mesh_store.model.facts import Cancel, Done, Fact, Intent, Settlement
 from mesh_store.model.limit_text import parse_limit
 from mesh_store.model.snapshot import (
     Alias,
@@ -56,6 +56,10 @@ class MemoryRecorder:
             self._limiter.settle(done.settlement.reservation, done.settlement.deltas)
         if done.closes is not None:
             self.open_intents.pop(done.closes, None)
+
+    def settle(self, settlement: Settlement) -> None:
+        """Settle an extension at once."""
+        self._limiter.settle(settlement.reservation, settlement.deltas)
 
     def flush(self, timeout_s: float) -> bool:
         """Nothing is ever on its way."""

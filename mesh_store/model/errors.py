@@ -177,10 +177,12 @@ class ProviderError(MeshError):
         attempt: which attempt of the call this was, from 1.
         status: the HTTP status the provider answered with, or 502 when there was no answer.
         body: the provider's own error text, bounded, or "".
-        kind: ``"status"``, ``"connect"``, ``"timeout"``, ``"incomplete"`` or ``"protocol"``.
+        kind: ``"status"``, ``"connect"``, ``"timeout"``, ``"incomplete"``, ``"protocol"``, or ``"setup"``
+            when it could not even be asked.
         retry_after: seconds the provider asked us to wait, or None.
         attempts: every failed attempt before this one, oldest first.
         native: the host's or transport's own exception, or None; a host raises it instead of this.
+        billed: True when the provider answered with success what could not be read.
     """
 
     def __init__(
@@ -196,9 +198,11 @@ class ProviderError(MeshError):
         retry_after: float | None = None,
         attempts: Sequence[ProviderError] = (),
         native: BaseException | None = None,
+        billed: bool = False,
     ) -> None:
         super().__init__(message)
         self.native = native
+        self.billed = billed
         self.provider = provider
         self.model = model
         self.attempt = attempt

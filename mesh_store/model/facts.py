@@ -144,12 +144,14 @@ class Intent(msgspec.Struct, frozen=True, array_like=True, tag="i"):
 
     If the process dies before a `Done` with the same reservation, the drain writes ``lost`` and
     settles at the estimate (``actual`` = what was reserved). ``reservation`` is None when no limit
-    applied to the call.
+    applied to the call. ``also`` are its extensions: their slots are kept while the call runs, and what
+    they took stays taken.
     """
 
     lost: Fact
     reservation: Reservation | None
     deadline_us: int
+    also: tuple[Reservation, ...] = ()
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag="d"):

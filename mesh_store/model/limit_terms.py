@@ -23,6 +23,8 @@ PERIODS = {
     "month": 30 * 86_400 * SECOND,
     "year": 365 * 86_400 * SECOND,
 }
+#: Requests that may come at once, as far as the amount goes, where nobody said and a tenth is fewer.
+SMALL_BURST = 10
 #: A slot whose holder was killed is free again after this long.
 SLOT_LEASE_US = 60 * SECOND
 
@@ -57,9 +59,7 @@ class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
         if self.burst is not None:
             burst = _units(self.dimension, self.burst)
         elif self.kind == "rate":
-            burst = default_burst(self.dimension, amount, context_window)
-            # A hard limit sustains what its burst leaves, so a large context must not take it all.
-            burst = min(burst, max(1, amount // 2)) if self.hard else burst
+            burst = default_burst(self.dimension, amount, context_window, hard=self.hard)
         else:
             burst = amount
         return Limit(
@@ -92,18 +92,23 @@ class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
         return ", ".join(words)
 
 
-def default_burst(dimension: Dimension, amount: int, context_window: int = 0) -> int:
+def default_burst(dimension: Dimension, amount: int, context_window: int = 0, *, hard: bool = False) -> int:
     """Return the units that may be taken at once where nobody said.
 
-    A tenth of the amount, at least one request; for tokens at least the largest call that the
-    subject can make, so that an ordinary call always fits; slots and money all at once.
+    A tenth of the amount; of requests at least ten, as far as there are ten, so that "10 requests/hour"
+    lets ten through as they come; of tokens at least the largest call that the subject can make, so that
+    an ordinary call always fits; slots and money all at once. Any period sees at most burst + amount.
+
+    A hard limit sustains what its burst leaves of the amount: it keeps to a tenth of requests, and to half
+    of tokens whatever the context.
     """
-    tenth = -(-amount // 10)
+    tenth = max(1, -(-amount // 10))
     if dimension == "requests":
-        return min(amount, max(1, tenth))
+        return min(amount, tenth if hard else max(SMALL_BURST, tenth))
     if dimension in ("input_tokens", "output_tokens", "tokens"):
-        return min(amount, max(1, tenth, context_window))
-    return amount
+        burst = min(amount, max(tenth, context_window))
+        return min(burst, max(1, amount // 2)) if hard else burst
+    return max(1, amount // 2) if hard and amount else amount
 
 
 def usual_kind(dimension: Dimension) -> Kind:

@@ -7,7 +7,8 @@
 
 No unit means requests. Money counts calendar windows, everything else flows (GCRA), unless
 ``rolling`` or ``calendar`` says otherwise. ``burst`` is what may be taken at once; without it the rule
-of thumb in `mesh_store.model.limit_terms.default_burst` applies.
+of thumb in `mesh_store.model.limit_terms.default_burst` applies. A flowing limit lets at most burst + amount
+through in any one period, a ``hard`` one never more than the amount.
 """
 
 from __future__ import annotations
@@ -108,7 +109,7 @@ def parse_limit(text: str) -> tuple[Dimension, Limit]:
 
 def limit_text(dimension: Dimension, limit: Limit) -> str:
     """Write a limit in canonical form; a burst is shown when it is not the rule of thumb's."""
-    usual = default_burst(dimension, limit.amount) if limit.kind == "rate" else limit.amount
+    usual = default_burst(dimension, limit.amount, hard=limit.hard) if limit.kind == "rate" else limit.amount
     scale = PICO if dimension == "usd" else 1
     return LimitTerms(
         dimension=dimension,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from mesh_store.model.limits import Reservation
 from mesh_store.telemetry.settling import Settlements
@@ -16,7 +17,7 @@ class Leases:
 
     def __init__(self, settlements: Settlements) -> None:
         self._settlements = settlements
-        self._held: dict[str, Reservation] = {}
+        self._held: dict[str, list[Reservation]] = {}
         self._due: dict[str, float] = {}
 
     @property
@@ -24,12 +25,12 @@ class Leases:
         """When `renew` has something to do, on the monotonic clock; None when never."""
         return min(self._due.values(), default=None)
 
-    def hold(self, intent: str, reservation: Reservation) -> None:
+    def hold(self, intent: str, reservations: Sequence[Reservation]) -> None:
         """Begin to renew a call's slots, if it has any."""
-        every = _renewed_every(reservation)
-        if every is not None:
-            self._held[intent] = reservation
-            self._due[intent] = time.monotonic() + every
+        held = [each for each in reservations if _renewed_every([each]) is not None]
+        if held:
+            self._held[intent] = held
+            self._due[intent] = time.monotonic() + (_renewed_every(held) or 0.0)
 
     def drop(self, intent: str) -> None:
         """End it: the call is over, and its settlement frees the slots."""
@@ -45,11 +46,16 @@ class Leases:
         due = [intent for intent, at in self._due.items() if at <= now]
         if not due:
             return
-        self._settlements.renew([self._held[intent] for intent in due])
+        self._settlements.renew([each for intent in due for each in self._held[intent]])
         for intent in due:
             self._due[intent] = now + (_renewed_every(self._held[intent]) or 0.0)
 
 
-def _renewed_every(reservation: Reservation) -> float | None:
-    leases = [charge.limit.period_us for charge in reservation.charges if charge.limit.kind == "slots"]
+def _renewed_every(reservations: Sequence[Reservation]) -> float | None:
+    leases = [
+        charge.limit.period_us
+        for reservation in reservations
+        for charge in reservation.charges
+        if charge.limit.kind == "slots"
+    ]
     return min(leases) / 1_000_000 / RENEW_SHARE if leases else None

@@ -52,7 +52,8 @@ class OwnDelivery(Delivery):
                     intent = records.fact_id(record.lost)
                     self._open[intent] = frame.start
                     if record.reservation is not None:
-                        self.leases.hold(intent, record.reservation.revive())
+                        held = (record.reservation, *record.also)
+                        self.leases.hold(intent, [each.revive() for each in held])
             case StoredDone(closes=str(intent)) | StoredClosed(closes=str(intent)):
                 self.leases.drop(intent)
                 place = self._open.pop(intent, -1)

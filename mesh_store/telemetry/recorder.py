@@ -15,12 +15,12 @@ import time
 import weakref
 from pathlib import Path
 
-from mesh_store.model.facts import Cancel, Done, Intent
+from mesh_store.model.facts import Cancel, Done, Intent, Settlement
 from mesh_store.redis.client import connect
 from mesh_store.redis.stream import FactStream
 from mesh_store.telemetry.health import Health, health_of
 from mesh_store.telemetry.pipeline import Pipeline
-from mesh_store.telemetry.records import closed, encode
+from mesh_store.telemetry.records import Closed, closed, encode
 from mesh_store.telemetry.settling import Settler
 
 log = logging.getLogger(__name__)
@@ -83,6 +83,11 @@ class Recorder:
         """Note a reservation whose answer was never read, to be given back."""
         self._write(cancel, None)
 
+    def settle(self, settlement: Settlement) -> None:
+        """Note what an extension of a reservation really took; it has no fact of its own."""
+        closing = Closed(settlement, None)
+        self._write(closing, closing)
+
     def flush(self, timeout_s: float, *, collected: bool = False) -> bool:
         """Wait until everything so far is settled and in the stream; True when it is.
 
@@ -109,7 +114,7 @@ class Recorder:
             return self._last_health
         return health_of(pipeline or self._open(), self._failed)
 
-    def _write(self, record: Intent | Done | Cancel, done: Done | None) -> None:
+    def _write(self, record: Intent | Done | Cancel | Closed, done: Done | Closed | None) -> None:
         try:
             pipeline = self._pipeline or self._open()
             pipeline.writer.write(self._encoded(record, done), done)
@@ -120,7 +125,7 @@ class Recorder:
             if self._failed == 1:
                 log.exception("a telemetry record could not be written; further ones are only counted")
 
-    def _encoded(self, record: Intent | Done | Cancel, done: Done | None) -> bytes:
+    def _encoded(self, record: Intent | Done | Cancel | Closed, done: Done | Closed | None) -> bytes:
         """Encode a record; of a `Done` whose fact cannot be (a plugin made it), at least the settlement."""
         try:
             return encode(record)

@@ -68,6 +68,7 @@ class StoredIntent(msgspec.Struct, frozen=True, array_like=True, tag="i"):
     lost: msgspec.Raw
     reservation: StoredReservation | None
     deadline_us: int
+    also: tuple[StoredReservation, ...] = ()
 
 
 class StoredDone(msgspec.Struct, frozen=True, array_like=True, tag="d"):
@@ -195,7 +196,7 @@ def decode_fact(encoded: bytes | msgspec.Raw) -> Fact:
     return _fact.decode(encoded)
 
 
-def closed(done: Done) -> bytes | None:
+def closed(done: Done | Closed) -> bytes | None:
     """Encode what must survive of ``done`` when its fact is dropped; None when nothing must."""
     if done.settlement is None and done.closes is None:
         return None

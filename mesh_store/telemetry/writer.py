@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from mesh_store.model.facts import Done
-from mesh_store.telemetry.records import closed
+from mesh_store.telemetry.records import Closed, closed
 from mesh_store.telemetry.ring import Mark, Ring, frame_size
 
 #: One part in so many of the ring is kept for settlements when facts have filled the rest.
@@ -53,7 +53,7 @@ class Writer:
         # would wait for itself.
         self._lock = threading.RLock()
         self._busy = False
-        self._side: deque[tuple[bytes, Done | None]] = deque()
+        self._side: deque[tuple[bytes, Done | Closed | None]] = deque()
         self._reserved = ring.capacity // RESERVED_SHARE
         self._largest = ring.capacity // LARGEST_SHARE
         self.counts = Counts()
@@ -63,7 +63,7 @@ class Writer:
         """Records in the side queue."""
         return len(self._side)
 
-    def write(self, record: bytes, done: Done | None = None) -> bool:
+    def write(self, record: bytes, done: Done | Closed | None = None) -> bool:
         """Append a record; of a `Done`, at least the settlement, when only the reserved part has room.
 
         Args:
@@ -110,7 +110,7 @@ class Writer:
         while self._side:
             self._put(*self._side.popleft())
 
-    def _put(self, record: bytes, done: Done | None) -> bool:
+    def _put(self, record: bytes, done: Done | Closed | None) -> bool:
         ring, counts = self._ring, self.counts
         if len(record) <= self._largest and ring.append(record, self._reserved):
             counts.emitted += 1

@@ -14,7 +14,7 @@ from mesh_plugins.defaults import builtin_plugins
 from mesh_plugins.manager import load
 from mesh_store.model import keys
 from mesh_store.model.errors import ProviderError
-from mesh_store.model.facts import Cancel, Done, Fact, Intent
+from mesh_store.model.facts import Cancel, Done, Fact, Intent, Settlement
 from mesh_store.model.limits import Charge, Decision, Limit, Reservation
 from mesh_store.model.snapshot import (
     Alias,
@@ -141,6 +141,7 @@ class Recorder:
     """Keeps every record in order."""
 
     records: list[Intent | Done | Cancel] = field(default_factory=list)
+    extensions: list[Settlement] = field(default_factory=list)
 
     def intent(self, intent: Intent) -> None:
         self.records.append(intent)
@@ -150,6 +151,9 @@ class Recorder:
 
     def cancel(self, cancel: Cancel) -> None:
         self.records.append(cancel)
+
+    def settle(self, settlement: Settlement) -> None:
+        self.extensions.append(settlement)
 
     def flush(self, timeout_s: float) -> bool:
         return True

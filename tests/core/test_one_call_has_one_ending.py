@@ -133,7 +133,7 @@ def test_a_missing_secret_says_which_and_takes_nothing(make_world):
     world = make_world(
         providers=(
             Provider(id="p1", name="first", kind="openai", secret="env:MESH_TEST_NO_SUCH"),
-            Provider(id="p2", name="second", kind="openai"),
+            Provider(id="p2", name="second", kind="openai", secret="env:MESH_TEST_NO_SUCH"),
         )
     )
     with pytest.raises(ConfigError, match="MESH_TEST_NO_SUCH"):

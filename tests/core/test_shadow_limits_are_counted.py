@@ -21,7 +21,7 @@ def watched(mesh: MemoryMesh, count: int) -> MemoryMesh:
 
 
 def test_calls_go_on_and_their_facts_are_flagged() -> None:
-    mesh = watched(MemoryMesh(limits=["20 requests/hour", "1000 requests/hour"]), 1)
+    mesh = watched(MemoryMesh(limits=["20 requests/hour, burst 2", "1000 requests/hour"]), 1)
     for _ in range(5):
         mesh.chat("fast", ASK)
     assert [fact.outcome for fact in mesh.facts] == ["ok"] * 5
@@ -29,7 +29,7 @@ def test_calls_go_on_and_their_facts_are_flagged() -> None:
 
 
 def test_an_enforced_limit_beside_it_still_refuses() -> None:
-    mesh = watched(MemoryMesh(limits=["1 concurrent", "20 requests/hour"]), 1)
+    mesh = watched(MemoryMesh(limits=["1 concurrent", "20 requests/hour, burst 2"]), 1)
     outcomes = []
     for _ in range(4):
         try:

@@ -69,9 +69,9 @@ def stream_error(call: ProviderCall, error: Any) -> ProviderError:
 
 
 def protocol_error(call: ProviderCall, why: str, body: bytes = b"") -> ProviderError:
-    """Return the error for an answer that is not one."""
+    """Return the error for an answer of success that is not one."""
     text = shown(call, body)
-    return failed(call, f"sent what is no answer: {why}", body=text, kind="protocol")
+    return failed(call, f"sent what is no answer: {why}", body=text, kind="protocol", billed=True)
 
 
 def incomplete(call: ProviderCall, why: str = "the stream ended without a finish reason") -> ProviderError:

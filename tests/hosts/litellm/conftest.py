@@ -162,6 +162,9 @@ class Recorder:
     def cancel(self, cancel: Any) -> None:
         pass
 
+    def settle(self, settlement: Any) -> None:
+        pass
+
     def done(self, done: Done) -> None:
         with self.changed:
             self.done_records.append(done)

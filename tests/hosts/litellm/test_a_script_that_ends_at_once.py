@@ -77,8 +77,7 @@ def test_fifty_concurrent_calls_leave_fifty_facts(litellm: Any, run: Any) -> Non
 
 
 def test_a_limit_in_redis_stops_calls_before_the_provider(litellm: Any, run: Any) -> None:
-    # A tenth of the limit may come at once.
-    world, sent = run(_UNTIL_REFUSED, limits=("30 requests/hour",))
+    world, sent = run(_UNTIL_REFUSED, limits=("30 requests/hour, burst 3",))
 
     world.collect()
 
