@@ -353,3 +353,15 @@ class TestAnUnreadGrant:
             world.call()
         assert len(world.recorder.cancels) == 1
         assert [(f.outcome, f.error_type) for f in world.recorder.facts] == [("denied", "QuotaUnavailable")]
+
+
+def test_a_stream_given_up_costs_what_the_provider_said_of_its_input(world, chunks):
+    given_up = chunks("one", "two", chars=40)
+    given_up.reply.begun = Usage(9_003, 1, cache_write_tokens=9_000)
+    world.sender.script = [given_up]
+    stream = world.runtime.stream_call(world.ask(stream=True), world.sender)
+    next(stream)
+    stream.close()
+    (fact,) = world.recorder.facts
+    assert (fact.outcome, fact.estimated) == ("abandoned", True)
+    assert (fact.input_tokens, fact.cache_write_tokens, fact.output_tokens) == (9_003, 9_000, 10)

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mesh_plugins.http.wire.anthropic import AnthropicWire
+from mesh_plugins.http.wire.openai import OpenAIWire
 from mesh_plugins.http.wire.usage import ABSURD, anthropic_usage, openai_usage
 from mesh_store.model.usage import Usage
 
@@ -118,3 +121,72 @@ def test_anthropic_input_gains_its_cached_parts() -> None:
         "cache_creation_input_tokens": 50,
     }
     assert anthropic_usage(raw)[0] == Usage(160, 5, cache_read_tokens=100, cache_write_tokens=50)
+
+
+@pytest.mark.parametrize(
+    "creation",
+    [
+        {"ephemeral_1h_input_tokens": 51},
+        {"ephemeral_1h_input_tokens": -1},
+        {"ephemeral_5m_input_tokens": "many"},
+        [1],
+        "many",
+    ],
+)
+def test_what_was_kept_for_an_hour_is_a_part_of_what_was_written(creation: Any) -> None:
+    raw = {"input_tokens": 10, "output_tokens": 5, "cache_creation_input_tokens": 50}
+    assert anthropic_usage(raw | {"cache_creation": creation}) == (None, ("usage_suspect",))
+
+
+def test_parts_of_a_cache_write_without_their_sum_are_the_sum() -> None:
+    parts = {"ephemeral_1h_input_tokens": 20, "ephemeral_5m_input_tokens": 30}
+    raw = {"input_tokens": 10, "output_tokens": 5, "cache_creation": parts}
+    assert anthropic_usage(raw)[0] == Usage(60, 5, cache_write_tokens=50, cache_write_1h_tokens=20)
+
+
+@pytest.mark.parametrize("service", [7, "", ["flex"], {"a": 1}, True])
+def test_a_service_that_is_no_name_is_none(service: Any) -> None:
+    assert openai_usage({"prompt_tokens": 1, "completion_tokens": 1}, 0, service)[0] == Usage(1, 1)
+    raw = {"input_tokens": 1, "output_tokens": 1, "service_tier": service, "speed": service}
+    assert anthropic_usage(raw)[0] == Usage(1, 1)
+
+
+def _chunk(usage: Any = None, content: str | None = None, reason: str | None = None) -> bytes:
+    choices = [{"index": 0, "delta": {"content": content}, "finish_reason": reason}]
+    said = {"choices": choices if content or reason else [], "usage": usage}
+    return b"data: %b\n\n" % msgspec.json.encode(said)
+
+
+TRUE, ZERO = {"prompt_tokens": 10, "completion_tokens": 5}, {"prompt_tokens": 10, "completion_tokens": 0}
+
+
+@pytest.mark.parametrize(
+    ("said", "believed", "flags"),
+    [
+        ([TRUE], Usage(10, 5), ()),
+        ([TRUE, TRUE], Usage(10, 5), ()),
+        ([ZERO, TRUE], Usage(10, 5), ()),
+        ([{"prompt_tokens": "10", "completion_tokens": 5}, TRUE], Usage(10, 5), ()),
+        ([], None, ()),
+        ([TRUE, {"prompt_tokens": -1, "completion_tokens": 5}], None, ("usage_suspect",)),
+        ([{"prompt_tokens": 10, "completion_tokens": 5e9}], None, ("usage_suspect",)),
+        (["five"], None, ("usage_suspect",)),
+    ],
+    ids=["last chunk", "twice", "growing", "mended", "missing", "negative", "absurd", "words"],
+)
+def test_a_streams_last_word_on_its_usage_holds(make_call: Any, said: Any, believed: Any, flags: Any) -> None:
+    chunks = OpenAIWire().chunks(make_call(stream=True))
+    chunks.feed(_chunk(content="hello") + _chunk(reason="stop"))
+    for usage in said:
+        chunks.feed(_chunk(usage))
+    chunks.feed(b"data: [DONE]\n\n")
+    assert (chunks.reply.usage, chunks.reply.flags, chunks.failure) == (believed, flags, None)
+
+
+def test_a_stream_given_up_keeps_what_its_beginning_said_of_the_input(make_call: Any) -> None:
+    chunks = AnthropicWire().chunks(make_call(None, "anthropic", stream=True))
+    counts = {"input_tokens": 3, "output_tokens": 1, "cache_creation_input_tokens": 9_000}
+    start = {"type": "message_start", "message": {"id": "i", "usage": counts}}
+    chunks.feed(b"data: %b\n\n" % msgspec.json.encode(start))
+    assert chunks.reply.usage is None
+    assert chunks.reply.begun == Usage(9_003, 1, cache_write_tokens=9_000)
