@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mesh_plugins.core.attachments import attachment_of
+
 #: Fields whose text the model reads; everything else of a payload is parameters.
 _TEXT_FIELDS = (
     "messages",
@@ -35,21 +37,28 @@ class PayloadSize:
     Attributes:
         text_bytes: UTF-8 length of all text, keys of tool schemas included.
         items: messages, parts and list items.
-        images: images, files and audio parts.
+        images: images.
+        sound_bytes: bytes of sound sent along.
+        file_tokens: the likely tokens of files and sound.
+        unbounded: the first thing whose tokens its size does not bound, in words; or None.
     """
 
     text_bytes: int = 0
     items: int = 0
     images: int = 0
+    sound_bytes: int = 0
+    file_tokens: int = 0
+    unbounded: str | None = None
 
     @property
     def bound(self) -> int:
-        """The most input tokens this can be, images at their usual largest."""
-        return self.text_bytes + self.items * _FRAME + self.images * IMAGE_TOKENS
+        """The most input tokens this can be without what is ``unbounded``, images at their usual largest."""
+        return self.text_bytes + self.items * _FRAME + self.images * IMAGE_TOKENS + self.sound_bytes
 
     def estimate(self, tokens_per_byte: float) -> int:
         """The likely input tokens at a learned ratio."""
-        return int(self.text_bytes * tokens_per_byte) + self.items * 4 + self.images * IMAGE_TOKENS + 1
+        text = int(self.text_bytes * tokens_per_byte)
+        return text + self.items * 4 + self.images * IMAGE_TOKENS + self.file_tokens + 1
 
 
 def measure(payload: Mapping[str, Any]) -> PayloadSize:
@@ -68,8 +77,11 @@ def _add(size: PayloadSize, value: Any) -> None:
     elif isinstance(value, Mapping):
         kind = value.get("type")
         # In a tool's schema "type" may be a list of types, or itself the name of a property.
-        if isinstance(kind, str) and kind in _MEDIA:
+        if isinstance(kind, str) and kind in _IMAGES:
             size.images += 1
+            return
+        if isinstance(kind, str) and kind in _FILES and _holds(value, kind):
+            _attach(size, value)
             return
         for key, inner in value.items():
             size.text_bytes += len(key) if isinstance(key, str) else 0
@@ -82,4 +94,22 @@ def _add(size: PayloadSize, value: Any) -> None:
         size.text_bytes += 8  # a number or a boolean
 
 
-_MEDIA = frozenset({"image_url", "input_image", "image", "input_audio", "input_file", "file", "document"})
+def _attach(size: PayloadSize, part: Mapping[str, Any]) -> None:
+    found = attachment_of(part)
+    size.text_bytes += found.text_bytes
+    size.sound_bytes += found.sound_bytes
+    # A file of which nothing is known is guessed to be a page, which is about an image.
+    size.file_tokens += found.likely_tokens or (IMAGE_TOKENS if found.unbounded else 0)
+    size.unbounded = size.unbounded or found.unbounded
+    for name in ("title", "context"):
+        if isinstance(part.get(name), str):
+            _add(size, part[name])
+
+
+def _holds(part: Mapping[str, Any], kind: str) -> bool:
+    """Tell a file from a tool's schema whose type is called the same."""
+    return any(name in part for name in (kind, "source", "file", "file_id", "file_data", "file_url"))
+
+
+_IMAGES = frozenset({"image_url", "input_image", "image"})
+_FILES = frozenset({"input_audio", "input_file", "file", "document"})

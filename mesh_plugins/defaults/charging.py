@@ -110,12 +110,28 @@ def _bound(
     rule: LimitRule, request: CallRequest, alias: Alias | None, target: Target, estimate: Usage
 ) -> Usage:
     cap = output_cap(request, alias, target) if alias else request.max_tokens
-    if cap is None and not rule.enforce:
-        # Shadow mode never refuses, not for want of a bound either.
-        return Usage(request.size.bound, estimate.output_tokens, service=estimate.service)
+    # Shadow mode never refuses, not for want of a bound either.
     if cap is None:
+        if rule.enforce:
+            raise ConfigError(
+                f"limit {rule.text!r} of {rule.label} is hard and needs to know how much this call may "
+                f"generate: pass max_tokens, or set max_output_tokens on alias {request.alias!r}"
+            )
+        cap = estimate.output_tokens
+    return Usage(_sent(rule, request, target), cap, service=estimate.service)
+
+
+def _sent(rule: LimitRule, request: CallRequest, target: Target) -> int:
+    """Return the most tokens a request can send: by its size, else all that the model takes in."""
+    size = request.size
+    if size.unbounded is None or rule.dimension == "output_tokens":
+        return size.bound
+    if target.context_window is not None:
+        return max(size.bound, target.context_window)
+    if rule.enforce:
         raise ConfigError(
-            f"limit {rule.text!r} of {rule.label} is hard and needs to know how much this call may generate: "
-            f"pass max_tokens, or set max_output_tokens on alias {request.alias!r}"
+            f"limit {rule.text!r} of {rule.label} is hard, and this call sends {size.unbounded}, of which "
+            "nobody can tell how many tokens it is: send its text, or set context_window on the target "
+            f"{target.model!r}"
         )
-    return Usage(request.size.bound, cap, service=estimate.service)
+    return size.bound + size.file_tokens
