@@ -102,5 +102,6 @@ def _any_vendor(call: ProviderCall) -> Sender:
     if "litellm" not in sys.modules:
         # Read at import: without it litellm fetches a price list, for seconds where there is no network.
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")
+        os.environ.setdefault("LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS", "True")
     sender: Sender = import_module(_LITELLM).AnyVendor()
     return sender

@@ -80,8 +80,13 @@ class FastSender:
             and asked.local.keys() <= _IDLE
             and not isinstance(call.payload.get("response_format"), type)
             and litellm.cache is None
-            and not any(getattr(litellm, name, None) for name in _LISTENERS)
+            and not any(map(_listened, _LISTENERS))
         )
+
+
+def _listened(name: str) -> bool:
+    # litellm's Gemini leaves its own listener "cache" behind, which does nothing without `litellm.cache`.
+    return any(listener != "cache" for listener in getattr(litellm, name, None) or ())
 
 
 class FastStream:

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from mesh_plugins.hosts.litellm.doors import DOORS, Door
+from mesh_plugins.shared import shared_mesh
 from mesh_store.model.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,8 +38,8 @@ def install(mesh: Runtime | None = None, *, fast: bool = False) -> None:
     May be called again, by several threads at once, and before or after other libraries wrap litellm.
 
     Args:
-        mesh: who governs; default: ``Mesh.from_env()``, made at the first governed call. A later
-            `install` with another one changes it.
+        mesh: who governs; default: the process's shared mesh, made from the environment at the first
+            governed call. A later `install` with another one changes it.
         fast: send chat to OpenAI-compatible providers and Anthropic without litellm, where nothing of
             litellm's own takes part: see `fast`.
     """
@@ -57,15 +58,16 @@ def install(mesh: Runtime | None = None, *, fast: bool = False) -> None:
 
 
 def uninstall() -> None:
-    """Put litellm's functions back; a mesh that `install` made itself is closed."""
+    """Put litellm's functions back; who governed stays open, for the other hosts of this process."""
     global _installed
     with _lock:
         installation, _installed = _installed, None
     if installation is not None:
-        from mesh_plugins.hosts.litellm import provider
+        from mesh_plugins.hosts.litellm import attempts, provider
 
         provider.unregister(installation)
         installation.remove()
+        attempts.restore()
 
 
 def governing() -> Runtime:
@@ -101,7 +103,6 @@ class Installation:
         self.active = True
         self.direct: Sender | None = None
         self._mesh: Runtime | None = None
-        self._own: Runtime | None = None
         self._lock = threading.Lock()
         self._wrapped: list[tuple[ModuleType, str, Callable[..., Any], Callable[..., Any]]] = []
         for module in modules:
@@ -115,14 +116,8 @@ class Installation:
 
     @property
     def mesh(self) -> Runtime:
-        """Who governs; made from the environment when nobody said."""
-        if self._mesh is None:
-            with self._lock:
-                if self._mesh is None:
-                    from mesh_plugins import Mesh
-
-                    self._mesh = self._own = Mesh.from_env()
-        return self._mesh
+        """Who governs: whom `install` was given, else the mesh that all hosts of this process share."""
+        return self._mesh or shared_mesh()
 
     def use(self, mesh: Runtime | None, *, fast: bool) -> None:
         """Let ``mesh`` govern from the next call on; None keeps the one that does."""
@@ -147,10 +142,7 @@ class Installation:
         for module, name, original, wrapper in self._wrapped:
             if getattr(module, name, None) is wrapper:
                 setattr(module, name, original)
-        with self._lock:
-            own, self._mesh, self._own = self._own, None, None
-        if own is not None:
-            own.close()  # type: ignore[attr-defined]
+        self._mesh = None
 
     def _wrap(self, door: Door, original: Callable[..., Any]) -> Callable[..., Any]:
         from mesh_plugins.hosts.litellm import provider

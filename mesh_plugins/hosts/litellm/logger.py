@@ -36,6 +36,7 @@ from mesh_plugins.hosts.litellm.doors import PREFIX
 from mesh_plugins.hosts.litellm.errors import hosted
 from mesh_plugins.hosts.litellm.failures import provider_failure
 from mesh_plugins.hosts.litellm.reading import ChatReader, Reader, ResponsesReader
+from mesh_plugins.shared import shared_mesh
 from mesh_store.model.errors import MeshError
 from mesh_store.model.snapshot import Operation
 
@@ -67,7 +68,7 @@ class MeshLogger(CustomLogger):  # type: ignore[misc]
     """Meters calls that name a model themselves; the module's table says where it can also refuse."""
 
     def __init__(self, mesh: Runtime | None = None, *, key: str | None = None) -> None:
-        """Meter with ``mesh`` (default: made from the environment at the first call) for ``key``."""
+        """Meter with ``mesh`` (default: the one all hosts of this process share) for ``key``."""
         super().__init__()
         # Private, because litellm tells loggers apart by their class and public attributes only.
         self._mesh, self._key = mesh, key
@@ -80,9 +81,12 @@ class MeshLogger(CustomLogger):  # type: ignore[misc]
         if operation is None or is_governed():
             return
         try:
+            mesh = self._runtime()
+            # Looks the key up, so that nothing below waits for Redis on the caller's event loop.
+            await mesh.arequest(operation, "", {}, key=self._key)
             asked = self._asked(operation, _written(kwargs.get("model")), kwargs)
             if asked is not None:
-                self._opened(kwargs, await self._runtime().ameter(asked))
+                self._opened(kwargs, await mesh.ameter(asked))
         except MeshError as error:
             raise _unretried(hosted(error, str(kwargs.get("model")))) from error
 
@@ -159,13 +163,7 @@ class MeshLogger(CustomLogger):  # type: ignore[misc]
         return None
 
     def _runtime(self) -> Runtime:
-        if self._mesh is None:
-            with self._lock:
-                if self._mesh is None:
-                    from mesh_plugins import Mesh
-
-                    self._mesh = Mesh.from_env()
-        return self._mesh
+        return self._mesh or shared_mesh()
 
     def _opened(self, kwargs: Mapping[str, Any], course: Course) -> None:
         """Remember a call until its event comes; settle those whose event never came."""

@@ -10,6 +10,7 @@ import litellm
 
 from mesh_plugins.core.call import ProviderCall, ProviderReply
 from mesh_plugins.core.ports import AsyncProviderStream, ProviderStream
+from mesh_plugins.hosts.litellm.attempts import attempt
 from mesh_plugins.hosts.litellm.clients import http_client, openai_client
 from mesh_plugins.hosts.litellm.doors import PREFIX, Door
 from mesh_plugins.hosts.litellm.failures import provider_failure
@@ -58,24 +59,28 @@ class LiteLLMSender:
 
     def send(self, call: ProviderCall) -> ProviderReply:
         """Send and wait for the whole reply."""
-        return self._reader().whole(self.original(**self._arguments(call)))
+        with attempt(call.timeout_s):
+            return self._reader().whole(self.original(**self._arguments(call)))
 
     async def asend(self, call: ProviderCall) -> ProviderReply:
         """Like `send`, on the caller's event loop; the total deadline holds here."""
-        async with asyncio.timeout(call.timeout_s + _GRACE_S):
-            return self._reader().whole(await self.original(**self._arguments(call)))
+        with attempt(call.timeout_s):
+            async with asyncio.timeout(call.timeout_s + _GRACE_S):
+                return self._reader().whole(await self.original(**self._arguments(call)))
 
     def stream(self, call: ProviderCall) -> ProviderStream:
         """Send, and return once the provider answered with a status."""
-        native = fetched(self.original(**self._arguments(call)))
+        with attempt(call.timeout_s):
+            native = fetched(self.original(**self._arguments(call)))
         if not self.asked.wants_usage:
             hide_usage(native)
         return Chunks(native, self._reader(), call, mocked=self._mocked)
 
     async def astream(self, call: ProviderCall) -> AsyncProviderStream:
         """Like `stream`, on the caller's event loop."""
-        async with asyncio.timeout(call.timeout_s + _GRACE_S):
-            native = await afetched(await self.original(**self._arguments(call)))
+        with attempt(call.timeout_s):
+            async with asyncio.timeout(call.timeout_s + _GRACE_S):
+                native = await afetched(await self.original(**self._arguments(call)))
         if not self.asked.wants_usage:
             hide_usage(native)
         return AsyncChunks(native, self._reader(), call, mocked=self._mocked)
@@ -108,7 +113,7 @@ class LiteLLMSender:
         arguments |= {"num_retries": 0, "max_retries": 0, "timeout": call.timeout_s}
         if litellm.num_retries and not self.door.is_async:
             arguments["retry_policy"] = _NO_RETRIES  # its sync functions read num_retries=0 as unset
-        headers = {**self.asked.local.get("extra_headers", {}), **call.provider.headers}
+        headers = {**self.asked.local.get("extra_headers", {}), **_bearer(call), **call.provider.headers}
         if headers:
             arguments["extra_headers"] = headers
         if call.stream:
@@ -177,6 +182,13 @@ def _any_vendor(call: ProviderCall) -> dict[str, Any]:
     elif call.secret is not None:
         where["api_key"] = call.secret
     return where
+
+
+def _bearer(call: ProviderCall) -> dict[str, str]:
+    """Return the header of a token exchanged for our identity, where litellm would send it as a key."""
+    if call.provider.kind == "anthropic" and isinstance(call.secret, dict) and "token" in call.secret:
+        return {"authorization": f"Bearer {call.secret['token']}"}
+    return {}
 
 
 def _named(call: ProviderCall, secret: dict[str, str]) -> dict[str, str]:

@@ -253,6 +253,24 @@ def document(provider: StandInProvider) -> SnapshotDocument:
                 secret="env:MESH_TEST_SECRET",
             ),
             Provider(id="p4", name="open", kind="openai", base_url=provider.base_url),
+            Provider(
+                id="p5",
+                name="identified",
+                kind="anthropic",
+                base_url=provider.anthropic_url,
+                secret={"token": "env:MESH_TEST_SECRET"},
+            ),
+            *(
+                Provider(
+                    id=f"p{number}",
+                    name=f"azure-{number}",
+                    kind="openai",
+                    base_url=provider.base_url,
+                    secret=secret,
+                    options={"azure": True, "api_version": "2024-10-21"},
+                )
+                for number, secret in ((6, "env:MESH_TEST_SECRET"), (7, {"token": "env:MESH_TEST_SECRET"}))
+            ),
         ),
         aliases=(
             alias(1, "fast", Target(id="x1", provider="p1", model="small")),
@@ -269,6 +287,9 @@ def document(provider: StandInProvider) -> SnapshotDocument:
             alias(7, "keyless", Target(id="x8", provider="p4", model="small")),
             alias(8, "loop", Target(id="x9", provider="p1", model="mesh/fast")),
             alias(9, "openai/named", Target(id="x10", provider="p1", model="named")),
+            alias(10, "identified", Target(id="x11", provider="p5", model="claude-stand-in")),
+            alias(11, "azure", Target(id="x12", provider="p6", model="small")),
+            alias(12, "azure-identified", Target(id="x13", provider="p7", model="small")),
         ),
         rates={"x1": Rates(input=10, output=20), "x6": Rates(input=10, output=20)},
         limits=(rule(1, "requests", 600), rule(2, "usd", 50 * 10**12, "a5")),

@@ -63,6 +63,16 @@ def test_a_callback_of_the_caller_is_still_told(litellm: Any, world: Any, messag
         assert heard.changed.wait_for(lambda: heard.of("told"), timeout=10)
 
 
+def test_what_litellm_left_listening_itself_slows_nothing(
+    litellm: Any, world: Any, messages: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(litellm, "success_callback", ["cache"])
+
+    litellm.completion("mesh/fast", messages)
+
+    assert _was_fast(world)
+
+
 def test_a_mock_is_still_a_mock(litellm: Any, world: Any, messages: Any) -> None:
     reply = litellm.completion("mesh/fast", messages, mock_response="not asked")
 

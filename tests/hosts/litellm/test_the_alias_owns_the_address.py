@@ -56,6 +56,32 @@ def test_a_provider_without_a_secret_never_gets_the_callers_own(
     assert "of-the-caller" not in json.dumps(world.sent.headers)
 
 
+async def test_azure_is_reached_at_its_deployment_with_its_header(
+    litellm: Any, world: Any, messages: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_API_KEY", "of-the-caller")
+    monkeypatch.setenv("AZURE_API_BASE", "http://127.0.0.1:9/elsewhere")
+    for alias, header, value in (
+        ("azure", "api-key", "sk-of-the-alias"),
+        ("azure-identified", "authorization", "Bearer sk-of-the-alias"),
+    ):
+        litellm.completion(f"mesh/{alias}", messages)
+        await litellm.acompletion(f"mesh/{alias}", messages)
+        litellm.embedding(f"mesh/{alias}", ["text"])
+        for sent in list(world.provider.requests)[-3:]:
+            assert sent.path.split("/v1")[-1].startswith("/openai/deployments/small/")
+            assert (sent.query, sent.headers[header]) == ("api-version=2024-10-21", value)
+            assert "of-the-caller" not in json.dumps(sent.headers)
+    assert world.provider.count == 6
+
+
+async def test_a_token_of_our_identity_is_sent_as_one(litellm: Any, world: Any, messages: Any) -> None:
+    litellm.completion("mesh/identified", messages)
+    await litellm.acompletion("mesh/identified", messages)
+    await litellm.anthropic_messages(model="mesh/identified", messages=messages, max_tokens=5)
+    assert {sent.headers["authorization"] for sent in world.provider.requests} == {"Bearer sk-of-the-alias"}
+
+
 @pytest.mark.parametrize("alias", ["fast", "claude"])
 async def test_redirects_are_not_followed(alias: str, litellm: Any, world: Any, messages: Any) -> None:
     world.provider.script("*", redirect=f"{world.provider.base_url}/chat/completions")

@@ -1,0 +1,104 @@
+"""What holds for every request litellm posts inside an attempt of ours, whichever vendor it speaks to.
+
+- No redirect is followed: a cross-origin 307 would carry ``x-api-key`` along.
+- The total deadline holds while a body drips in; litellm's timeout is for each read alone.
+
+litellm has dozens of ways to its vendors, most with a client of their own making. All end in httpx's
+public ``send``, so that is where both are decided; all other traffic of the process stays as it is. A GET
+is left alone: it fetches an image that a message names.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import httpx
+
+#: Monotonic time at which the attempt's total deadline passes; None outside of attempts.
+_ends: ContextVar[float | None] = ContextVar("mesh_litellm_attempt_ends", default=None)
+_lock = threading.Lock()
+#: What stood in each class before, and what we put there.
+_wrapped: dict[type, tuple[Callable[..., Any], Callable[..., Any]]] = {}
+
+
+@contextmanager
+def attempt(timeout_s: float) -> Iterator[None]:
+    """Hold to both rules in this task or thread, and in what it starts."""
+    if not _wrapped:
+        _wrap()
+    token = _ends.set(time.monotonic() + timeout_s)
+    try:
+        yield
+    finally:
+        _ends.reset(token)
+
+
+def restore() -> None:
+    """Put httpx's functions back where ours are outermost; the next `attempt` wraps them again."""
+    with _lock:
+        for kind, (before, wrapper) in list(_wrapped.items()):
+            if kind.send is wrapper:  # type: ignore[attr-defined]
+                kind.send = before  # type: ignore[attr-defined]
+                del _wrapped[kind]
+
+
+def _wrap() -> None:
+    with _lock:
+        for kind, colour in ((httpx.Client, _governed), (httpx.AsyncClient, _agoverned)):
+            if kind not in _wrapped:
+                before: Callable[..., Any] = kind.send
+                _wrapped[kind] = before, colour(before)
+                kind.send = _wrapped[kind][1]  # type: ignore[method-assign]
+
+
+def _governed(send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
+    @functools.wraps(send)
+    def wrapper(self: httpx.Client, request: httpx.Request, *, stream: bool = False, **kwargs: Any) -> Any:
+        ends = _ends.get()
+        if ends is None or request.method == "GET":
+            return send(self, request, stream=stream, **kwargs)
+        response = send(self, request, stream=True, **{**kwargs, "follow_redirects": False})
+        if isinstance(response.stream, httpx.SyncByteStream):
+            response.stream = _Timed(response.stream, ends, request)
+        if not stream:
+            try:
+                response.read()
+            except BaseException:
+                response.close()
+                raise
+        return response
+
+    return wrapper
+
+
+def _agoverned(send: Callable[..., Any]) -> Callable[..., Any]:
+    # Event loops can cut a task off, so the deadline is kept where the call is awaited.
+    @functools.wraps(send)
+    async def wrapper(self: httpx.AsyncClient, request: httpx.Request, **kwargs: Any) -> Any:
+        if _ends.get() is not None and request.method != "GET":
+            kwargs["follow_redirects"] = False
+        return await send(self, request, **kwargs)
+
+    return wrapper
+
+
+class _Timed(httpx.SyncByteStream):
+    """A body that is read until a deadline."""
+
+    def __init__(self, inner: httpx.SyncByteStream, ends: float, request: httpx.Request) -> None:
+        self._inner, self._ends, self._request = inner, ends, request
+
+    def __iter__(self) -> Iterator[bytes]:
+        for piece in self._inner:
+            if time.monotonic() > self._ends:
+                raise httpx.ReadTimeout("the total deadline has passed", request=self._request)
+            yield piece
+
+    def close(self) -> None:
+        self._inner.close()
