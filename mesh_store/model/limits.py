@@ -11,6 +11,7 @@ integer microseconds.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
@@ -101,8 +102,9 @@ class Reservation(msgspec.Struct, frozen=True, array_like=True):
     expires_at_us: int
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer to a list of charges: all were admitted, or none was taken.
+@dataclass(slots=True, kw_only=True)
+class Decision:
+    """The answer to a list of charges: all were admitted, or none was taken. Treat it as frozen.
 
     Attributes:
         admitted: True when every charge fits.

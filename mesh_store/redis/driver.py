@@ -18,10 +18,12 @@ from redis.client import NEVER_DECODE
 from redis.exceptions import NoScriptError
 
 from mesh_store.redis import wire
+from mesh_store.redis.answers import reserved
+from mesh_store.redis.asks import Ask
 from mesh_store.redis.failures import FAILURES, may_have_lost_a_reply, translate
 from mesh_store.redis.joining import AsyncJoiner, Joiner, Result
 from mesh_store.redis.steps import Course, Step
-from mesh_store.redis.wire import Ask, Call
+from mesh_store.redis.wire import Call
 
 #: Replies are msgpack whatever the client decodes for others.
 _RAW: dict[str, Any] = {NEVER_DECODE: []}
@@ -32,7 +34,7 @@ class Driver:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
-        self._joiner = Joiner(self._decide)
+        self.ask = Joiner(self._decide).ask
 
     def follow(self, course: Course) -> Any:
         """Run a course to its end and return its result."""
@@ -48,7 +50,7 @@ class Driver:
 
     def _perform(self, step: Step) -> Any:
         if not isinstance(step, Call):
-            return self._joiner.ask(step.ask, step.now_us)
+            return self.ask(step.ask, step.now_us)
         try:
             return self._call(step)
         except FAILURES as error:
@@ -56,7 +58,7 @@ class Driver:
 
     def _decide(self, asks: Sequence[Ask], now_us: int) -> Sequence[Result]:
         try:
-            return wire.reserved(self._call(wire.reserve(asks, now_us)), asks)
+            return reserved(self._call(wire.reserve(asks, now_us)), asks)
         except FAILURES as error:
             if isinstance(error, msgspec.DecodeError):
                 self._let_go()
@@ -88,7 +90,7 @@ class AsyncDriver:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
-        self._joiner = AsyncJoiner(self._decide)
+        self.ask = AsyncJoiner(self._decide).ask
 
     async def follow(self, course: Course) -> Any:
         """Run a course to its end and return its result."""
@@ -108,7 +110,7 @@ class AsyncDriver:
 
     async def _perform(self, step: Step) -> Any:
         if not isinstance(step, Call):
-            return await self._joiner.ask(step.ask, step.now_us)
+            return await self.ask(step.ask, step.now_us)
         try:
             return await self._call(step)
         except FAILURES as error:
@@ -116,7 +118,7 @@ class AsyncDriver:
 
     async def _decide(self, asks: Sequence[Ask], now_us: int) -> Sequence[Result]:
         try:
-            return wire.reserved(await self._call(wire.reserve(asks, now_us)), asks)
+            return reserved(await self._call(wire.reserve(asks, now_us)), asks)
         except FAILURES as error:
             if isinstance(error, msgspec.DecodeError):
                 await self._let_go()

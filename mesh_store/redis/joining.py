@@ -19,8 +19,9 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from mesh_store.model.errors import MeshError, QuotaUnavailable
+from mesh_store.redis.answers import Answer
+from mesh_store.redis.asks import Ask
 from mesh_store.redis.batches import Batch
-from mesh_store.redis.wire import Answer, Ask
 
 #: What a request becomes: its answer, or why there is none.
 Result = Answer | MeshError
@@ -76,7 +77,7 @@ class Joiner:
         if self._pid != os.getpid():
             # A forked child: the threads that would serve its lanes exist in the parent only.
             self._start_afresh()
-        lane = (ask.tag, now_us)
+        lane = (ask.part.tag, now_us)
         with self._lock:
             line = self._lanes.get(lane)
             if line is not None:
@@ -162,7 +163,7 @@ class AsyncJoiner:
 
     async def ask(self, ask: Ask, now_us: int) -> Result:
         """Return the answer to one request, which may have travelled with others."""
-        lane = (ask.tag, now_us)
+        lane = (ask.part.tag, now_us)
         line = self._lanes.get(lane)
         if line is None and self._alone:
             line = self._lanes[lane] = deque()

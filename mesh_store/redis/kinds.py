@@ -8,17 +8,16 @@ slots    slots to hold, 0               slots held, us until enough end, us unti
 window   micro-USD, pico-USD below it   the same of what is spent and promised, 1 when not seeded
 ======== ============================== ==========================================================
 
-A *term* is one charge as the scripts see it. ``at_us`` is the moment whose calendar window counts.
+A *term* is what a limit under a key takes charges as; it holds no amount, so that calls that come back
+to the same limits share it. ``at_us`` is the moment whose calendar window counts.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from mesh_store.model.gcra import Rate, check_units, debt_of, drained_after, rate_of, units_left, wait_for
+from mesh_store.model.gcra import debt_of, drained_after, rate_of, units_left, wait_for
 from mesh_store.model.limits import MAX_EXACT, MAX_PICO, SEEDING_US, Charge, Limit
 from mesh_store.model.windows import Window, window_of
-from mesh_store.redis.keys import hash_tag, window_key
+from mesh_store.redis.keys import window_key
 
 #: The most slots one call may hold.
 MOST_SLOTS = 1_000
@@ -31,146 +30,104 @@ _PICO_PER_MICRO = 1_000_000
 Standing = tuple[int, int | None, int]
 
 
-class Place(NamedTuple):
-    """What a key and its limit mean, worked out once.
-
-    Attributes:
-        limit: the limit, as last seen under the key.
-        tag: the key's hash tag.
-        mark: key and terms as bytes, for checksums.
-        rate: the reduced rate of a rate limit.
-    """
-
-    limit: Limit
-    tag: str
-    mark: bytes
-    rate: Rate | None
-
-
-#: Calls come back to the same limits: reducing a rate and finding a tag costs more than the rest.
-_places: dict[str, Place] = {}
-
-
-def place_of(charge: Charge) -> Place:
-    """Return what a charge's key and limit mean.
-
-    Raises:
-        ValueError: the limit cannot be counted exactly; names the field.
-    """
-    key, limit = charge.key, charge.limit
-    place = _places.get(key)
-    if place is None or (place.limit is not limit and place.limit != limit):
-        rate = rate_of(limit) if limit.kind == "rate" else None
-        terms = rate.text if rate else limit.kind
-        place = Place(limit, hash_tag(key), f"{key} {terms}".encode(), rate)
-        if len(_places) >= 4096:
-            _places.clear()
-        _places[key] = place
-    return place
-
-
 class RateTerm:
-    """A charge of a rate limit."""
+    """A rate limit."""
 
-    __slots__ = ("charge", "rate")
-    width = 2
+    __slots__ = ("enforce", "key", "limit", "mark", "rate")
+    width, most = 2, MAX_EXACT
 
-    def __init__(self, charge: Charge, place: Place) -> None:
-        check_units("charge.amount", charge.amount)
-        assert place.rate is not None
-        self.charge = charge
-        self.rate = place.rate
+    def __init__(self, key: str, limit: Limit, enforce: bool) -> None:
+        self.key, self.limit, self.enforce = key, limit, enforce
+        self.rate = rate_of(limit)
+        self.mark = f"{key} {self.rate.text}".encode()
 
-    def key(self, at_us: int) -> str:
-        return self.charge.key
+    def state(self, at_us: int) -> str:
+        return self.key
 
-    def argument(self, at_us: int, grace_us: int, marker: int) -> tuple[int | str, ...]:
+    def argument(self, at_us: int, grace_us: int) -> tuple[int | str, ...]:
         rate = self.rate
-        shadow = int(not self.charge.enforce)
-        return (1, rate.text, rate.units, rate.tau, rate.tau_rem, int(self.charge.limit.hard), shadow)
+        return (1, rate.text, rate.units, rate.tau, rate.tau_rem, int(self.limit.hard), int(not self.enforce))
 
-    def taken(self) -> tuple[int, int]:
-        return debt_of(self.rate, self.charge.amount)
+    def taken(self, amount: int) -> tuple[int, int]:
+        return debt_of(self.rate, amount)
 
-    def adjusted(self, delta: int) -> tuple[int, int, int]:
+    def adjusted(self, amount: int, delta: int) -> tuple[int, int, int]:
         """A debt is changed by its delta."""
         return (*debt_of(self.rate, abs(delta)), int(delta < 0))
 
-    def standing(self, told: list[int], at_us: int, admitted: bool) -> Standing:
+    def standing(self, amount: int, told: list[int], at_us: int, admitted: bool) -> Standing:
         micros, rem = told
-        wait = 0 if admitted else wait_for(self.rate, micros, rem, self.charge.amount)
+        wait = 0 if admitted else wait_for(self.rate, micros, rem, amount)
         return units_left(self.rate, micros, rem), wait, drained_after(micros, rem)
 
 
 class SlotsTerm:
-    """A charge of a concurrency limit."""
+    """A concurrency limit."""
 
-    __slots__ = ("charge",)
-    width = 3
+    __slots__ = ("enforce", "key", "limit", "mark")
+    width, most = 3, MOST_SLOTS
 
-    def __init__(self, charge: Charge, place: Place) -> None:
-        check_units("charge.amount", charge.amount, MOST_SLOTS)
-        self.charge = charge
+    def __init__(self, key: str, limit: Limit, enforce: bool) -> None:
+        self.key, self.limit, self.enforce = key, limit, enforce
+        self.mark = f"{key} slots".encode()
 
-    def key(self, at_us: int) -> str:
-        return self.charge.key
+    def state(self, at_us: int) -> str:
+        return self.key
 
-    def argument(self, at_us: int, grace_us: int, marker: int) -> tuple[int | str, ...]:
-        limit = self.charge.limit
-        return (2, limit.amount, limit.period_us, 0, 0, 0, int(not self.charge.enforce))
+    def argument(self, at_us: int, grace_us: int) -> tuple[int | str, ...]:
+        return (2, self.limit.amount, self.limit.period_us, 0, 0, 0, int(not self.enforce))
 
-    def taken(self) -> tuple[int, int]:
-        return self.charge.amount, 0
+    def taken(self, amount: int) -> tuple[int, int]:
+        return amount, 0
 
-    def adjusted(self, delta: int) -> tuple[int, int, int]:
+    def adjusted(self, amount: int, delta: int) -> tuple[int, int, int]:
         """All slots are released, whatever was used of them."""
-        return (self.charge.amount, 0, 1)
+        return (amount, 0, 1)
 
-    def standing(self, told: list[int], at_us: int, admitted: bool) -> Standing:
+    def standing(self, amount: int, told: list[int], at_us: int, admitted: bool) -> Standing:
         held, until, last = told
-        most = self.charge.limit.amount
-        return max(0, most - held), None if self.charge.amount > most else until, last
+        most = self.limit.amount
+        return max(0, most - held), None if amount > most else until, last
 
 
 class WindowTerm:
-    """A charge of a calendar budget."""
+    """A calendar budget."""
 
-    __slots__ = ("charge",)
-    width = 3
+    __slots__ = ("enforce", "key", "limit", "mark")
+    width, most = 3, MAX_PICO
 
-    def __init__(self, charge: Charge, place: Place) -> None:
-        check_units("charge.amount", charge.amount, MAX_PICO)
-        self.charge = charge
+    def __init__(self, key: str, limit: Limit, enforce: bool) -> None:
+        self.key, self.limit, self.enforce = key, limit, enforce
+        self.mark = f"{key} window".encode()
 
     def window(self, at_us: int) -> Window:
-        return window_of(self.charge.limit, at_us)
+        return window_of(self.limit, at_us)
 
-    def key(self, at_us: int) -> str:
-        return window_key(self.charge.key, self.window(at_us).start_us)
+    def state(self, at_us: int) -> str:
+        return window_key(self.key, self.window(at_us).start_us)
 
-    def argument(self, at_us: int, grace_us: int, marker: int) -> tuple[int | str, ...]:
+    def argument(self, at_us: int, grace_us: int) -> tuple[int | str, ...]:
         window = self.window(at_us)
-        budget = divmod(self.charge.limit.amount, _PICO_PER_MICRO)
-        shadow = int(not self.charge.enforce)
-        return (3, *budget, window.start_us, window.end_us + grace_us, marker, shadow)
+        budget = divmod(self.limit.amount, _PICO_PER_MICRO)
+        return (3, *budget, window.start_us, window.end_us + grace_us, 0, int(not self.enforce))
 
-    def taken(self) -> tuple[int, int]:
-        return divmod(self.charge.amount, _PICO_PER_MICRO)
+    def taken(self, amount: int) -> tuple[int, int]:
+        return divmod(amount, _PICO_PER_MICRO)
 
-    def adjusted(self, delta: int) -> tuple[int, int, int]:
+    def adjusted(self, amount: int, delta: int) -> tuple[int, int, int]:
         """The actual replaces the estimate."""
-        return (*divmod(self.charge.amount + delta, _PICO_PER_MICRO), 0)
+        return (*divmod(amount + delta, _PICO_PER_MICRO), 0)
 
-    def standing(self, told: list[int], at_us: int, admitted: bool) -> Standing:
+    def standing(self, amount: int, told: list[int], at_us: int, admitted: bool) -> Standing:
         micro, pico, unseeded = told
         if unseeded:
             return 0, SEEDING_US, SEEDING_US
-        used, budget = micro * _PICO_PER_MICRO + pico, self.charge.limit.amount
+        used, budget = micro * _PICO_PER_MICRO + pico, self.limit.amount
         left_us = self.window(at_us).end_us - at_us
         wait: int | None = left_us
-        if admitted or used + self.charge.amount <= budget:
+        if admitted or used + amount <= budget:
             wait = 0
-        elif self.charge.amount > budget:
+        elif amount > budget:
             wait = None
         return max(0, budget - used), wait, left_us if used else 0
 
@@ -184,13 +141,13 @@ _TERMS: dict[str, type[Term]] = {
 }
 
 
-def term_of(charge: Charge, place: Place | None = None) -> Term:
-    """Return a charge as the scripts see it.
+def term_of(charge: Charge) -> Term:
+    """Return what a charge's limit takes charges as.
 
     Raises:
-        ValueError: the amount or the limit cannot be counted exactly; names the field.
+        ValueError: the limit cannot be counted exactly; names the field.
     """
-    return _TERMS[charge.limit.kind](charge, place or place_of(charge))
+    return _TERMS[charge.limit.kind](charge.key, charge.limit, charge.enforce)
 
 
 def most_delta(charge: Charge) -> int:

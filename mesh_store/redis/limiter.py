@@ -19,6 +19,7 @@ import redis.asyncio
 
 from mesh_store.model.limits import Charge, Decision, Reservation
 from mesh_store.redis import reserving, settling
+from mesh_store.redis.answers import ADMITTED, Answer, decided
 from mesh_store.redis.driver import AsyncDriver, Driver
 from mesh_store.redis.reserving import RECORD_LIFETIME_US
 from mesh_store.redis.returns import AsyncReturns
@@ -67,15 +68,17 @@ class Limiter:
             ValueError: a limit or amount cannot be counted exactly; names the field.
         """
         owner = reservation_id or mint_id()
-        course = reserving.reserve(
-            charges,
-            owner,
-            max_wait_us=max_wait_us,
-            ttl_us=ttl_us,
-            now_us=now_us,
-            orphaned=self._orphaned,
-        )
-        return self._decide(course, owner, charges)
+        asks = reserving.asked(charges, owner, ttl_us, max_wait_us, now_us)
+        try:
+            first = self._driver.ask(asks[0], now_us)
+            if len(asks) == 1 and type(first) is Answer and first.status <= ADMITTED:
+                return decided([first], owner if first.status == ADMITTED else None)
+            decision: Decision = self._driver.follow(reserving.rest(asks, first, now_us, self._orphaned))
+        except (KeyboardInterrupt, SystemExit):
+            # Interrupted (Ctrl-C) while the answer was on its way: nobody will hold the reservation.
+            self._orphaned(owner, charges)
+            raise
+        return decision
 
     def settle(self, reservation: Reservation, deltas: Sequence[int] = (), *, now_us: int = 0) -> bool:
         """True a reservation up: signed units per charge, none meaning "as reserved".
@@ -174,15 +177,18 @@ class AsyncLimiter:
     ) -> Decision:
         """Take all charges, or none; see `Limiter.reserve`."""
         owner = reservation_id or mint_id()
-        course = reserving.reserve(
-            charges,
-            owner,
-            max_wait_us=max_wait_us,
-            ttl_us=ttl_us,
-            now_us=now_us,
-            orphaned=self._orphaned,
-        )
-        return await self._decide(course, owner, charges)
+        asks = reserving.asked(charges, owner, ttl_us, max_wait_us, now_us)
+        try:
+            first = await self._driver.ask(asks[0], now_us)
+            if len(asks) == 1 and type(first) is Answer and first.status <= ADMITTED:
+                return decided([first], owner if first.status == ADMITTED else None)
+            decision: Decision = await self._driver.follow(
+                reserving.rest(asks, first, now_us, self._orphaned)
+            )
+        except asyncio.CancelledError:
+            self._returns.add(owner, charges)
+            raise
+        return decision
 
     async def settle(self, reservation: Reservation, deltas: Sequence[int] = (), *, now_us: int = 0) -> bool:
         """True a reservation up; see `Limiter.settle`."""

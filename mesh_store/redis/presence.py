@@ -19,12 +19,13 @@ from collections.abc import Callable
 import redis
 
 from mesh_store.model.errors import MeshError
+from mesh_store.redis.answers import outcomes
 from mesh_store.redis.client import connect
 from mesh_store.redis.driver import Driver
 from mesh_store.redis.failures import FAILURES
 from mesh_store.redis.scripts import PRESENCE
 from mesh_store.redis.steps import Course, raise_first
-from mesh_store.redis.wire import Call, outcomes
+from mesh_store.redis.wire import Call
 
 log = logging.getLogger("mesh.limits")
 

@@ -2,7 +2,7 @@
 
 Redis has no ``require``, so a script is its flags, the shared files it needs, and its own file.
 Reserve and settle exist twice: with rate limits only, which is what most calls have, and with
-every kind; building the functions of kinds a call does not use would double its time.
+every kind. Reserving rates is a script of its own, flat where the other calls functions of each kind.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _RATES, _ALL = ("kinds_rate", "limits"), ("slots", "window", "kinds_all", "limit
 _EVEN_WHEN_FULL = " flags=allow-oom"
 
 RESERVE = _assemble("reserve", *_BASE, *_ALL)
-RESERVE_RATES = _assemble("reserve", *_BASE, *_RATES)
+RESERVE_RATES = _assemble("reserve_rates", "numbers", "records", "long")
 SETTLE = _assemble("settle", *_SETTLE, *_ALL, flags=_EVEN_WHEN_FULL)
 SETTLE_RATES = _assemble("settle", *_SETTLE, *_RATES, flags=_EVEN_WHEN_FULL)
 PEEK = _assemble("peek", *_BASE, *_ALL, flags=" flags=no-writes")

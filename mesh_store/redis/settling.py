@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from mesh_store.model.gcra import check_units
 from mesh_store.model.limits import MAX_PICO, Charge, Reservation
 from mesh_store.redis import wire
+from mesh_store.redis.answers import REUSED, outcomes
+from mesh_store.redis.asks import Ask, split
 from mesh_store.redis.batches import MAX_REQUESTS, batched
 from mesh_store.redis.kinds import most_delta
 from mesh_store.redis.steps import Course, Step, raise_first, reused, wall_us
-from mesh_store.redis.wire import REUSED, Adjustment, Ask
+from mesh_store.redis.wire import Adjustment
 
 
 def settle(settlements: Sequence[tuple[Reservation, Sequence[int]]], *, now_us: int) -> Course:
@@ -19,8 +21,8 @@ def settle(settlements: Sequence[tuple[Reservation, Sequence[int]]], *, now_us: 
     for reservation, given in settlements:
         charges = reservation.charges
         deltas = _deltas(charges, given)
-        asks = wire.split(charges, reservation.id, reservation.reserved_at_us)
-        adjustments.append([Adjustment(ask, [deltas[at] for at in ask.positions]) for ask in asks])
+        asks = split(charges, reservation.id, reservation.reserved_at_us)
+        adjustments.append([Adjustment(ask, [deltas[at] for at in ask.part.positions]) for ask in asks])
     return (yield from _apply(adjustments, now_us))
 
 
@@ -34,7 +36,7 @@ def cancel(
     adjustments = [
         [
             Adjustment(ask, _all_back(ask), cancel=True, before=unsure)
-            for ask in wire.split(charges, reservation_id, at_us)
+            for ask in split(charges, reservation_id, at_us)
         ]
         for reservation_id, charges in cancellations
     ]
@@ -54,14 +56,14 @@ def renew(reservations: Sequence[Reservation], *, ttl_us: int, now_us: int) -> C
     owned = [
         (owner, ask)
         for owner, held in enumerate(reservations)
-        for ask in wire.split(held.charges, held.id, held.reserved_at_us, lifetime_ms)
+        for ask in split(held.charges, held.id, held.reserved_at_us, lifetime_ms)
     ]
     batches = batched([ask for _, ask in owned])
     replies = yield [wire.renew([owned[i][1] for i in batch], now_us) for batch in batches]
     raise_first(replies, "renew")
     kept = [True] * len(reservations)
     for batch, reply in zip(batches, replies, strict=True):
-        for i, outcome in zip(batch, wire.outcomes(reply, len(batch)), strict=True):
+        for i, outcome in zip(batch, outcomes(reply, len(batch)), strict=True):
             kept[owned[i][0]] &= outcome == 1
     return kept
 
@@ -76,7 +78,7 @@ def commit(
     parts = [settled[i : i + MAX_REQUESTS] for i in range(0, max(1, len(settled)), MAX_REQUESTS)]
     replies = yield [wire.commit(charge, at_us, spent_pico, version, part, now_us) for part in parts]
     raise_first(replies, "commit")
-    return any(wire.outcomes(reply, 1) == [1] for reply in replies)
+    return any(outcomes(reply, 1) == [1] for reply in replies)
 
 
 def _deltas(charges: Sequence[Charge], given: Sequence[int]) -> list[int]:
@@ -93,7 +95,7 @@ def _deltas(charges: Sequence[Charge], given: Sequence[int]) -> list[int]:
 
 
 def _all_back(ask: Ask) -> list[int]:
-    return [-charge.amount for charge in ask.charges]
+    return [-amount for amount in ask.amounts]
 
 
 def _apply(adjustments: list[list[Adjustment]], now_us: int) -> Course:
@@ -105,7 +107,7 @@ def _apply(adjustments: list[list[Adjustment]], now_us: int) -> Course:
     raise_first(replies, "settle")
     applied = [False] * len(adjustments)
     for batch, reply in zip(batches, replies, strict=True):
-        for i, outcome in zip(batch, wire.outcomes(reply, len(batch)), strict=True):
+        for i, outcome in zip(batch, outcomes(reply, len(batch)), strict=True):
             owner, part = owned[i]
             if outcome == REUSED:
                 raise reused(part.ask.id)

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 
 from mesh_store.model.errors import ConfigError, MeshError, QuotaUnavailable
 from mesh_store.model.limits import Charge
-from mesh_store.redis.wire import DONE, REUSED, ROLLED, Answer, Ask, Call
+from mesh_store.redis.answers import DONE, REUSED, ROLLED, Answer
+from mesh_store.redis.asks import Ask
+from mesh_store.redis.wire import Call
 
 #: Told of charges that may stand without anybody holding their reservation.
 Orphaned = Callable[[str, Sequence[Charge]], None]

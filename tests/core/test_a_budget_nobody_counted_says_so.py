@@ -53,4 +53,4 @@ def test_the_limiter_really_answers_so() -> None:
 
     limit = Limit(amount=10**12, period_us=86_400_000_000, kind="window")
     term = term_of(Charge("{t}:q:a", limit, 1))
-    assert term.standing([0, 0, 1], 5, False) == (0, SEEDING_US, SEEDING_US)
+    assert term.standing(1, [0, 0, 1], 5, False) == (0, SEEDING_US, SEEDING_US)

@@ -13,9 +13,9 @@ import redis
 
 from mesh_store.model import Charge, Limit, QuotaUnavailable
 from mesh_store.redis import AsyncLimiter, Limiter, connect, joining
+from mesh_store.redis.answers import Answer
+from mesh_store.redis.asks import Ask, asks_of
 from mesh_store.redis.joining import Joiner
-from mesh_store.redis.kinds import term_of
-from mesh_store.redis.wire import Answer, Ask
 
 YEAR = 365 * 86_400_000_000
 
@@ -164,7 +164,8 @@ def test_threads_join_behind_a_call_under_way(
 
 
 def ask(name: str) -> Ask:
-    return Ask(name, "t", 1, [term_of(Charge("{t}:q", Limit(amount=1, period_us=1), 1))], [0])
+    [made] = asks_of([Charge("{t}:q", Limit(amount=1, period_us=1), 1)], name, 1, 1, 0)
+    return made
 
 
 class Gate:
@@ -182,7 +183,7 @@ class Gate:
             self.open.wait(10)
             if self.interrupt_first:
                 raise KeyboardInterrupt
-        return [Answer(1, now_us, 0, 0, []) for _ in asks]
+        return [Answer(ask, [1, now_us, 0, 0, 0, 0]) for ask in asks]
 
 
 def waiting(joiner: Joiner, count: int) -> None:

@@ -137,7 +137,7 @@ def test_a_limit_takes_only_whole_numbers(field: str, value: Any) -> None:
 
 def test_budgets_may_pass_what_doubles_hold() -> None:
     limit = Limit(amount=MAX_PICO, period_us=DAY, kind="window")
-    assert term_of(Charge("{t}:q", limit, MAX_PICO)).taken() == divmod(MAX_PICO, 10**6)
+    assert term_of(Charge("{t}:q", limit, 1)).taken(MAX_PICO) == divmod(MAX_PICO, 10**6)
     with pytest.raises(ValueError, match=r"limit\.amount"):
         Limit(amount=MAX_PICO + 1, period_us=DAY, kind="window")
 

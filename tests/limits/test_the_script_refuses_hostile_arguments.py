@@ -33,10 +33,16 @@ def run(client: redis.Redis, script: scripts.Script, keys: list[str], arguments:
     return client.eval(script.source, len(keys), *keys, *arguments)
 
 
-def test_an_honest_request_is_admitted(client: redis.Redis, tag: str) -> None:
+@pytest.fixture(params=[scripts.RESERVE, scripts.RESERVE_RATES], ids=["every kind", "rates"])
+def reserving(request: pytest.FixtureRequest) -> scripts.Script:
+    script: scripts.Script = request.param
+    return script
+
+
+def test_an_honest_request_is_admitted(client: redis.Redis, reserving: scripts.Script, tag: str) -> None:
     keys, arguments = reserve(tag)
-    [answer] = run(client, scripts.RESERVE, keys, arguments)
-    assert msgspec.msgpack.decode(answer)[0] == 1
+    [answer] = msgspec.msgpack.decode(run(client, reserving, keys, arguments))
+    assert answer[0] == 1
 
 
 @pytest.mark.parametrize("lie", NOT_WHOLE, ids=repr)
@@ -45,11 +51,11 @@ def test_an_honest_request_is_admitted(client: redis.Redis, tag: str) -> None:
     ["now", "kind", "units", "tau", "tau_rem", "hard", "shape", "lifetime", "wait", "limit", "a", "b"],
 )
 def test_what_is_not_a_whole_number_is_refused(
-    client: redis.Redis, tag: str, field: str, lie: object
+    client: redis.Redis, reserving: scripts.Script, tag: str, field: str, lie: object
 ) -> None:
     keys, arguments = reserve(tag, **{field: lie})
     with pytest.raises(redis.ResponseError):
-        run(client, scripts.RESERVE, keys, arguments)
+        run(client, reserving, keys, arguments)
     assert client.exists(*keys) == 0
 
 
@@ -63,20 +69,23 @@ def test_what_is_not_a_whole_number_is_refused(
     ids=repr,
 )  # fmt: skip
 def test_what_points_nowhere_or_is_malformed_is_refused(
-    client: redis.Redis, tag: str, change: dict[str, Any]
+    client: redis.Redis, reserving: scripts.Script, tag: str, change: dict[str, Any]
 ) -> None:
     keys, arguments = reserve(tag, **change)
     with pytest.raises(redis.ResponseError):
-        run(client, scripts.RESERVE, keys, arguments)
+        run(client, reserving, keys, arguments)
     assert client.exists(*keys) == 0
 
 
 @pytest.mark.parametrize("garbage", [b"", b"\xc1", b"\x93", b"\xa17", b"\xff" * 40], ids=repr)
 @pytest.mark.parametrize(
     "script",
-    [scripts.RESERVE, scripts.PEEK, scripts.SETTLE, scripts.AT_MOST, scripts.RENEW, scripts.COMMIT],
+    [
+        scripts.RESERVE, scripts.RESERVE_RATES, scripts.PEEK, scripts.SETTLE, scripts.AT_MOST, scripts.RENEW,
+        scripts.COMMIT,
+    ],
     ids=lambda script: script.name,
-)
+)  # fmt: skip
 def test_garbage_is_refused(client: redis.Redis, tag: str, script: scripts.Script, garbage: bytes) -> None:
     keys, arguments = reserve(tag)
     for place in range(2):
@@ -99,8 +108,10 @@ def test_a_refund_above_the_reservation_is_refused(client: redis.Redis, tag: str
     assert client.get(keys[0]) == before
 
 
-def test_every_key_a_script_leaves_behind_expires(client: redis.Redis, tag: str) -> None:
+def test_every_key_a_script_leaves_behind_expires(
+    client: redis.Redis, reserving: scripts.Script, tag: str
+) -> None:
     keys, arguments = reserve(tag)
-    run(client, scripts.RESERVE, keys, arguments)
+    run(client, reserving, keys, arguments)
     assert 0 < client.pttl(keys[0]) <= 61_001
     assert 0 < client.pttl(keys[1]) <= 1_000

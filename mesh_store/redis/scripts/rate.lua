@@ -1,6 +1,6 @@
 -- Rate limits: GCRA over a debt of whole microseconds and a remainder in 1/units of one.
 --
--- State, a string:  <at>:<debt>:<rem>:<micros>/<units>
+-- State, a string of msgpack values:  at, debt, rem, "micros/units"
 --   at      microseconds since the epoch at which the debt was true
 --   debt    microseconds until all that was taken has drained; rem counts 1/units microseconds
 --   micros/units   the reduced time between two units: the fingerprint of the rate
@@ -21,14 +21,13 @@ function rate.open(given, place, key, now)
   local value = redis.call('GET', key)
   local at, debt, rem, stored
   if value then
-    at, debt, rem, stored = string.match(value, '^(%d+):(%d+):(%d+):(%d+/%d+)$')
-    if not at then error({err = 'MESHSTATE ' .. key .. ' holds no rate limit'}) end
+    at, debt, rem, stored = cmsgpack.unpack(value)
+    if type(stored) ~= 'string' then error({err = 'MESHSTATE ' .. key .. ' holds no rate limit'}) end
   end
   if text ~= stored and (type(text) ~= 'string' or not string.find(text, '^[1-9]%d*/[1-9]%d*$')) then
     refuse('limit.rate is malformed')
   end
   if not value then return limit end
-  at, debt, rem = tonumber(at), tonumber(debt), tonumber(rem)
   if now < at then
     limit.dirty = true
   else
@@ -78,7 +77,7 @@ function rate.save(limit, now)
   if debt == 0 and rem == 0 then
     redis.call('DEL', limit.key)
   else
-    redis.call('SET', limit.key, string.format('%.0f:%.0f:%.0f:%s', now, debt, rem, limit.stored),
-      'PX', string.format('%.0f', (debt - debt % 1000) / 1000 + 60000))
+    redis.call('SET', limit.key, cmsgpack.pack(now, debt, rem, limit.stored),
+      'PX', (debt - debt % 1000) / 1000 + 60000)
   end
 end

@@ -25,3 +25,8 @@ local function id_of(key)
   if not id or #id > 64 then refuse('reservation.id is malformed') end
   return id
 end
+
+-- Packed answers as one msgpack array of them.
+local function listed(replies)
+  return string.char(221) .. struct.pack('>I4', #replies) .. table.concat(replies)
+end

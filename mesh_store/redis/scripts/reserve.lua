@@ -5,7 +5,7 @@
 -- ARGV[1]   now and the limits, see limits.lua
 -- ARGV[2..] one per request, msgpack values: shape, lifetime of the record in ms, longest wait in us,
 --           then for each charge: limit's index, a, b
--- Returns   one per request, msgpack {status, at, wait, expires, what each kind tells ...}
+-- Returns   msgpack, an array of one per request: {status, at, wait, expires, what each kind tells ...}
 --           status 1 admitted (after sleeping wait us), 0 denied, 2 cancelled before, 3 the id was
 --                  used for other charges, 4 a calendar window is not the current one
 --           at     when it was decided; a replay tells when it was granted first
@@ -96,4 +96,4 @@ end
 for i = 1, #fresh, 3 do
   redis.call('SET', fresh[i], fresh[i + 1], 'PX', string.format('%.0f', fresh[i + 2]))
 end
-return replies
+return listed(replies)

@@ -7,9 +7,9 @@
 --   version    the ledger's version of it
 --   open       "<micro>:<pico>"  the sum of the entries below
 --   r:<id>     "<micro>:<pico>"  a reservation: its estimate, then its actual, until the ledger has it
--- Limit argument: 3, micro, pico, start, end, marker's key index, shadow; times in us. Charge: (micro, pico).
--- The marker says since when nothing was ever lost under this tag. A window without "committed" starts
--- at 0 only if it began after that; otherwise money waits until a collector seeded it.
+-- Limit argument: 3, micro, pico, start, end, 0, shadow; times in us. Charge: (micro, pico).
+-- The marker, the last of the keys, says since when nothing was ever lost under this tag. A window without
+-- "committed" starts at 0 only if it began after that; otherwise money waits until a collector seeded it.
 -- Admits if committed + open + estimate <= the budget. O(1) per charge.
 
 local window = {}
@@ -43,8 +43,8 @@ end
 -- Checks a limit and reads its window.
 function window.open(given, place, key, now)
   whole(given, place + 1, place + 5, 'limit')
-  local starts, ends, marker = given[place + 3], given[place + 4], KEYS[given[place + 5]]
-  if ends <= starts or not marker then refuse('limit.end or limit.marker is out of range') end
+  local starts, ends, marker = given[place + 3], given[place + 4], KEYS[#KEYS]
+  if ends <= starts then refuse('limit.end is out of range') end
   local stored = redis.call('HMGET', key, 'committed', 'open')
   local limit = {
     kind = window, key = key, most = given[place + 1], most_pico = given[place + 2], ends = ends,
