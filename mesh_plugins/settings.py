@@ -28,8 +28,9 @@ class Settings(BaseModel):
 
     Attributes:
         database_url: Postgres, for operators' commands only; a caller never connects to it.
-        redis_url: Redis or Valkey: quotas, live configuration, and facts unless named elsewhere.
-        telemetry_redis_url: another Redis for facts, or None.
+        redis_url: Redis or Valkey: quotas, live configuration, and facts unless named elsewhere. One server,
+            sentinels or a cluster, with or without TLS: `mesh_store.redis.servers.address`.
+        telemetry_redis_url: another Redis for facts, or None; of any topology, too.
         key: the caller's virtual key.
         home: directory for rings, the last good configuration and the embedded engines.
         trust_key: the publisher's public key to accept, instead of the one MESH_KEY vouches for.

@@ -1,4 +1,4 @@
-"""``mesh acl``: the least that callers, collectors and publishers need of Redis."""
+"""``mesh acl``: the least that callers, collectors and publishers need of Redis and its sentinels."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ class Role(StrEnum):
     caller = "caller"
     collector = "collector"
     publisher = "publisher"
+    sentinel = "sentinel"
 
 
 def register(app: typer.Typer) -> None:
@@ -31,6 +32,9 @@ def acl(
 ) -> None:
     """Print ACL rules for Redis 7.0 or newer; put a password where <PASSWORD> stands.
 
+    On a cluster every server needs them; the user of the role sentinel belongs on the sentinels, if they
+    ask for one.
+
     With --team, the caller is confined to the limits of that team and to those that span teams as of
     now: print the rules again when one of these comes.
     """
@@ -43,6 +47,7 @@ def acl(
         Role.caller: (caller, rules.caller_rules(tags)),
         Role.collector: ("mesh-collector", rules.collector_rules()),
         Role.publisher: ("mesh-publisher", rules.publisher_rules()),
+        Role.sentinel: ("mesh", rules.sentinel_rules()),
     }
     users = dict(known[one] for one in roles)
     if as_json:

@@ -4,6 +4,7 @@
 caller      reads configuration, counts in limits, hands facts in; cannot write configuration
 collector   takes facts out, keeps budgets by what Postgres says, and feeds exporters
 publisher   writes configuration, and nothing else
+sentinel    where sentinels have users: asks them where the primary is
 ==========  ======================================================================================
 
 A caller that is confined to its team still reaches the limits that span teams, because it counts in
@@ -18,15 +19,16 @@ from collections.abc import Iterable, Sequence
 from mesh_store.redis.config_channel import CALLER_RULES, NEWS
 from mesh_store.redis.presence import CLIENTS_KEY
 from mesh_store.redis.scripts import COMMANDS
-from mesh_store.redis.stream import COLLECTORS, LOST, done_key, stream_key
+from mesh_store.redis.stream import COLLECTORS, LOST, stream_key
 
 Rules = tuple[str, ...]
 
 _FACTS = stream_key(0).removesuffix("0") + "*"
-_DONE = done_key("*")
 #: As `mesh_store.telemetry.exporters.feed` names them.
 _EXPORTING = ("~mesh:exports", "~mesh:exporters")
-_CONNECTING = ("+select", "+ping")
+_DONE = "mesh:done:*"
+#: The last two: finding one's way in a cluster.
+_CONNECTING = ("+select", "+ping", "+cluster|slots", "+asking")
 _PRODUCING = ("+xadd", "+xrange", "+hgetall", "+hdel", "+hincrby", "+info")
 _COLLECTING = (
     *("+xgroup|create", "+xgroup|delconsumer", "+xinfo|consumers", "+xreadgroup", "+xautoclaim"),
@@ -47,7 +49,7 @@ _COLLECTING = (
 )
 _PUBLISHING = (
     *("+mget", "+get", "+set", "+exists", "+del", "+xadd", "+xrange", "+xrevrange"),
-    *("+publish", "+eval", "+evalsha", "+script|load"),
+    *("+publish", "+eval"),
 )
 
 
@@ -73,6 +75,11 @@ def collector_rules() -> Rules:
 def publisher_rules() -> Rules:
     """Return what a publisher may do."""
     return _unique(CALLER_RULES[0].removeprefix("%R"), f"&{NEWS}", *_CONNECTING, *_PUBLISHING)
+
+
+def sentinel_rules() -> Rules:
+    """Return what anybody who connects through sentinels may do there."""
+    return ("+sentinel|masters", "+ping")
 
 
 def command_line(user: str, rules: Rules, password: str) -> str:

@@ -204,7 +204,7 @@ async def publish_snapshot(
     """
     start, told = str(base) if base else "", MAX_TOLD_BYTES
     argv = (place.epoch, place.revision, sealed, start, delta, DELTAS_KEPT, NEWS, told)
-    reply = await redis.register_script(_script("config_publish"))([HEAD, SNAPSHOT, DELTAS], argv)
+    reply = await _run(redis, "config_publish", [HEAD, SNAPSHOT, DELTAS], argv)
     return bytes(reply).decode("ascii")
 
 
@@ -226,13 +226,13 @@ async def publish_keys(
         CHANGES_KEPT,
         *(sealed for _, sealed in entries),
     ]
-    return int(await redis.register_script(_script("config_keys"))(names, argv))
+    return int(await _run(redis, "config_keys", names, argv))
 
 
 async def publish_complete(redis: AsyncRedis, place: Place) -> bool:
     """Say that every key up to a keys revision is there; False when that was said already."""
     argv = (place.epoch, place.revision, NEWS)
-    return bool(await redis.register_script(_script("config_complete"))([COMPLETE], argv))
+    return bool(await _run(redis, "config_complete", [COMPLETE], argv))
 
 
 async def publish_handover(redis: AsyncRedis, handover: Handover) -> None:
@@ -246,6 +246,12 @@ async def publish_handover(redis: AsyncRedis, handover: Handover) -> None:
 
 
 # --- what both colours share -----------------------------------------------------------------------
+
+
+async def _run(redis: AsyncRedis, name: str, keys: Sequence[str], argv: Sequence[Any]) -> Any:
+    # Sent whole every time: what is published is larger, and no server has to know it beforehand.
+    reply: Any = redis.eval(_script(name), len(keys), *keys, *argv)
+    return await reply
 
 
 @functools.cache

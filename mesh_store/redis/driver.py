@@ -20,7 +20,8 @@ from redis.exceptions import NoScriptError
 from mesh_store.redis import wire
 from mesh_store.redis.answers import reserved
 from mesh_store.redis.asks import Ask
-from mesh_store.redis.failures import FAILURES, may_have_lost_a_reply, translate
+from mesh_store.redis.client import adrop_idle, drop_idle
+from mesh_store.redis.failures import FAILURES, may_have_lost_a_reply, needs_another_server, translate
 from mesh_store.redis.joining import AsyncJoiner, Joiner, Result
 from mesh_store.redis.steps import Course, Step
 from mesh_store.redis.wire import Call
@@ -65,14 +66,17 @@ class Driver:
             return [translate(error)] * len(asks)
 
     def _let_go(self) -> None:
-        """Close the idle connections: one of them brought a reply that was not ours."""
-        self._client.connection_pool.disconnect(inuse_connections=False)
+        """Close the idle connections: one of them leads nowhere, or brought a reply that was not ours."""
+        drop_idle(self._client)
 
     def _call(self, call: Call) -> object:
         try:
             return self._call_once(call)
         except FAILURES as error:
-            if not may_have_lost_a_reply(error):
+            if needs_another_server(error):
+                # A connection made anew leads to the primary, if there is a new one already.
+                self._let_go()
+            elif not may_have_lost_a_reply(error):
                 raise
         return self._call_once(call)
 
@@ -125,14 +129,17 @@ class AsyncDriver:
             return [translate(error)] * len(asks)
 
     async def _let_go(self) -> None:
-        """Close the idle connections: one of them brought a reply that was not ours."""
-        await self._client.connection_pool.disconnect(inuse_connections=False)
+        """Close the idle connections: one of them leads nowhere, or brought a reply that was not ours."""
+        await adrop_idle(self._client)
 
     async def _call(self, call: Call) -> object:
         try:
             return await self._call_once(call)
         except FAILURES as error:
-            if not may_have_lost_a_reply(error):
+            if needs_another_server(error):
+                # A connection made anew leads to the primary, if there is a new one already.
+                await self._let_go()
+            elif not may_have_lost_a_reply(error):
                 raise
         return await self._call_once(call)
 

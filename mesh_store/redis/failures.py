@@ -14,6 +14,7 @@ import msgspec
 from redis import exceptions as redis_errors
 
 from mesh_store.model.errors import ConfigError, MeshError, QuotaUnavailable
+from mesh_store.redis.servers.mistakes import Misconfigured
 
 #: What redis-py, its transports and our decoding of a garbled reply can raise.
 FAILURES = (
@@ -43,7 +44,6 @@ _TRANSIENT = (
     redis_errors.OutOfMemoryError,
     redis_errors.ClusterError,
     redis_errors.TryAgainError,
-    redis_errors.AskError,
     redis_errors.RedisClusterException,
     redis_errors.InvalidResponse,
     redis_errors.ConnectionError,
@@ -59,9 +59,24 @@ _CREDENTIALS = (
     redis_errors.NoPermissionError,
     redis_errors.ExternalAuthProviderError,
 )
-_UNHEARD = (redis_errors.ConnectionError, redis_errors.InvalidResponse, msgspec.DecodeError)
-_NEVER_ASKED = (*_CREDENTIALS, redis_errors.BusyLoadingError, redis_errors.MaxConnectionsError)
+_NEVER_ASKED = (
+    *_CREDENTIALS,
+    Misconfigured,
+    redis_errors.BusyLoadingError,
+    redis_errors.MaxConnectionsError,
+)
 _MISTAKES = (redis_errors.CrossSlotTransactionError,)
+_ANOTHER_SERVER = (redis_errors.ReadOnlyError, redis_errors.MasterDownError)
+
+#: What OpenSSL says when two sides will never understand one another: alerts about certificates and
+#: protocols, and answers that are no TLS at all.
+_TLS_MISTAKES = (
+    *("CERTIFICATE", "UNKNOWN_CA", "HANDSHAKE_FAILURE", "PROTOCOL_VERSION", "ACCESS_DENIED"),
+    *("UNRECOGNIZED_NAME", "WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH_TOO_LONG"),
+    *("UNSUPPORTED_PROTOCOL", "NO_SHARED_CIPHER", "HTTP_REQUEST"),
+)
+#: OpenSSL's codes of verification.
+_NOT_YET_VALID, _EXPIRED, _OTHER_NAMES = 9, 10, (62, 63, 64)
 
 
 def translate(error: Exception) -> MeshError:
@@ -83,15 +98,52 @@ def _said(error: Exception) -> MeshError:
             f"Redis refused us: {error}. Check the user, password and ACL rules in MESH_REDIS_URL "
             "(`mesh acl` prints the rules a caller needs)."
         )
-    if _caused_by(error, ssl.SSLCertVerificationError):
+    mistake = _cause(error, (Misconfigured,))
+    if mistake is not None:
+        return ConfigError(f"{mistake}. Check MESH_REDIS_URL.")
+    broken = _cause(error, (ssl.SSLError,))
+    if isinstance(broken, ssl.SSLError) and (told := _tls_mistake(broken)) is not None:
+        return ConfigError(told)
+    if isinstance(error, redis_errors.AskError):
         return ConfigError(
-            f"Redis' certificate is not trusted: {error}. Check ssl_ca_certs in MESH_REDIS_URL."
+            f"the server is one of a cluster ({type(error).__name__}): begin MESH_REDIS_URL with "
+            "redis+cluster:// (rediss+cluster:// over TLS)"
         )
     if not isinstance(error, _MISTAKES) and (
         isinstance(error, _TRANSIENT) or str(error).partition(" ")[0] in _TRANSIENT_WORDS
     ):
         return QuotaUnavailable(f"Redis could not decide: {type(error).__name__}: {error}", retry_after=1.0)
     return ConfigError(f"Redis could not decide and will not by itself: {error}")
+
+
+def _tls_mistake(error: ssl.SSLError) -> str | None:
+    """Say what is wrong with a certificate or the protocol; None when the connection merely broke."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        code, said = getattr(error, "verify_code", None), getattr(error, "verify_message", str(error))
+        if code == _EXPIRED:
+            return "Redis' certificate has expired: renew it on the server"
+        if code == _NOT_YET_VALID:
+            return "Redis' certificate is not valid yet: look at the clocks of both machines"
+        if code in _OTHER_NAMES:
+            return (
+                f"Redis' certificate is for another name: {said}. Connect by the name it is for, or give "
+                "that one as ssl_server_name in MESH_REDIS_URL."
+            )
+        return f"Redis' certificate is not trusted: {said}. Check ssl_ca_certs in MESH_REDIS_URL."
+    reason = error.reason or ""
+    if not any(word in reason for word in _TLS_MISTAKES):
+        return None
+    if "ALERT" in reason and ("CERTIFICATE" in reason or "UNKNOWN_CA" in reason):
+        return (
+            f"Redis refused our certificate, or misses one ({reason}): check ssl_certfile and ssl_keyfile in "
+            "MESH_REDIS_URL"
+        )
+    return f"no TLS with Redis ({reason}): check that MESH_REDIS_URL names a port that speaks it"
+
+
+def needs_another_server(error: Exception) -> bool:
+    """Tell whether a server said that it is not, or no longer, the one to ask: it did nothing."""
+    return isinstance(error, _ANOTHER_SERVER)
 
 
 def may_have_lost_a_reply(error: Exception) -> bool:
@@ -105,14 +157,19 @@ def may_have_lost_a_reply(error: Exception) -> bool:
     )
 
 
-def _caused_by(error: BaseException | None, kinds: type[Exception] | tuple[type[Exception], ...]) -> bool:
-    """Tell whether an error, or what it was made from, is of a kind.
+def _caused_by(error: BaseException, kinds: tuple[type[Exception], ...]) -> bool:
+    """Tell whether an error, or what it was made from, is of a kind."""
+    return _cause(error, kinds) is not None
+
+
+def _cause(error: BaseException | None, kinds: tuple[type[Exception], ...]) -> BaseException | None:
+    """Return the error of a kind that an error is, or was made from.
 
     redis-py's asyncio client wraps what a handshake raised, a wrong password too, into a
     `ConnectionError` (8.1), and both clients do so with TLS errors.
     """
     while error is not None:
         if isinstance(error, kinds):
-            return True
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None

@@ -2,10 +2,12 @@
 
 ==========================  =========================================================================
 ``mesh:facts:<shard>``      stream; one entry is one batch: a range of one ring and its facts
-``mesh:done:<ring>``        hash ``<generation>:<start>`` → ``end``: ranges that Postgres has committed
+``mesh:done:{…}:<ring>``    hash ``<generation>:<start>`` → ``end``: ranges that Postgres has committed
 ``mesh:collector``          hash consumer → what it last did; expires when no collector lives
 ``mesh:telemetry:lost``     hash of counters: what producers had to drop, for `mesh doctor`
 ==========================  =========================================================================
+
+On a cluster a ring's ranges lie beside the stream its facts went to: the tag is the stream's name.
 
 Only commands that Redis 6.2 and every Valkey have. Nobody trims the stream: a collector deletes what
 it has committed, and producers stop adding when memory runs short.
@@ -19,6 +21,8 @@ from zlib import crc32
 
 from redis import Redis
 
+from mesh_store.redis.client import node_of
+
 GROUP = "collectors"
 COLLECTORS = "mesh:collector"
 LOST = "mesh:telemetry:lost"
@@ -31,9 +35,9 @@ def stream_key(shard: int) -> str:
     return f"mesh:facts:{shard}"
 
 
-def done_key(ring: str) -> str:
-    """Name the hash of a ring's committed ranges."""
-    return f"mesh:done:{ring}"
+def done_key(ring: str, shards: int = 1) -> str:
+    """Name the hash of a ring's committed ranges, in the slot of the ring's stream."""
+    return f"mesh:done:{{{stream_key(shard_of(ring, shards))}}}:{ring}"
 
 
 def shard_of(ring: str, shards: int) -> int:
@@ -141,25 +145,26 @@ class FactStream:
 
     def committed(self, ring: str, generation: int) -> list[tuple[int, int]]:
         """Return the ranges that are in Postgres, in order."""
-        raw: Any = self._client.hgetall(done_key(ring))
+        raw: Any = self._client.hgetall(done_key(ring, self._shards))
         prefix = b"%d:" % generation
         return sorted((int(at[len(prefix) :]), int(end)) for at, end in raw.items() if at.startswith(prefix))
 
     def forget(self, ring: str, generation: int, starts: Sequence[int]) -> None:
         """Drop acknowledgements the ring has taken note of."""
         if starts:
-            self._client.hdel(done_key(ring), *[f"{generation}:{start}" for start in starts])
+            self._client.hdel(done_key(ring, self._shards), *[f"{generation}:{start}" for start in starts])
 
     def server(self) -> ServerState:
-        """Ask the server who it is and how full."""
-        with self._client.pipeline(transaction=False) as pipeline:
-            for section in ("server", "replication", "memory"):
-                pipeline.info(section)
-            server, replication, memory = pipeline.execute()
-        identity = f"{server.get('run_id')}/{replication.get('master_replid')}"
-        maximum = int(memory.get("maxmemory") or 0)
-        share = int(memory.get("used_memory") or 0) / maximum if maximum else 0.0
-        return ServerState(crc32(identity.encode()) | 1 << 32, share)
+        """Ask the servers that hold the streams who they are and how full."""
+        servers = {id(node): node for node in map(self._holder, range(self._shards))}
+        states = [_state(node) for node in servers.values()]
+        return ServerState(
+            crc32(" ".join(identity for identity, _ in states).encode()) | 1 << 32,
+            max(share for _, share in states),
+        )
+
+    def _holder(self, shard: int) -> Redis:
+        return node_of(self._client, stream_key(shard))
 
     def count_lost(self, counts: Mapping[str, int]) -> None:
         """Add to what producers had to drop."""
@@ -168,3 +173,14 @@ class FactStream:
                 if count:
                     pipeline.hincrby(LOST, name, count)
             pipeline.execute()
+
+
+def _state(server: Redis) -> tuple[str, float]:
+    """Ask one server for what tells it from others, and its share of used memory."""
+    with server.pipeline(transaction=False) as pipeline:
+        for section in ("server", "replication", "memory"):
+            pipeline.info(section)
+        identity, replication, memory = pipeline.execute()
+    maximum = int(memory.get("maxmemory") or 0)
+    share = int(memory.get("used_memory") or 0) / maximum if maximum else 0.0
+    return f"{identity.get('run_id')}/{replication.get('master_replid')}", share

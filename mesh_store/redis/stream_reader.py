@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from mesh_store.redis.servers.cluster_async import AsyncCluster
 from mesh_store.redis.stream import COLLECTORS, DONE_TTL_S, GROUP, Batch, done_key, stream_key
 
 #: A consumer that has not read for so long and owes nothing is forgotten.
@@ -71,7 +73,7 @@ class StreamReader:
         """Tell the producers what is committed, then take the entries out of the stream."""
         async with self._client.pipeline(transaction=False) as pipeline:
             for batch in batches:
-                key = done_key(batch.ring)
+                key = done_key(batch.ring, len(self._streams))
                 pipeline.hset(key, f"{batch.generation}:{batch.start}", str(batch.end))
                 pipeline.expire(key, DONE_TTL_S)
             for stream in self._streams:
@@ -108,6 +110,10 @@ class StreamReader:
                     await self._client.xgroup_delconsumer(stream, GROUP, consumer["name"])
 
     async def _read(self, streams: dict[Any, Any], count: int, block_ms: int | None) -> list[Entry]:
+        if len(streams) > 1 and isinstance(self._client, AsyncCluster):
+            # Streams of several servers cannot be waited for in one command.
+            parts = [self._read({name: after}, count, block_ms) for name, after in streams.items()]
+            return [entry for part in await asyncio.gather(*parts) for entry in part]
         reply: Any = await self._client.xreadgroup(
             GROUP, self._consumer, streams, count=count, block=block_ms
         )

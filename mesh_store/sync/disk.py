@@ -15,12 +15,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import msgspec
 
 from mesh_store.model.errors import ConfigError
 from mesh_store.model.signing import Place, unseal_place
+from mesh_store.redis.servers.address import identity
 
 try:
     import fcntl
@@ -92,9 +92,8 @@ class Disk:
     """
 
     def __init__(self, folder: Path, redis_url: str) -> None:
-        parts = urlsplit(redis_url)
-        where = f"{parts.scheme}://{parts.hostname}:{parts.port}{parts.path}?{parts.query}"
-        self.path = folder / f"config-{hashlib.sha256(where.encode()).hexdigest()[:16]}.mesh"
+        where = hashlib.sha256(identity(redis_url).encode()).hexdigest()
+        self.path = folder / f"config-{where[:16]}.mesh"
 
     def read(self) -> tuple[Kept, float] | None:
         """Return what is there and its age in seconds, or None when there is nothing.

@@ -14,10 +14,10 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, NamedTuple, Self
-from urllib.parse import urlsplit
 
 from mesh_store.model.errors import ConfigUnavailable
 from mesh_store.model.snapshot import Snapshot
+from mesh_store.redis.servers.address import shown
 from mesh_store.sync.clock import seconds
 from mesh_store.sync.follower import READ_DEADLINE, Follower, OnChange
 from mesh_store.sync.keys import KeyCache
@@ -196,7 +196,7 @@ class Subscriber:
         return made.snapshot
 
     def _tried(self) -> str:
-        return f"Tried {_shown(self._url)}: {self._follower.said}. Disk: {self._last_good.said}."
+        return f"Tried {shown(self._url)}: {self._follower.said}. Disk: {self._last_good.said}."
 
     def _new_follower(self, confirmed_at: float) -> Follower:
         return Follower(
@@ -224,12 +224,6 @@ class Subscriber:
         # A daemon thread does not survive the interpreter; what a short script learned should.
         self._follower.stop(0.0)
         self._last_good.save(self._follower.confirmed_at, at_once=True)
-
-
-def _shown(url: str) -> str:
-    parts = urlsplit(url)
-    where = parts.hostname or parts.path
-    return f"{parts.scheme}://{where}" + (f":{parts.port}" if parts.port else "")
 
 
 _subscribers: weakref.WeakSet[Subscriber] = weakref.WeakSet()

@@ -188,7 +188,7 @@ def test_no_configuration_anywhere_names_what_was_tried(subscribe, client, tmp_p
 
 def test_an_unreachable_server_is_named_without_its_password(subscribe):
     subscriber = subscribe("redis://user:hunter2@127.0.0.1:1/0")
-    with pytest.raises(ConfigUnavailable, match=r"redis://127.0.0.1:1: .*onnect") as caught:
+    with pytest.raises(ConfigUnavailable, match=r"redis://127.0.0.1:1/0: .*onnect") as caught:
         subscriber.snapshot()
     assert "hunter2" not in str(caught.value)
 

@@ -18,7 +18,7 @@ from mesh_store.model.errors import DatabaseUnavailable
 from mesh_store.model.facts import Fact
 from mesh_store.model.ids import now_us
 from mesh_store.postgres import usage_partitions
-from mesh_store.redis.stream import Batch
+from mesh_store.redis.stream import Batch, done_key
 from mesh_store.telemetry.collector import Collector
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ class Producer:
         return batch
 
     def acknowledged(self, ring: str = "ring1") -> dict[bytes, bytes]:
-        found: dict[bytes, bytes] = self.client.hgetall(f"mesh:done:{ring}")
+        found: dict[bytes, bytes] = self.client.hgetall(done_key(ring))
         return found
 
 
@@ -108,7 +108,7 @@ async def test_an_entry_that_comes_twice_counts_once_and_is_acknowledged_twice(
     assert await count(postgres) == 5
     assert await postgres.fetchval(SAME) == 0
     assert producer.acknowledged() == {b"1:0": b"8", b"1:8": b"16"}
-    assert valkey.client.ttl("mesh:done:ring1") > 6 * 24 * 3600
+    assert valkey.client.ttl(done_key("ring1")) > 6 * 24 * 3600
     assert valkey.client.xlen(STREAM) == 0
 
 
