@@ -81,7 +81,7 @@ class Mesh(DirectCaller):
 
         Args:
             by: dimensions of the rows: ``team``, ``user``, ``key``, ``alias``, ``provider``, ``model``,
-                ``minute``, ``day``.
+                ``minute``, ``hour``, ``day``.
             since: a duration back from now (``"24h"``) or a moment; None means the beginning.
             until: the first moment that no longer counts; None means now.
 

@@ -14,7 +14,16 @@ from mesh_store.model.errors import ConfigError
 from mesh_store.model.limit_text import parse_period_us
 
 #: What is shown; every row holds more.
-SHOWN = ("calls", "errors", "denied", "input_tokens", "output_tokens", "cost_usd", "mean_latency_ms")
+SHOWN = (
+    "calls",
+    "errors",
+    "denied",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "latency_p50_ms",
+    "latency_p95_ms",
+)
 
 
 class Usage:
@@ -23,7 +32,7 @@ class Usage:
     Attributes:
         by: the dimensions of the rows.
         rows: dictionaries with the dimensions, ``calls``, ``errors``, ``denied``, tokens of every kind,
-            ``cost_usd`` (`Decimal`), ``unpriced`` and ``mean_latency_ms``.
+            ``cost_usd`` (`Decimal`), ``unpriced``, ``mean_latency_ms`` and percentiles.
     """
 
     def __init__(self, by: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:

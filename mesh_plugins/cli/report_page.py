@@ -16,7 +16,16 @@ from mesh_plugins.usage import shown
 DIMENSIONS: tuple[tuple[str, ...], ...] = ((), ("day",), ("alias", "provider", "model"), ("user",), ("key",))
 #: Rows of a table, and slices of a plot, at most.
 _ROWS, _SLICES = 50, 10
-_COLUMNS = ("calls", "errors", "denied", "input_tokens", "output_tokens", "cost_usd", "mean_latency_ms")
+_COLUMNS = (
+    "calls",
+    "errors",
+    "denied",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "latency_p50_ms",
+    "latency_p95_ms",
+)
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem;

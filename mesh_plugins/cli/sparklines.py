@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 #: Characters of a line at most.
 WIDTH = 30
 _BLOCKS = "▁▂▃▄▅▆▇█"
-#: Shorter spans are drawn from minutes, longer ones from days.
-_DAYS_FROM = timedelta(days=3)
+#: Spans are drawn from the coarsest sums that still fill a line, minutes where there are none.
+_GRAINS = {"day": timedelta(days=1), "hour": timedelta(hours=1), "minute": timedelta(minutes=1)}
 
 
 def sparkline(counts: Sequence[int]) -> str:
@@ -37,16 +37,19 @@ async def with_sparklines(
     from mesh_store.postgres.usage import usage_report
 
     until = span[1] or datetime.now(UTC)
-    daily = span[0] is None or until - span[0] >= _DAYS_FROM
-    grain: Any = "day" if daily else "minute"
-    kept = [name for name in by if name not in ("minute", "day")]
+    grain: Any = "day" if span[0] is None else _grain(until - span[0])
+    kept = [name for name in by if name not in _GRAINS]
     timed = await usage_report(database, [*kept, grain], *span, team=team)
     begins = span[0] or min((row[grain] for row in timed), default=until)
-    step = max((until - begins) / WIDTH, timedelta(days=1) if daily else timedelta(minutes=1))
-    # A day or minute belongs to the character in which it begins.
+    step = max((until - begins) / WIDTH, _GRAINS[grain])
+    # A sum belongs to the character in which it begins.
     size = max(1, min(WIDTH, -(-(until - begins) // step)))
     lines: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * size)
     for row in timed:
         place = min(size - 1, max(0, int((row[grain] - begins) / step)))
         lines[tuple(row[name] for name in kept)][place] += row["calls"]
     return [row | {"trend": sparkline(lines[tuple(row[name] for name in kept)])} for row in rows]
+
+
+def _grain(span: timedelta) -> str:
+    return next((grain for grain, length in _GRAINS.items() if length * WIDTH <= span), "minute")

@@ -24,23 +24,27 @@ def prune(
     minutes: Annotated[
         int, typer.Option("--keep-minute-days", min=2, help="Days of sums per minute to keep.")
     ] = 90,
+    hours: Annotated[
+        int, typer.Option("--keep-hour-days", min=2, help="Days of sums per hour to keep.")
+    ] = 730,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Drop the single calls of days long gone, and sums per minute of longer gone ones.
+    """Drop the single calls of days long gone, and sums per minute and hour of longer gone ones.
 
     Sums per day, adjustments and the ledger of budgets stay for ever.
     """
     from mesh_plugins.cli.control import run_async
 
-    report = run_async(_prune(days, minutes, dry_run))
+    report = run_async(_prune(days, minutes, hours, dry_run))
     if as_json:
         print_json(report)
         return
     verb = "would drop" if dry_run else "dropped"
     dropped = report["days"]
     span = f" ({dropped[0]} to {dropped[-1]})" if dropped else ""
-    typer.echo(f"{verb} {len(dropped)} days of calls{span} and {report['minute_rows']} sums per minute")
+    sums = f"{report['minute_rows']} sums per minute and {report['hour_rows']} per hour"
+    typer.echo(f"{verb} {len(dropped)} days of calls{span}, {sums}")
 
 
 @telemetry.command("dashboard")
@@ -51,17 +55,17 @@ def dashboard(source: Annotated[Literal["prometheus", "postgres"], typer.Argumen
     print_json(grafana.prometheus() if source == "prometheus" else grafana.postgres())
 
 
-async def _prune(days: int, minutes: int, dry_run: bool) -> dict[str, Any]:
+async def _prune(days: int, minutes: int, hours: int, dry_run: bool) -> dict[str, Any]:
     from mesh_plugins.cli.control import database, place
     from mesh_store.postgres.usage_retention import prune as prune_usage
 
     today = datetime.now(UTC).date()
     async with place() as found, database(found) as opened:
-        gone = await prune_usage(
-            opened, today - timedelta(days=days), today - timedelta(days=minutes), dry_run=dry_run
-        )
+        before = [today - timedelta(days=kept) for kept in (days, minutes, hours)]
+        gone = await prune_usage(opened, *before, dry_run=dry_run)
     return {
         "days": [day.isoformat() for day in gone.days],
         "minute_rows": gone.minute_rows,
+        "hour_rows": gone.hour_rows,
         "dry_run": dry_run,
     }

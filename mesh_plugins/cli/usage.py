@@ -15,7 +15,16 @@ from mesh_plugins.cli.printing import Row, print_csv, show
 from mesh_plugins.cli.sparklines import with_sparklines
 
 #: What a table shows after the dimensions; JSON and CSV hold more.
-COLUMNS = ("calls", "errors", "denied", "input_tokens", "output_tokens", "cost_usd", "mean_latency_ms")
+COLUMNS = (
+    "calls",
+    "errors",
+    "denied",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+    "latency_p50_ms",
+    "latency_p95_ms",
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -27,7 +36,7 @@ def usage(
     by: Annotated[
         list[str] | None,
         typer.Option(
-            "--by", help="team, user, key, alias, provider, model, minute or day; several are fine."
+            "--by", help="team, user, key, alias, provider, model, minute, hour or day; several are fine."
         ),
     ] = None,
     since: Since = None,

@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, get_args
 
-from sqlalchemy import (
-    ColumnElement,
-    Integer,
-    Subquery,
-    Text,
-    case,
-    cast,
-    func,
-    literal,
-    select,
-    union_all,
-)
+from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, select
 from sqlalchemy.sql.selectable import FromClause
 
 from mesh_store.model.errors import ConfigError
 from mesh_store.model.money import PICO
+from mesh_store.postgres import usage_latency, usage_source
 from mesh_store.postgres.database import Database
 from mesh_store.postgres.people_tables import TeamRow, UserRow
-from mesh_store.postgres.usage_tables import SUMS, adjustments, usage_rollups
+from mesh_store.postgres.usage_source import Grain
+from mesh_store.postgres.usage_tables import SUMS, usage_rollups
 
-By = Literal["team", "user", "key", "alias", "provider", "model", "minute", "day"]
+By = Literal["team", "user", "key", "alias", "provider", "model", "minute", "hour", "day"]
 
 #: Sums beside those of `SUMS`.
 _MORE = ("cost_pico_usd", "duration_us")
-_KEYS = ("team_id", "user_id", "key_id", "alias", "provider", "model")
+_GRAINS: tuple[Grain, ...] = ("minute", "hour", "day")
 
 
 async def usage_report(
@@ -48,58 +39,72 @@ async def usage_report(
         database: Postgres.
         by: dimensions of the rows; none gives one row. ``team`` and ``user`` are names where the
             thing still exists, ids where it does not.
-        since: first moment that counts, to the minute; None means the beginning.
-        until: first moment that no longer counts, to the minute; None means now.
+        since: first moment that counts, to the minute; None means the beginning. Where sums per minute
+            or hour are no longer kept, it is moved back to the hour or day.
+        until: first moment that no longer counts, likewise; None means now.
         team: id of the only team to count, or None.
 
     Returns:
         One dictionary per row, sorted by cost, then calls, the highest first: the dimensions,
         ``calls``, ``attempts``, ``denied``, ``errors``, ``cancelled``, ``lost``, ``estimated``,
-        ``unpriced``, tokens of every kind, ``cost_usd`` (`Decimal`, adjustments of re-pricing included) and
-        ``mean_latency_ms``.
+        ``unpriced``, tokens of every kind, ``cost_usd`` (`Decimal`, adjustments of re-pricing included),
+        ``mean_latency_ms``, and percentiles of latency and of the time to the first token
+        (`mesh_store.postgres.usage_latency.PERCENTILES`).
 
     Raises:
         ConfigError: names a dimension that does not exist.
     """
-    used = _used(by, since, until)
-    source: FromClause = used
-    labels: list[ColumnElement[Any]] = []
     for dimension in by:
         if dimension not in get_args(By):
             raise ConfigError(
                 f"usage cannot be shown by {dimension!r}; choose from {', '.join(get_args(By))}"
             )
-        column, source = _dimension(dimension, used, source)
-        labels.append(column.label(dimension))
-    sums = [func.coalesce(func.sum(used.c[name]), 0).label(name) for name in (*SUMS, *_MORE)]
-    statement = select(*labels, *sums).select_from(source)
-    if team is not None:
-        statement = statement.where(used.c.team_id == team)
-    if labels:
-        statement = statement.group_by(*labels)
+    coarsest: Grain = next((grain for grain in _GRAINS if grain in by), "day")
     async with database.connect() as connection:
-        rows = (await connection.execute(statement)).mappings().all()
+        kept = await usage_source.kept(connection)
+        used = usage_source.between(kept, since, until, coarsest)
+        rows = (await connection.execute(_statement(used, by, team))).mappings().all()
     shown = [_shown(dict(row)) for row in rows]
     return sorted(shown, key=lambda row: (row["cost_usd"], row["calls"]), reverse=True)
 
 
 async def last_used(database: Database, key_ids: Sequence[str]) -> dict[str, datetime]:
-    """Return when each key last called, to the minute; keys that never did are absent.
+    """Return when each key last called; keys that never did are absent.
 
     Read from the rollups, so that no call writes it: it lags by what is still on its way.
     """
     r = usage_rollups.c
+    asked = func.unnest(list(key_ids)).table_valued("id", name="asked")
+    newest = (
+        select(func.max(r.starts_at))
+        .where(r.grain == "day", r.key_id == asked.c.id)
+        .correlate(asked)
+        .scalar_subquery()
+    )
     statement = (
-        select(r.key_id, func.max(r.starts_at))
-        .where(r.grain == "minute", r.key_id.in_(list(key_ids)))
-        .group_by(r.key_id)
+        select(asked.c.id, func.max(r.last_at))
+        .join(usage_rollups, (r.grain == "day") & (r.key_id == asked.c.id) & (r.starts_at == newest))
+        .group_by(asked.c.id)
     )
     async with database.connect() as connection:
         rows = await connection.execute(statement)
         return {row[0]: row[1] for row in rows}
 
 
-def _dimension(dimension: By, used: Subquery, source: FromClause) -> tuple[ColumnElement[Any], FromClause]:
+def _statement(used: FromClause, by: Sequence[By], team: str | None) -> Select[Any]:
+    source: FromClause = used
+    labels: list[ColumnElement[Any]] = []
+    for dimension in by:
+        column, source = _dimension(dimension, used, source)
+        labels.append(column.label(dimension))
+    sums = [func.coalesce(func.sum(used.c[name]), 0).label(name) for name in (*SUMS, *_MORE)]
+    statement = select(*labels, *sums, *usage_latency.sums(used)).select_from(source)
+    if team is not None:
+        statement = statement.where(used.c.team_id == team)
+    return statement.group_by(*labels) if labels else statement
+
+
+def _dimension(dimension: By, used: FromClause, source: FromClause) -> tuple[ColumnElement[Any], FromClause]:
     """Return the column that shows a dimension, and the source with what it needs joined."""
     r = used.c
     match dimension:
@@ -117,57 +122,18 @@ def _dimension(dimension: By, used: Subquery, source: FromClause) -> tuple[Colum
             return func.nullif(r.provider, ""), source
         case "model":
             return func.nullif(r.model, ""), source
-        case "minute" | "day":
+        case "minute" | "hour" | "day":
             return func.date_trunc(literal(dimension, literal_execute=True), r.starts_at, "UTC"), source
 
 
-def _used(by: Sequence[By], since: datetime | None, until: datetime | None) -> Subquery:
-    """Return the rollups of a span, at the coarsest grain that is exact for it, and its adjustments."""
-    daily = "minute" not in by and all(_is_midnight(moment) for moment in (since, until))
-    r, a = usage_rollups.c, adjustments.c
-    in_rollups: ColumnElement[bool] = r.grain == ("day" if daily else "minute")
-    in_adjustments: ColumnElement[bool] = literal(True)
-    if since is not None:
-        in_rollups, in_adjustments = (
-            in_rollups & (r.starts_at >= since),
-            in_adjustments & (a.started_at >= since),
-        )
-    if until is not None:
-        in_rollups, in_adjustments = (
-            in_rollups & (r.starts_at < until),
-            in_adjustments & (a.started_at < until),
-        )
-    rolled = select(r.starts_at, *[r[name] for name in _KEYS], *[r[name] for name in (*SUMS, *_MORE)]).where(
-        in_rollups
-    )
-    # A fact that had no price and was given one is no longer counted as unpriced.
-    given = case((a.priced, -1), else_=0)
-    changed = {"cost_pico_usd": a.cost_pico_usd, "unpriced": given}
-    adjusted = select(
-        a.started_at,
-        *[a[name] for name in _KEYS],
-        *[changed.get(name, literal(0, Integer)).label(name) for name in (*SUMS, *_MORE)],
-    ).where(in_adjustments)
-    return union_all(rolled, adjusted).subquery("used")
-
-
-def _is_midnight(moment: datetime | None) -> bool:
-    if moment is None:
-        return True
-    utc = moment.astimezone(UTC)
-    return (
-        timedelta(hours=utc.hour, minutes=utc.minute, seconds=utc.second, microseconds=utc.microsecond)
-        == timedelta()
-    )
-
-
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    percentiles = usage_latency.take_percentiles(row)
     duration, attempts = int(row.pop("duration_us")), int(row["attempts"])
     for name in SUMS:
         row[name] = int(row[name])
     row["cost_usd"] = Decimal(row.pop("cost_pico_usd")) / PICO
     row["mean_latency_ms"] = round(duration / attempts / 1000, 3) if attempts else None
-    return row
+    return row | percentiles
 
 
 async def unpriced_models(

@@ -1,4 +1,4 @@
-"""What was used: one row per fact, sums per minute and day, and what could not be taken.
+"""What was used: one row per fact, sums per minute, hour and day, and what could not be taken.
 
 Written by the collector with COPY and SQL (`mesh_store.postgres.usage_write`), read with Core; the
 partitions of ``usage_events`` are made as time passes (`mesh_store.postgres.usage_partitions`).
@@ -119,7 +119,9 @@ usage_rollups = Table(
     Column("duration_us", BigInteger, nullable=False),
     Column("latency", ARRAY(BigInteger), nullable=False),
     Column("ttft", ARRAY(BigInteger), nullable=False),
-    CheckConstraint("grain IN ('minute', 'day')", name="grain_known"),
+    Column("last_at", _MOMENT, nullable=False),
+    CheckConstraint("grain IN ('minute', 'hour', 'day')", name="grain_known"),
+    Index("ix_usage_rollups_key_id", "key_id", "starts_at", postgresql_where=text("grain = 'day'")),
 )
 
 #: What re-pricing changed: a fact costs what its row says plus these.

@@ -8,6 +8,8 @@ import json
 import re
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from mesh_store.model.facts import Settlement
 from mesh_store.model.ids import now_us
 from mesh_store.model.limits import Charge, Limit, Reservation
 from mesh_store.postgres.statements import statements
+from mesh_store.postgres.usage_latency import percentile
 from mesh_store.telemetry import spending
 from mesh_store.telemetry.collector import Collector
 from mesh_store.telemetry.exporters import grafana
@@ -339,10 +342,45 @@ def test_every_query_of_the_postgres_dashboard_runs(place: Any) -> None:
     asked = queries(grafana.postgres(), "rawSql")
     assert len(asked) == len(statements("dashboard"))
     for query in asked:
-        plain = re.sub(r"\$__timeGroup\(([\w.]+), \$__interval\)", r"date_trunc('minute', \1)", query)
-        plain = re.sub(r"\$__timeFilter\(([\w.]+)\)", r"\1 > now() - interval '1 day'", plain)
-        assert "$" not in plain
-        place.query(plain)
+        place.query(plain(query))
+
+
+def plain(query: str) -> str:
+    """A query as Grafana sends it for the last day."""
+    now = datetime.now(UTC)
+    query = re.sub(r"\$__timeFilter\(([\w.]+)\)", r"\1 > now() - interval '1 day'", query)
+    query = query.replace("$__timeFrom()", f"'{now - timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}'")
+    query = query.replace("$__timeTo()", f"'{now:%Y-%m-%dT%H:%M:%SZ}'")
+    assert "$" not in query
+    return query
+
+
+def test_the_dashboard_over_postgres_shows_what_was_used(place: Any) -> None:
+    place.admin(lambda admin: admin.create_limit(team=place.team, limit="$10/day"))
+    for took_ms in (3, 100, 100, 100):
+        place.send(place.fact(duration_us=took_ms * 1000, key_id=place.team[-8:].rjust(8, "k")))
+    asyncio.run(collect(place))
+    asked = {
+        panel["title"]: plain(target["rawSql"])
+        for panel in grafana.postgres()["panels"]
+        for target in panel["targets"]
+    }
+    spend = [row for row in place.query(asked["Spend by team"]) if row["metric"] == place.team]
+    assert [row["usd"] for row in spend] == [Decimal("0.0026")]
+    (key,) = [row for row in place.query(asked["Keys by spend"]) if row["team"] == place.team]
+    assert (key["calls"], key["usd"]) == (4, Decimal("0.0026"))
+    assert all(row["p50"] <= row["p95"] <= row["p99"] for row in place.query(asked["Latency p50, p95, p99"]))
+
+
+@pytest.mark.parametrize(
+    ("counts", "share"),
+    [([4, *[0] * 19], 0.5), ([0, 0, 0, 10, *[0] * 16], 0.95), ([*[0] * 19, 1], 0.5), ([0] * 20, 0.5)],
+)
+def test_postgres_finds_the_percentiles_that_we_find(place: Any, counts: list[int], share: float) -> None:
+    ((found,),) = place.query(
+        "SELECT usage_percentile($1::numeric[], $2::numeric)", counts, Decimal(str(share))
+    )
+    assert (found and float(found)) == percentile(counts, share)
 
 
 def test_dashboards_fit_any_grafana_they_are_imported_to(place: Any) -> None:

@@ -64,7 +64,7 @@ def test_calls_without_a_price_are_never_shown_as_free(place: Any) -> None:
     shown = place("usage", "--team", place.team, "--by", "model", "--flush")
     (line,) = [line for line in shown.splitlines() if "own-model" in line]
     assert "unpriced" in line
-    assert line.split()[-2] == "unpriced"
+    assert line.split()[-3] == "unpriced"
     assert "0.00065 + 2 unpriced" in place("usage", "--team", place.team)
 
 

@@ -105,9 +105,10 @@ async def check(cast: Cast, postgres: Any) -> None:
     assert set(promised) - stored == set(), "lost after done() returned"
     assert len(rows) == len(stored) == len({row["call_id"] for row in rows}), "a call counted twice"
     rolled = await postgres.fetchrow(f"SELECT {SUMS} FROM usage_rollups WHERE grain = 'minute'")
+    hourly = await postgres.fetchrow(f"SELECT {SUMS} FROM usage_rollups WHERE grain = 'hour'")
     daily = await postgres.fetchrow(f"SELECT {SUMS} FROM usage_rollups WHERE grain = 'day'")
     raw = await postgres.fetchrow(f"SELECT {RAW_SUMS} FROM usage_events")
-    assert tuple(rolled) == tuple(daily) == tuple(raw)
+    assert tuple(rolled) == tuple(hourly) == tuple(daily) == tuple(raw)
     assert await postgres.fetchval("SELECT count(*) FROM telemetry_dead") == 0
     print(f"{len(promised)} promised, {len(rows)} stored, kills {cast.kills}")
 

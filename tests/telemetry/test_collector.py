@@ -35,7 +35,8 @@ WITH raw AS (
         count(*) FILTER (WHERE outcome <> 'denied') AS attempts, sum(input_tokens) AS input_tokens,
         sum(output_tokens) AS output_tokens, coalesce(sum(cost_pico_usd), 0) AS cost_pico_usd,
         sum(duration_us) AS duration_us
-    FROM usage_events CROSS JOIN (VALUES ('minute'), ('day')) AS g (grain) GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+    FROM usage_events CROSS JOIN (VALUES ('minute'), ('hour'), ('day')) AS g (grain)
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 ), rolled AS (
     SELECT grain, starts_at, team_id, user_id, key_id, alias, provider, model, attempts, input_tokens,
         output_tokens, cost_pico_usd, duration_us FROM usage_rollups
@@ -195,7 +196,7 @@ async def test_facts_out_of_time_are_dead_and_never_in_the_rollups(
     assert (done.facts, done.dead) == (1, 4)
     reasons = [row["reason"] for row in await postgres.fetch("SELECT reason FROM telemetry_dead ORDER BY 1")]
     assert reasons == ["too_new", "too_new", "too_old", "too_old"]
-    assert await postgres.fetchval("SELECT count(*) FROM usage_rollups") == 2
+    assert await postgres.fetchval("SELECT count(*) FROM usage_rollups") == 3
 
 
 async def test_a_fact_of_a_dropped_day_cannot_count_again(
@@ -208,7 +209,7 @@ async def test_a_fact_of_a_dropped_day_cannot_count_again(
         done = await collector.collect_once()
         await collector.close()
         assert (done.facts, done.dead) == expected
-        assert await fresh.fetchval(sums) == 2
+        assert await fresh.fetchval(sums) == 3
         tomorrow = usage_partitions.day_of(now_us() + DAY_US)
         await usage_partitions.prune(fresh, tomorrow)
 

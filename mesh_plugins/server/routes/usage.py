@@ -18,7 +18,7 @@ router = APIRouter(prefix="/usage", tags=["usage"])
 
 
 class UsageQuery(Asked):
-    by: list[By] = Field(default=[], max_length=8, description="Dimensions of the rows; none gives one row.")
+    by: list[By] = Field(default=[], max_length=9, description="Dimensions of the rows; none gives one row.")
     since: Instant | None = Field(default=None, description="First moment that counts, to the minute.")
     until: Instant | None = Field(default=None, description="First moment that no longer counts.")
     team: str | None = Field(default=None, max_length=400, description="Only this team's.")
@@ -34,6 +34,7 @@ class UsageRow(BaseModel):
     provider: str | None = None
     model: str | None = None
     minute: datetime | None = None
+    hour: datetime | None = None
     day: datetime | None = None
     calls: int
     attempts: int
@@ -52,6 +53,11 @@ class UsageRow(BaseModel):
     audio_output_tokens: int
     cost_usd: Decimal
     mean_latency_ms: float | None
+    latency_p50_ms: float | None
+    latency_p95_ms: float | None
+    latency_p99_ms: float | None
+    ttft_p50_ms: float | None
+    ttft_p95_ms: float | None
 
 
 class UsageReport(BaseModel):

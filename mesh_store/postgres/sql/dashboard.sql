@@ -1,89 +1,96 @@
--- What the Grafana dashboard over Postgres asks. $__timeFilter and $__timeGroup are Grafana's macros.
--- Rollups answer what they can; money adds the adjustments of re-pricing.
+-- What the Grafana dashboard over Postgres asks. $__timeFrom() and $__timeTo() are Grafana's macros: the
+-- span that is looked at, as quoted text. What is drawn through time is summed by the grain that suits
+-- the span (minutes, hours or days); tables are exact to the minute. Re-pricing is part of it.
 
 -- name: spend_by_team
-SELECT $__timeGroup(r.starts_at, $__interval) AS time, coalesce(t.name, r.team_id) AS metric,
-       sum(r.cost_pico_usd) / 1e12 AS usd
-FROM (
-    SELECT starts_at, team_id, cost_pico_usd FROM usage_rollups WHERE grain = 'minute'
-    UNION ALL SELECT started_at, team_id, cost_pico_usd FROM adjustments
-) AS r
+SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
+       coalesce(t.name, r.team_id) AS metric, sum(r.cost_pico_usd) / 1e12 AS usd
+FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
 LEFT JOIN teams AS t ON t.id::text = r.team_id
-WHERE $__timeFilter(r.starts_at) GROUP BY 1, 2 ORDER BY 1
+GROUP BY 1, 2 ORDER BY 1
 
 -- name: spend_by_model
-SELECT $__timeGroup(r.starts_at, $__interval) AS time, r.model AS metric, sum(r.cost_pico_usd) / 1e12 AS usd
-FROM (
-    SELECT starts_at, model, cost_pico_usd FROM usage_rollups WHERE grain = 'minute'
-    UNION ALL SELECT started_at, model, cost_pico_usd FROM adjustments
-) AS r
-WHERE $__timeFilter(r.starts_at) GROUP BY 1, 2 ORDER BY 1
+SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
+       r.model AS metric, sum(r.cost_pico_usd) / 1e12 AS usd
+FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
+WHERE r.model <> '' GROUP BY 1, 2 ORDER BY 1
 
 -- name: spend_by_alias
-SELECT $__timeGroup(r.starts_at, $__interval) AS time, r.alias AS metric, sum(r.cost_pico_usd) / 1e12 AS usd
-FROM (
-    SELECT starts_at, alias, cost_pico_usd FROM usage_rollups WHERE grain = 'minute'
-    UNION ALL SELECT started_at, alias, cost_pico_usd FROM adjustments
-) AS r
-WHERE $__timeFilter(r.starts_at) GROUP BY 1, 2 ORDER BY 1
+SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
+       r.alias AS metric, sum(r.cost_pico_usd) / 1e12 AS usd
+FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
+GROUP BY 1, 2 ORDER BY 1
 
 -- name: calls
-SELECT $__timeGroup(r.starts_at, $__interval) AS time, sum(r.calls) AS calls, sum(r.errors) AS errors
-FROM usage_rollups AS r WHERE r.grain = 'minute' AND $__timeFilter(r.starts_at) GROUP BY 1 ORDER BY 1
+SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
+       sum(r.calls) AS calls, sum(r.errors) AS errors
+FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
+GROUP BY 1 ORDER BY 1
 
 -- name: refused
-SELECT $__timeGroup(r.starts_at, $__interval) AS time, sum(r.denied) AS denied,
-       sum(r.cancelled) AS cancelled, sum(r.lost) AS lost
-FROM usage_rollups AS r WHERE r.grain = 'minute' AND $__timeFilter(r.starts_at) GROUP BY 1 ORDER BY 1
+SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
+       sum(r.denied) AS denied, sum(r.cancelled) AS cancelled, sum(r.lost) AS lost
+FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
+GROUP BY 1 ORDER BY 1
 
 -- name: tokens
-SELECT $__timeGroup(r.starts_at, $__interval) AS time, sum(r.input_tokens) AS input,
-       sum(r.output_tokens) AS output, sum(r.cache_read_tokens) AS cached
-FROM usage_rollups AS r WHERE r.grain = 'minute' AND $__timeFilter(r.starts_at) GROUP BY 1 ORDER BY 1
+SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
+       sum(r.input_tokens) AS input, sum(r.output_tokens) AS output, sum(r.cache_read_tokens) AS cached
+FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
+GROUP BY 1 ORDER BY 1
 
--- name: mean_latency
-SELECT $__timeGroup(r.starts_at, $__interval) AS time,
-       sum(r.duration_us) / nullif(sum(r.attempts), 0) / 1000.0 AS mean
-FROM usage_rollups AS r WHERE r.grain = 'minute' AND $__timeFilter(r.starts_at) GROUP BY 1 ORDER BY 1
-
--- name: latency_p95
--- Sums the histograms bucket by bucket, then finds the bucket in which the share lies; its upper bound, ms.
-WITH counted AS (
-    SELECT $__timeGroup(r.starts_at, $__interval) AS time, b.bucket, sum(b.count) AS count
-    FROM usage_rollups AS r, unnest(r.latency) WITH ORDINALITY AS b (count, bucket)
-    WHERE r.grain = 'minute' AND $__timeFilter(r.starts_at) GROUP BY 1, 2
-), running AS (
-    SELECT time, bucket, sum(count) OVER (PARTITION BY time ORDER BY bucket) AS so_far,
-           sum(count) OVER (PARTITION BY time) AS all_of_it
-    FROM counted
+-- name: latency
+-- Sums the histograms, then finds where in its bucket each share lies; milliseconds.
+WITH summed AS (
+    SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
+           {latency} AS counts
+    FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
+    GROUP BY 1
 )
-SELECT time, 2 ^ (min(bucket) - 1) AS p95
-FROM running WHERE so_far >= 0.95 * all_of_it AND all_of_it > 0 GROUP BY 1 ORDER BY 1
+SELECT time, usage_percentile(counts, 0.5) AS p50, usage_percentile(counts, 0.95) AS p95,
+       usage_percentile(counts, 0.99) AS p99
+FROM summed ORDER BY 1
+
+-- name: first_token
+-- Likewise until the first token of a stream.
+WITH summed AS (
+    SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
+           {ttft} AS counts
+    FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
+    GROUP BY 1
+)
+SELECT time, usage_percentile(counts, 0.5) AS p50, usage_percentile(counts, 0.95) AS p95
+FROM summed ORDER BY 1
 
 -- name: users
-SELECT coalesce(u.name, r.user_id) AS person, sum(r.cost_pico_usd) / 1e12 AS usd
-FROM (
-    SELECT starts_at, user_id, cost_pico_usd FROM usage_rollups WHERE grain = 'minute'
-    UNION ALL SELECT started_at, user_id, cost_pico_usd FROM adjustments
-) AS r
+SELECT coalesce(u.name, nullif(r.user_id, ''), '-') AS person, sum(r.calls) AS calls,
+       sum(r.cost_pico_usd) / 1e12 AS usd
+FROM usage_between($__timeFrom(), $__timeTo()) AS r
 LEFT JOIN users AS u ON u.id::text = r.user_id
-WHERE $__timeFilter(r.starts_at) GROUP BY 1 ORDER BY 2 DESC LIMIT 20
+GROUP BY 1 ORDER BY 3 DESC LIMIT 20
 
 -- name: keys
-SELECT r.key_id, sum(r.cost_pico_usd) / 1e12 AS usd
-FROM (
-    SELECT starts_at, key_id, cost_pico_usd FROM usage_rollups WHERE grain = 'minute'
-    UNION ALL SELECT started_at, key_id, cost_pico_usd FROM adjustments
-) AS r
-WHERE $__timeFilter(r.starts_at) GROUP BY 1 ORDER BY 2 DESC LIMIT 20
+SELECT r.key_id, coalesce(t.name, r.team_id) AS team, sum(r.calls) AS calls,
+       sum(r.cost_pico_usd) / 1e12 AS usd
+FROM usage_between($__timeFrom(), $__timeTo()) AS r
+LEFT JOIN teams AS t ON t.id::text = r.team_id
+GROUP BY 1, 2 ORDER BY 4 DESC LIMIT 20
 
 -- name: budgets
-SELECT key, starts_at, ends_at, spent_pico_usd / 1e12 AS usd
-FROM budget_windows WHERE ends_at > now() ORDER BY spent_pico_usd DESC LIMIT 50
+-- What is spent of every budget in its present window.
+SELECT coalesce('team ' || t.name, 'user ' || u.name, 'key ' || l.key_id, 'alias ' || a.name, 'all') AS whose,
+       w.starts_at, w.ends_at, w.spent_pico_usd / 1e12 AS usd, l.amount AS of_usd
+FROM limits AS l
+JOIN budget_windows AS w ON w.key LIKE '%:q:' || l.id AND w.starts_at <= now() AND w.ends_at > now()
+LEFT JOIN teams AS t ON t.id = l.team_id
+LEFT JOIN users AS u ON u.id = l.user_id
+LEFT JOIN aliases AS a ON a.id = l.alias_id
+WHERE l.dimension = 'usd' AND l.archived_at IS NULL
+ORDER BY w.spent_pico_usd / nullif(l.amount, 0) DESC LIMIT 50
 
 -- name: unpriced
 SELECT r.provider, r.model, sum(r.unpriced) AS attempts
-FROM usage_rollups AS r WHERE r.grain = 'minute' AND $__timeFilter(r.starts_at)
+FROM usage_between($__timeFrom(), $__timeTo()) AS r
 GROUP BY 1, 2 HAVING sum(r.unpriced) > 0 ORDER BY 3 DESC
 
 -- name: dead

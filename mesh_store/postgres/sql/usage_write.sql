@@ -62,7 +62,7 @@ WITH inserted AS (
         grain, starts_at, team_id, user_id, key_id, alias, provider, model, calls, attempts, denied,
         errors, cancelled, lost, estimated, unpriced, input_tokens, output_tokens, cache_read_tokens,
         cache_write_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, cost_pico_usd,
-        duration_us, latency, ttft
+        duration_us, latency, ttft, last_at
     )
     SELECT
         grain,
@@ -113,8 +113,9 @@ WITH inserted AS (
             count(*) FILTER (WHERE ttft = 14), count(*) FILTER (WHERE ttft = 15),
             count(*) FILTER (WHERE ttft = 16), count(*) FILTER (WHERE ttft = 17),
             count(*) FILTER (WHERE ttft = 18), count(*) FILTER (WHERE ttft = 19)
-        ]
-    FROM bucketed CROSS JOIN (VALUES ('minute'), ('day')) AS grains (grain)
+        ],
+        max(started_at)
+    FROM bucketed CROSS JOIN (VALUES ('minute'), ('hour'), ('day')) AS grains (grain)
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
     ORDER BY 1, 2, 3, 4, 5, 6, 7, 8
     ON CONFLICT (grain, starts_at, team_id, user_id, key_id, alias, provider, model) DO UPDATE SET
@@ -158,7 +159,8 @@ WITH inserted AS (
             r.ttft[15] + excluded.ttft[15], r.ttft[16] + excluded.ttft[16],
             r.ttft[17] + excluded.ttft[17], r.ttft[18] + excluded.ttft[18],
             r.ttft[19] + excluded.ttft[19], r.ttft[20] + excluded.ttft[20]
-        ]
+        ],
+        last_at = greatest(r.last_at, excluded.last_at)
 ), settled AS (
     INSERT INTO budget_settlements (reservation_id)
     SELECT DISTINCT reservation_id FROM spending_staging WHERE fact_id IS NULL ORDER BY reservation_id

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mesh_store.postgres.statements import statements
+from mesh_store.postgres.usage_latency import BUCKETS
 from mesh_store.telemetry.exporters.registry import (
     BACKLOG,
     CALLS,
@@ -25,6 +26,11 @@ from mesh_store.telemetry.exporters.registry import (
 
 _WIDTH, _HEIGHT = 8, 8
 _RATE = "[$__rate_interval]"
+#: The histograms of many rollups as one.
+_HISTOGRAMS = {
+    name: f"ARRAY[{', '.join(f'sum(r.{name}[{bucket}])' for bucket in range(1, BUCKETS + 1))}]"
+    for name in ("latency", "ttft")
+}
 #: Statements of ``dashboard.sql`` with their titles, units and forms.
 _POSTGRES = (
     ("spend_by_team", "Spend by team", "currencyUSD", "time_series"),
@@ -33,8 +39,8 @@ _POSTGRES = (
     ("calls", "Calls and errors", "short", "time_series"),
     ("refused", "Refused, cancelled, lost", "short", "time_series"),
     ("tokens", "Tokens by kind", "short", "time_series"),
-    ("mean_latency", "Mean latency", "ms", "time_series"),
-    ("latency_p95", "Latency p95 (upper bound of its bucket)", "ms", "time_series"),
+    ("latency", "Latency p50, p95, p99", "ms", "time_series"),
+    ("first_token", "Time to first token p50, p95", "ms", "time_series"),
     ("users", "Users by spend", "currencyUSD", "table"),
     ("keys", "Keys by spend", "currencyUSD", "table"),
     ("budgets", "Budgets", "currencyUSD", "table"),
@@ -78,7 +84,7 @@ def prometheus() -> dict[str, Any]:
 
 def postgres() -> dict[str, Any]:
     """Return the dashboard over Postgres."""
-    queries = statements("dashboard")
+    queries = {name: query.format(**_HISTOGRAMS) for name, query in statements("dashboard").items()}
     return _dashboard(
         "mesh-postgres",
         "Mesh (Postgres)",

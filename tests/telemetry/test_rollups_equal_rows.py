@@ -1,0 +1,267 @@
+"""Sums are those of the rows they are made of, for any facts, in any order, over any span."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import asyncpg
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mesh_store.model.facts import Fact
+from mesh_store.model.ids import new_id, now_us
+from mesh_store.postgres.database import Database
+from mesh_store.postgres.usage import usage_report
+from mesh_store.postgres.usage_latency import percentile
+from mesh_store.postgres.usage_retention import prune
+from mesh_store.redis.stream import Batch
+from mesh_store.telemetry.fact_store import FactStore
+
+_numbers = itertools.count(1)
+HOUR_US = 3_600_000_000
+OUTCOMES = ("ok", "error", "incomplete", "cancelled", "abandoned", "denied", "lost", "timeout")
+DIMENSIONS = ("key_id", "alias", "provider", "request_model")
+
+facts = st.lists(
+    st.fixed_dictionaries(
+        {
+            # Late by up to three days: before midnights and full hours, and on them.
+            "late_us": st.one_of(st.integers(0, 72 * HOUR_US), st.integers(0, 72).map(HOUR_US.__mul__)),
+            "duration_us": st.one_of(st.integers(0, 3_000), st.integers(0, 10**9)),
+            "ttft_us": st.one_of(st.none(), st.integers(0, 10**6)),
+            "outcome": st.sampled_from(OUTCOMES),
+            "attempt": st.integers(0, 3),
+            "key_id": st.sampled_from(("abcdefgh", "ijklmnop")),
+            "user_id": st.sampled_from((None, "u1")),
+            "alias": st.sampled_from(("fast", "slow")),
+            "provider": st.sampled_from((None, "openai")),
+            "request_model": st.sampled_from((None, "a", "b")),
+            "input_tokens": st.integers(0, 5),
+            "output_tokens": st.integers(0, 5),
+            "cache_read_tokens": st.integers(0, 5),
+            "reasoning_tokens": st.integers(0, 5),
+            "estimated": st.booleans(),
+            "cost_pico_usd": st.one_of(st.none(), st.integers(0, 10**13)),
+        }
+    ),
+    min_size=1,
+    max_size=12,
+)
+#: A moment of the span, as hours and minutes before now; None is no bound.
+moments = st.one_of(st.none(), st.integers(0, 80 * 60), st.integers(0, 80).map((60).__mul__))
+
+
+class Books:
+    """Facts as they were sent, and what re-pricing changed, to add up by hand."""
+
+    def __init__(self, url: str, given: list[dict[str, Any]]) -> None:
+        self.url = url
+        self.team = f"team-{next(_numbers)}"
+        self.now = now_us()
+        self.facts = [self.fact(**fields) for fields in given]
+        self.adjusted: dict[str, tuple[int, bool]] = {}
+
+    def fact(self, late_us: int, **fields: Any) -> Fact:
+        start = (self.now // HOUR_US + 1) * HOUR_US - HOUR_US - late_us if late_us % HOUR_US == 0 else None
+        return Fact(
+            id=new_id(),
+            call_id=new_id(),
+            started_at_us=self.now - late_us if start is None else start,
+            operation="chat",
+            host="direct",
+            team_id=self.team,
+            revision=1,
+            **fields,
+        )
+
+    async def send(self, repeats: list[int]) -> None:
+        """Store the facts in two transactions, some of them again in the second."""
+        middle = len(self.facts) // 2
+        again = [self.facts[number % len(self.facts)] for number in repeats]
+        store = await FactStore.open(self.url)
+        for part in (self.facts[:middle] + again, self.facts[middle:] + again):
+            await store.store([Batch("r", 1, 0, 1, len(part), msgspec.msgpack.encode(part))])
+        await store.close()
+
+    async def adjust(self, differences: dict[int, int]) -> None:
+        """Re-price some facts."""
+        connection = await asyncpg.connect(self.url)
+        for number, difference in differences.items():
+            fact = self.facts[number % len(self.facts)]
+            if fact.id in self.adjusted:
+                continue
+            newly = fact.cost_pico_usd is None and fact.input_tokens + fact.output_tokens > 0
+            self.adjusted[fact.id] = (difference, newly)
+            await connection.execute(
+                "INSERT INTO adjustments (fact_id, started_at, team_id, user_id, key_id, alias, provider,"
+                " model, cost_pico_usd, priced, reason, actor) SELECT id, started_at, team_id,"
+                " coalesce(user_id, ''), key_id, alias, coalesce(provider, ''), coalesce(request_model, ''),"
+                " $2, $3, '', 'test' FROM usage_events WHERE id = $1",
+                fact.id,
+                difference,
+                newly,
+            )
+        await connection.close()
+
+    def expected(self, since: datetime | None, until: datetime | None, by: list[str]) -> dict[Any, Any]:
+        rows: dict[Any, Any] = defaultdict(lambda: defaultdict(int))
+        for fact in self.facts:
+            at = datetime.fromtimestamp(fact.started_at_us // 60_000_000 * 60, UTC)
+            if (since is None or at >= since) and (until is None or at < until):
+                times = {"minute": at, "hour": at.replace(minute=0), "day": at.replace(hour=0, minute=0)}
+                label = tuple(times.get(name) or self.label(fact, name) for name in by)
+                self.add(rows[label], fact)
+        return rows
+
+    @staticmethod
+    def label(fact: Fact, name: str) -> Any:
+        field = {"key": "key_id", "model": "request_model", "user": "user_id", "team": "team_id"}
+        return getattr(fact, field.get(name, name))
+
+    def add(self, row: Any, fact: Fact) -> None:
+        difference, newly = self.adjusted.get(fact.id, (0, False))
+        asked, took = fact.outcome != "denied", fact.input_tokens + fact.output_tokens > 0
+        row["calls"] += asked and fact.attempt <= 1
+        row["attempts"] += asked
+        row["denied"] += not asked
+        row["errors"] += fact.outcome in ("error", "incomplete")
+        row["cancelled"] += fact.outcome in ("cancelled", "abandoned")
+        row["lost"] += fact.outcome == "lost"
+        row["estimated"] += fact.estimated
+        row["unpriced"] += (fact.cost_pico_usd is None and took) - newly
+        for name in ("input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens"):
+            row[name] += getattr(fact, name)
+        row["cost_usd"] += (Decimal(fact.cost_pico_usd or 0) + difference) / 10**12
+        if asked:
+            row.setdefault("latency", [0] * 20)[bucket(fact.duration_us)] += 1
+        if fact.ttft_us is not None:
+            row.setdefault("ttft", [0] * 20)[bucket(fact.ttft_us)] += 1
+
+
+def bucket(us: int) -> int:
+    return min(19, (us // 1000).bit_length())
+
+
+COUNTED = (
+    *("calls", "attempts", "denied", "errors", "cancelled", "lost", "estimated", "unpriced", "cost_usd"),
+    *("input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens"),
+)
+
+
+async def check(books: Books, since: datetime | None, until: datetime | None, by: list[str]) -> None:
+    async with Database(books.url) as database:
+        found = await usage_report(database, by, since, until, team=books.team)  # type: ignore[arg-type]
+    expected = books.expected(since, until, by)
+    if not by and not expected:
+        expected[()] = defaultdict(int)
+    assert {tuple(row[name] for name in by) for row in found} == set(expected)
+    for row in found:
+        sums = expected[tuple(row[name] for name in by)]
+        assert {name: row[name] for name in COUNTED} == {name: sums[name] for name in COUNTED}
+        for label, name, share in (
+            ("latency_p50_ms", "latency", 0.5),
+            ("latency_p99_ms", "latency", 0.99),
+            ("ttft_p95_ms", "ttft", 0.95),
+        ):
+            assert row[label] == percentile(sums.get(name, []), share)
+
+
+@pytest.fixture(scope="module")
+def rolling_url(server_dsn: str) -> Iterator[str]:
+    """A database of this module's own, whose days reach back far enough."""
+    from tests.telemetry.conftest import _admin, _other
+
+    asyncio.run(_admin(server_dsn, "CREATE DATABASE rolling TEMPLATE template_mesh"))
+    yield _other(server_dsn, "rolling")
+    asyncio.run(_admin(server_dsn, "DROP DATABASE rolling WITH (FORCE)"))
+
+
+def law(examples: int) -> Any:
+    return settings(
+        max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+
+
+def obey(rolling_url: str, sent: Any, repeats: Any, adjusted: Any, spans: list[Any], by: list[str]) -> None:
+    async def run() -> None:
+        books = Books(rolling_url, sent)
+        await books.send(repeats)
+        await books.adjust(adjusted)
+        now = datetime.fromtimestamp(books.now // 60_000_000 * 60, UTC)
+        for span in spans:
+            since, until = (None if ago is None else now - timedelta(minutes=ago) for ago in span)
+            await check(books, since, until, by)
+
+    asyncio.run(run())
+
+
+ARGUMENTS = {
+    "sent": facts,
+    "repeats": st.lists(st.integers(0, 11), max_size=4),
+    "adjusted": st.dictionaries(st.integers(0, 11), st.integers(-(10**12), 10**12), max_size=3),
+    "spans": st.lists(st.tuples(moments, moments), min_size=4, max_size=4),
+    "by": st.lists(
+        st.sampled_from(("team", "key", "alias", "provider", "model", "user", "minute", "hour", "day")),
+        unique=True,
+        max_size=3,
+    ),
+}
+
+
+@law(25)
+@given(**ARGUMENTS)
+def test_a_report_of_any_span_adds_up_what_was_sent(rolling_url: str, **arguments: Any) -> None:
+    obey(rolling_url, **arguments)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(900)
+@law(600)
+@given(**ARGUMENTS)
+def test_a_report_of_any_span_adds_up_what_was_sent_in_full(rolling_url: str, **arguments: Any) -> None:
+    obey(rolling_url, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("counts", "share", "expected"),
+    [
+        ([0] * 20, 0.5, None),
+        ([4] + [0] * 19, 0.5, 0.5),  # all below 1 ms: half way
+        ([0, 0, 0, 10] + [0] * 16, 0.95, 7.8),  # from 4 to 8 ms
+        ([0] * 19 + [1], 0.5, 262_144.0),  # above the last bound nothing is known
+    ],
+)
+def test_a_percentile_is_interpolated_in_its_bucket(counts: list[int], share: float, expected: Any) -> None:
+    assert percentile(counts, share) == expected
+
+
+async def test_where_minutes_are_gone_a_span_begins_with_its_day(fresh_url: str) -> None:
+    """What is no longer known to the minute is told to the day, by whoever's bound it is."""
+    store = await FactStore.open(fresh_url)
+    day = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=3)
+    books = Books(fresh_url, [])
+    for hour in (1, 13, 37):
+        at = day + timedelta(hours=hour)
+        fact = books.fact(1, attempt=1, outcome="ok", key_id="abcdefgh", alias="fast")
+        fact = msgspec.structs.replace(fact, started_at_us=int(at.timestamp() * 1e6))
+        await store.store([Batch("r", 1, 0, 1, 1, msgspec.msgpack.encode([fact]))])
+    await store.close()
+    noon = day + timedelta(hours=12)
+    async with Database(fresh_url) as database:
+
+        async def calls(since: Any, until: Any) -> int:
+            return int((await usage_report(database, (), since, until))[0]["calls"])
+
+        assert (await calls(noon, None), await calls(None, noon)) == (2, 1)
+        later = (day + timedelta(days=1)).date()
+        await prune(database, later, later, later)
+        assert (await calls(noon, None), await calls(None, noon)) == (3, 0)
+        assert await calls(day + timedelta(hours=36, minutes=30), None) == 1
