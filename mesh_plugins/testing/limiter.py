@@ -10,21 +10,22 @@ from typing import Any
 from mesh_store.model import gcra
 from mesh_store.model.ids import new_id
 from mesh_store.model.limits import Charge, Decision, Reservation
+from mesh_store.model.windows import window_of
 
 
 class MemoryLimiter:
-    """Decides like `mesh_store.redis.Limiter`, in this process: rates exactly, slots by count.
-
-    Calendar windows are counted without their calendar: they never roll over here.
+    """Decides like `mesh_store.redis.Limiter`, in this process: rates exactly, slots by count,
+    budgets by their calendar windows.
 
     Attributes:
-        now_us: the clock; advance it to let limits refill.
+        now_us: the clock, microseconds since the epoch; advance it to let limits refill.
     """
 
     def __init__(self, now_us: Callable[[], int] | None = None) -> None:
-        self.now_us = now_us or (lambda: time.monotonic_ns() // 1_000)
+        self.now_us = now_us or (lambda: time.time_ns() // 1_000)
         self._debts: dict[str, gcra.Debt] = {}
-        self._counts: dict[str, int] = {}
+        #: Slots held by key; spending by key and start of its window.
+        self._counts: dict[tuple[str, int], int] = {}
         #: Open reservations: which charges were really taken (not those that shadow mode left out), and
         #: what was answered.
         self._open: dict[str, tuple[set[int], Decision]] = {}
@@ -71,7 +72,9 @@ class MemoryLimiter:
             for index in taken:
                 charge = reservation.charges[index]
                 delta = deltas[index] if deltas else 0
-                self._add(charge, -charge.amount if charge.limit.kind == "slots" else delta, now)
+                # What was spent belongs to the window it was reserved in.
+                at = reservation.reserved_at_us if charge.limit.kind == "window" else now
+                self._add(charge, -charge.amount if charge.limit.kind == "slots" else delta, at)
             return True
 
     def _verdict(self, charges: Sequence[Charge], now: int, max_wait_us: int) -> dict[str, Any]:
@@ -94,19 +97,25 @@ class MemoryLimiter:
             rate = gcra.rate_of(charge.limit)
             debt = gcra.drain(self._debts.get(charge.key), rate, now)
             return gcra.wait_for(rate, debt.micros, debt.rem, charge.amount)
-        room = charge.limit.amount - self._counts.get(charge.key, 0)
-        return 0 if charge.amount <= room else charge.limit.period_us
+        if charge.amount > charge.limit.amount:
+            return None
+        room, reset_us = self._left(charge, now)
+        return 0 if charge.amount <= room else reset_us
 
     def _add(self, charge: Charge, units: int, now: int) -> None:
         if charge.limit.kind != "rate":
-            self._counts[charge.key] = max(0, self._counts.get(charge.key, 0) + units)
+            counted = _counted(charge, now)
+            self._counts[counted] = max(0, self._counts.get(counted, 0) + units)
             return
         debt = gcra.drain(self._debts.get(charge.key), gcra.rate_of(charge.limit), now)
         self._debts[charge.key] = gcra.add(debt, units) if units >= 0 else gcra.give(debt, -units)
 
     def _left(self, charge: Charge, now: int) -> tuple[int, int]:
         if charge.limit.kind != "rate":
-            return max(0, charge.limit.amount - self._counts.get(charge.key, 0)), charge.limit.period_us
+            used = self._counts.get(_counted(charge, now), 0)
+            ends = window_of(charge.limit, now).end_us if charge.limit.kind == "window" else 0
+            reset_us = ends - now if ends else charge.limit.period_us
+            return max(0, charge.limit.amount - used), reset_us if used else 0
         rate = gcra.rate_of(charge.limit)
         debt = gcra.drain(self._debts.get(charge.key), rate, now)
         return gcra.units_left(rate, debt.micros, debt.rem), gcra.drained_after(debt.micros, debt.rem)
@@ -119,6 +128,11 @@ class MemoryLimiter:
             reset_after_us=tuple(reset for _, reset in lefts),
             **verdict,
         )
+
+
+def _counted(charge: Charge, at_us: int) -> tuple[str, int]:
+    window = charge.limit.kind == "window"
+    return charge.key, window_of(charge.limit, at_us).start_us if window else 0
 
 
 class AsyncMemoryLimiter:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from mesh_plugins.testing.limiter import MemoryLimiter
 from mesh_store.embedded import Engines
 from mesh_store.model.limits import Charge, Decision, Limit, Reservation
-from mesh_store.redis import Limiter, connect
+from mesh_store.redis import Budgets, Limiter, connect
 
-MINUTE_US = 60_000_000
+MINUTE_US, DAY_US = 60_000_000, 86_400_000_000
 T0 = 1_000_000_000
 
 
@@ -32,13 +32,16 @@ class InMemory:
             self._limiter.settle,
         )
 
+    def counted(self, charge: Charge) -> None:
+        """In memory every window is counted."""
+
 
 class OverRedis:
     """The limiter of `Mesh`: the same verbs, the clock handed to the script."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.now_us = T0
-        self._limiter = Limiter(client)
+        self._limiter, self._budgets = Limiter(client), Budgets(client)
 
     def reserve(self, charges: Sequence[Charge], **options: Any) -> Decision:
         return self._limiter.reserve(charges, now_us=self.now_us, **options)
@@ -48,6 +51,12 @@ class OverRedis:
 
     def settle(self, reservation: Reservation, deltas: Sequence[int] = ()) -> bool:
         return self._limiter.settle(reservation, deltas, now_us=self.now_us)
+
+    def counted(self, charge: Charge) -> None:
+        """Do as a collector that found nothing spent in the charge's window."""
+        self._budgets.commit(
+            charge.key, charge.limit, self.now_us, spent_pico=0, version=1, now_us=self.now_us
+        )
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +151,41 @@ def test_shadow_limits_never_refuse_and_never_overshoot(limiter, charge):
     assert (denied.admitted, denied.shadow_denied) == (True, (0,))
     assert limiter.settle(denied.reservation, (-1,)) is True
     assert limiter.peek(charges).remaining == (0,)
+
+
+def test_a_budget_is_spent_by_the_calendar_day_and_comes_back_at_midnight(limiter, charge):
+    budget = Limit(amount=5_000_000, period_us=DAY_US, kind="window", tz="Europe/Berlin")
+    call, rest = charge("usd", budget, 3_000_000), charge("usd", budget, 2_000_000)
+    limiter.now_us += DAY_US
+    limiter.counted(call)
+    limiter.settle(limiter.reserve([call]).reservation, (0,))
+    refused = limiter.reserve([call])
+    assert (refused.admitted, refused.remaining) == (False, (2_000_000,))
+    # It is 01:16:40 in Berlin, in winter.
+    assert refused.retry_after_us == DAY_US - T0 - 3_600_000_000
+    assert limiter.reserve([rest]).admitted
+    limiter.now_us += refused.retry_after_us
+    limiter.counted(call)
+    assert limiter.reserve([call]).admitted
+
+
+def test_what_a_call_spent_belongs_to_the_day_it_was_reserved_on(limiter, charge):
+    budget = Limit(amount=5_000_000, period_us=DAY_US, kind="window")
+    call = charge("usd", budget, 1_000_000)
+    limiter.counted(call)
+    late = limiter.reserve([call]).reservation
+    limiter.now_us += DAY_US
+    limiter.counted(call)
+    limiter.settle(late, (3_000_000,))
+    assert limiter.peek([call]).remaining == (5_000_000,)
+
+
+def test_more_than_a_budget_never_fits(limiter, charge):
+    call = charge("usd", Limit(amount=5, period_us=DAY_US, kind="window"), 6)
+    limiter.counted(call)
+    assert limiter.reserve([call]).retry_after_us is None
+    slots = charge("slots", Limit(amount=1, period_us=MINUTE_US, kind="slots"), 2)
+    assert limiter.reserve([slots]).retry_after_us is None
 
 
 @pytest.mark.parametrize("deltas", [(-1,), (0,), ()])
