@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 alias = typer.Typer(no_args_is_help=True, help="The model names callers use.")
 
-AliasName = Annotated[str, typer.Argument(metavar="ALIAS", help="The alias's name.")]
+AliasName = Annotated[
+    str, typer.Argument(metavar="ALIAS", help="The alias's name, or a pattern such as 'openai/*'.")
+]
 Targets = Annotated[
     list[str] | None,
     typer.Option(
         "--target",
-        metavar="PROVIDER/MODEL[,weight=N][,tier=N]",
-        help="What it resolves to; given several times. A higher tier is tried when the lower ones failed.",
+        metavar="PROVIDER/MODEL[,weight=N][,tier=N][,canary=N%]",
+        help="What it resolves to; given several times. A higher tier is tried when the lower ones failed; a "
+        "canary gets just its share. In a pattern, the model '*' passes on what was asked for.",
     ),
 ]
 Grants = Annotated[

@@ -12,7 +12,7 @@ _NUMBERS = ("weight", "tier", "max_output_tokens", "context_window")
 
 
 def parse_target(text: str) -> dict[str, Any]:
-    """Read ``provider/model[,weight=9][,tier=2][,max_output_tokens=…][,context_window=…]``.
+    """Read ``provider/model[,weight=9][,tier=2][,canary=5%][,max_output_tokens=…][,context_window=…]``.
 
     Raises:
         Rejected: says what cannot be read.
@@ -26,8 +26,11 @@ def parse_target(text: str) -> dict[str, Any]:
     target: dict[str, Any] = {"provider": provider, "model": model}
     for option in options:
         name, _, number = option.strip().partition("=")
+        if name == "canary" and number:
+            target[name] = number
+            continue
         if name not in _NUMBERS or not number.isdecimal() or not number.isascii():
-            known = ", ".join(f"{each}=N" for each in _NUMBERS)
+            known = ", ".join((*(f"{each}=N" for each in _NUMBERS), "canary=N%"))
             raise Rejected(f"{option!r} in {text!r} is not understood (known: {known})", field="target")
         target[name] = int(number)
     return target
@@ -54,5 +57,6 @@ def parse_parameters(pairs: Sequence[str], field: str) -> dict[str, Any]:
 def target_text(target: dict[str, Any]) -> str:
     """Write a target as `parse_target` reads it; what is usual is left out."""
     usual = {"weight": 1, "tier": 1}
-    options = (f",{name}={target[name]}" for name in _NUMBERS if target.get(name) != usual.get(name))
+    named = (*_NUMBERS, "canary")
+    options = (f",{name}={target[name]}" for name in named if target.get(name) != usual.get(name))
     return f"{target['provider']}/{target['model']}{''.join(options)}"

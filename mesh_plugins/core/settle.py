@@ -27,7 +27,7 @@ from mesh_plugins.core.words import fit, word
 from mesh_store.model.errors import MeshError, ProviderError
 from mesh_store.model.facts import Done, Fact, FactOutcome, Settlement
 from mesh_store.model.ids import new_id, now_us
-from mesh_store.model.snapshot import LimitRule, Subject
+from mesh_store.model.snapshot import Alias, LimitRule, Subject
 from mesh_store.model.usage import Usage
 
 _NOTHING = Usage()
@@ -87,13 +87,13 @@ def attempt_fact(
     flags = (*reply.flags, *_decision_flags(reservation))
     return _fact(
         plan.request,
+        plan.alias,
         id=new_id(),
         attempt=number,
         started_at_us=attempt.started_at_us,
         duration_us=attempt.duration_us,
         ttft_us=attempt.ttft_us,
         outcome=attempt.outcome,
-        alias_id=plan.alias.id,
         revision=plan.snapshot.revision,
         provider_id=provider.id,
         provider=provider.name,
@@ -150,11 +150,11 @@ def lost_fact(reservation: Reservation, target: int = 0, attempt: int = 1) -> Fa
     provider = plan.snapshot.provider(asked.provider)
     return _fact(
         plan.request,
+        plan.alias,
         id=reservation.lost_id,
         attempt=attempt,
         started_at_us=now_us(),
         outcome="lost",
-        alias_id=plan.alias.id,
         revision=plan.snapshot.revision,
         provider_id=provider.id,
         provider=provider.name,
@@ -178,11 +178,11 @@ def denied_fact(request: CallRequest, revision: int, error: MeshError, plan: Pla
     """Return the fact of a call that was refused before any provider was asked."""
     return _fact(
         request,
+        plan.alias if plan else None,
         id=new_id(),
         attempt=0,
         started_at_us=now_us(),
         outcome="denied",
-        alias_id=plan.alias.id if plan else None,
         revision=revision,
         rate_card=None,
         estimate_tokens=plan.estimate.total_tokens if plan else 0,
@@ -216,7 +216,7 @@ def estimated_usage(
     return Usage(estimate.input_tokens, output, estimated=True, service=estimate.service)
 
 
-def _fact(request: CallRequest, **fields: Any) -> Fact:
+def _fact(request: CallRequest, alias: Alias | None, **fields: Any) -> Fact:
     principal = request.principal
     return Fact(
         call_id=request.id,
@@ -226,7 +226,8 @@ def _fact(request: CallRequest, **fields: Any) -> Fact:
         team_id=principal.team,
         user_id=principal.user,
         key_id=principal.id,
-        alias=fit(request.alias),
+        alias_id=alias.id if alias else None,
+        alias=fit(alias.name if alias else request.alias),
         session=request.session,
         end_user=request.end_user,
         tags=request.tags,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from mesh_plugins.core.call import CallRequest
+from mesh_plugins.core.words import fit
 from mesh_plugins.markers import hookimpl
 from mesh_store.model.errors import AccessDenied
+from mesh_store.model.patterns import covers, is_pattern
 from mesh_store.model.snapshot import Alias, Snapshot
 
 
@@ -25,9 +27,10 @@ class Access:
                 f"team {team.name!r} may not use alias {alias.name!r}; "
                 "an operator can grant it with 'mesh alias grant'"
             )
-        if principal.aliases is not None and alias.name not in principal.aliases:
-            allowed = ", ".join(sorted(principal.aliases)) or "none"
-            raise AccessDenied(f"key {principal.id!r} may not use alias {alias.name!r}, only: {allowed}")
+        allowed, named = principal.aliases, request.alias if is_pattern(alias.name) else alias.name
+        if allowed is not None and not any(covers(each, named) for each in allowed):
+            only = ", ".join(sorted(allowed)) or "none"
+            raise AccessDenied(f"key {principal.id!r} may not use alias {fit(named)!r}, only: {only}")
         if request.operation not in alias.operations:
             raise AccessDenied(
                 f"alias {alias.name!r} is for {', '.join(alias.operations)}, not for {request.operation}"

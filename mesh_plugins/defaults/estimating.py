@@ -66,10 +66,10 @@ class Estimating:
         """Learn from a complete answer whose usage the provider stated."""
         if receipt is None or fact.outcome != "ok" or fact.estimated or fact.operation == "embeddings":
             return
-        learned = self._learned.get(fact.alias)
+        request = receipt.outcome.reservation.plan.request
+        learned = self._learned.get(request.alias)
         if learned is None:
             if len(self._learned) >= _MOST_ALIASES:
                 self._learned.popitem(last=False)
-            learned = self._learned[fact.alias] = _Learned()
-        request = receipt.outcome.reservation.plan.request
+            learned = self._learned[request.alias] = _Learned()
         learned.learn(request.size.text_bytes, fact.input_tokens, fact.output_tokens)

@@ -13,5 +13,5 @@ class Pricing:
     @hookimpl(trylast=True)
     def mesh_price(self, target: Target, usage: Usage, snapshot: Snapshot, at_us: int) -> int | None:
         """Return pico-USD, or None when the rate card does not know the target."""
-        rates = snapshot.rates(target.id)
+        rates = snapshot.rates(target)
         return None if rates is None else rates.cost(usage, at_us)

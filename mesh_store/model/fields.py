@@ -16,6 +16,8 @@ from mesh_store.model.federation import FederatedSecret
 from mesh_store.model.ids import checked_name
 from mesh_store.model.limit_text import parse_terms
 from mesh_store.model.limits import MAX_EXACT
+from mesh_store.model.patterns import is_callable_name
+from mesh_store.model.shares import parse_share, share_text
 
 #: Bytes of JSON one field may hold.
 MAX_DOCUMENT = 16_384
@@ -43,14 +45,15 @@ _CREDENTIALS = frozenset(
 _HEADER = re.compile(r"[A-Za-z0-9-]{1,64}", re.ASCII)
 
 
-def _named(kind: str) -> AfterValidator:
-    def check(value: str) -> str:
-        try:
-            return checked_name(kind, value)
-        except ConfigError as error:
-            raise ValueError(str(error)) from None
+def _checked(kind: str, value: str) -> str:
+    try:
+        return checked_name(kind, value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
 
-    return AfterValidator(check)
+
+def _named(kind: str) -> AfterValidator:
+    return AfterValidator(lambda value: _checked(kind, value))
 
 
 def _printable(value: str) -> str:
@@ -183,10 +186,24 @@ def unique_items(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _callable(value: str) -> str:
+    if is_callable_name(value):
+        return value
+    return _checked("alias", value)
+
+
+def _share(value: str) -> str:
+    return share_text(parse_share(value))
+
+
 TeamName = Annotated[str, _named("team")]
 UserName = Annotated[str, _named("user")]
 ProviderName = Annotated[str, _named("provider")]
 AliasName = Annotated[str, _named("alias")]
+#: What a key's list may hold: an alias's name, a pattern's, or a name that a pattern catches.
+CallableName = Annotated[str, AfterValidator(_callable)]
+#: A share of the calls as people write it, ``5%``.
+Share = Annotated[str, AfterValidator(_share)]
 KeyId = Annotated[str, Field(pattern=r"^[0-9A-Za-z]{8}$")]
 Description = Annotated[str, Field(max_length=1000), AfterValidator(_printable)]
 Notice = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_printable)]

@@ -15,6 +15,8 @@ from mesh_store.model.errors import ConfigError
 
 #: What a team, provider or alias may be called; refused rather than normalised.
 NAME = re.compile(r"[a-z0-9][a-z0-9._/-]{0,127}", re.ASCII)
+#: An alias may also be a pattern that catches names; see `mesh_store.model.patterns`.
+PATTERN_NAME = re.compile(r"[a-z0-9][a-z0-9._/-]{0,125}/[*]", re.ASCII)
 #: A user may also be an e-mail address.
 USER_NAME = re.compile(r"[a-z0-9][a-z0-9._/@+-]{0,127}", re.ASCII)
 
@@ -41,6 +43,8 @@ def checked_name(kind: str, name: object) -> str:
     """
     if not isinstance(name, str):
         raise ConfigError(f"{kind} name must be text, not {type(name).__name__}")
+    if kind == "alias" and PATTERN_NAME.fullmatch(name):
+        return name
     pattern, also = (USER_NAME, ". _ / @ + -") if kind == "user" else (NAME, ". _ / -")
     if pattern.fullmatch(name):
         return name
@@ -49,6 +53,8 @@ def checked_name(kind: str, name: object) -> str:
         reason = "it is empty"
     elif len(name) > 128:
         reason = f"it has {len(name)} characters, at most 128 are allowed"
+    elif kind == "alias" and "*" in name and pattern.fullmatch(name.replace("*", "-")):
+        reason = "a '*' catches names as the last character, after a '/': 'openai/*'"
     elif pattern.fullmatch(name.lower()):
         reason = f"use lower case: {name.lower()!r}"
     else:

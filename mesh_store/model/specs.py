@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from mesh_store.model import fields
 from mesh_store.model.errors import Rejected
+from mesh_store.model.patterns import check_model
+from mesh_store.model.shares import WHOLE, parse_share, share_text
 from mesh_store.model.snapshot import Operation, ProviderKind
 
 #: No conversion, no unknown field, and no error that repeats what may have been a secret.
@@ -55,7 +57,7 @@ class KeySpec(Spec):
     """A caller's key.
 
     Attributes:
-        aliases: names it may use; None means all its team may use.
+        aliases: names it may use, ``openai/*`` for all under it; None means all its team may use.
         expires_at: when it ends; None means never.
     """
 
@@ -63,7 +65,9 @@ class KeySpec(Spec):
     user: fields.UserName | None = None
     description: fields.Description = ""
     aliases: (
-        Annotated[tuple[fields.AliasName, ...], Field(strict=False, min_length=1, max_length=1000), _Unique]
+        Annotated[
+            tuple[fields.CallableName, ...], Field(strict=False, min_length=1, max_length=1000), _Unique
+        ]
         | None
     ) = None
     expires_at: fields.Instant | None = None
@@ -89,7 +93,12 @@ class ProviderSpec(Spec):
 
 
 class TargetSpec(Spec):
-    """A provider's model; weight 0 keeps it in the alias without sending it anything."""
+    """A provider's model; weight 0 keeps it in the alias without sending it anything.
+
+    Attributes:
+        model: the vendor's name; in a pattern's target ``*`` or ``prefix*`` passes on what was asked for.
+        canary: the share of all calls that goes here first, ``5%``; the others never do.
+    """
 
     provider: fields.ProviderName
     model: fields.Model
@@ -98,12 +107,14 @@ class TargetSpec(Spec):
     params: fields.Parameters = {}
     max_output_tokens: fields.Tokens | None = None
     context_window: fields.Tokens | None = None
+    canary: fields.Share | None = None
 
 
 class AliasSpec(Spec):
     """A model name callers use.
 
     Attributes:
+        name: a name, or a pattern (``openai/*``) that catches all names under it without an alias.
         team: the team whose own alias it is; it hides a global one of the same name from that team.
         grants: teams that may use it; None means every team.
         timeout: seconds for the whole call, retries and fallbacks included.
@@ -137,7 +148,22 @@ class AliasSpec(Spec):
             if place in seen:
                 raise ValueError(f"targets: {target.provider}/{target.model} is in tier {target.tier} twice")
             seen.add(place)
+            check_model(target.model, self.name)
+        _check_canaries(self.targets)
         return self
+
+
+def _check_canaries(targets: tuple[TargetSpec, ...]) -> None:
+    canaries = [target for target in targets if target.canary is not None]
+    for each in canaries:
+        if (each.tier, each.weight) != (1, 1):
+            called = f"{each.provider}/{each.model}"
+            raise ValueError(f"targets: {called} is a canary: its share says all; leave tier and weight out")
+    share = sum(parse_share(each.canary or "") for each in canaries)
+    if share > WHOLE:
+        raise ValueError(f"targets: the canaries' shares make {share_text(share)}, more than all calls")
+    if canaries and len(canaries) == len(targets):
+        raise ValueError("targets: a canary needs an ordinary target beside it, for the other calls")
 
 
 class PriceSpec(Spec):

@@ -65,6 +65,14 @@ def name_check(column: str = "name", *, also: str = "") -> CheckConstraint:
     return CheckConstraint(rf"{column} ~ '^[a-z0-9][a-z0-9._/{also}-]{{0,127}}$'", name=f"{column}_form")
 
 
+def alias_name_check() -> CheckConstraint:
+    """Refuse what is neither a name nor a pattern that ends in ``/*``."""
+    return CheckConstraint(
+        "name ~ '^[a-z0-9][a-z0-9._/-]{0,127}$' OR name ~ '^[a-z0-9][a-z0-9._/-]{0,125}/[*]$'",
+        name="name_form",
+    )
+
+
 def json_object_check(column: str) -> CheckConstraint:
     """Refuse JSON that is not an object."""
     return CheckConstraint(f"jsonb_typeof({column}) = 'object'", name=f"{column}_object")

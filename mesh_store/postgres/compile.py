@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from mesh_store.model.ids import now_us
+from mesh_store.model.patterns import WILD
 from mesh_store.model.sealing import Master, SealedKey
 from mesh_store.model.snapshot import (
     Alias,
@@ -24,7 +25,7 @@ from mesh_store.model.snapshot import (
 )
 from mesh_store.postgres.context_windows import ContextWindows
 from mesh_store.postgres.database import Database, Head
-from mesh_store.postgres.rates import RateCard
+from mesh_store.postgres.rate_card import RateCard
 from mesh_store.postgres.repository.limit_values import label_of, terms_of
 from mesh_store.postgres.resealing import reseal
 from mesh_store.postgres.sealing import sealed_keys, sealed_secrets
@@ -102,7 +103,8 @@ async def compile_snapshot(database: Database, master: Master | None = None) -> 
         providers = [_provider(row) for row in tables["providers"]]
         sealed = await sealed_secrets(connection, master, providers)
     card = RateCard(providers, tables["prices"])
-    aliases = _aliases(tables, card)
+    known = {provider.id: provider for provider in providers}
+    aliases = _aliases(tables, card, known)
     return SnapshotDocument(
         epoch=head["epoch"],
         revision=head["revision"],
@@ -113,6 +115,7 @@ async def compile_snapshot(database: Database, master: Master | None = None) -> 
         limits=tuple(_limits(tables["limits"], ContextWindows(aliases))),
         rates=card.rates,
         rate_card=card.name,
+        passed=card.passed_prices,
         sealed=sealed,
     )
 
@@ -161,10 +164,10 @@ def _provider(row: Any) -> Provider:
     )
 
 
-def _aliases(tables: dict[str, Any], card: RateCard) -> list[Alias]:
+def _aliases(tables: dict[str, Any], card: RateCard, providers: dict[str, Provider]) -> list[Alias]:
     targets: dict[str, list[Target]] = defaultdict(list)
     for row in tables["targets"]:
-        targets[row["alias_id"]].append(_target(row, card))
+        targets[row["alias_id"]].append(_target(row, card, providers))
     grants: dict[str, list[str]] = defaultdict(list)
     for row in tables["grants"]:
         grants[row["alias_id"]].append(row["team_id"])
@@ -186,8 +189,12 @@ def _aliases(tables: dict[str, Any], card: RateCard) -> list[Alias]:
     ]
 
 
-def _target(row: Any, card: RateCard) -> Target:
-    listed = card.price(row["id"], row["provider_id"], row["model"])
+def _target(row: Any, card: RateCard, providers: dict[str, Provider]) -> Target:
+    listed = None
+    if row["model"].endswith(WILD):
+        card.passed(providers[row["provider_id"]], row["model"])
+    else:
+        listed = card.price(row["id"], row["provider_id"], row["model"])
     return Target(
         id=row["id"],
         provider=row["provider_id"],
@@ -197,6 +204,7 @@ def _target(row: Any, card: RateCard) -> Target:
         params=_json.decode(row["params"]),
         max_output_tokens=row["max_output_tokens"],
         context_window=row["context_window"] or listed,
+        canary=row["canary"],
     )
 
 

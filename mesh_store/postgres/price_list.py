@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
@@ -67,6 +67,11 @@ def per_token(usd_per_million: Decimal | None) -> int | None:
     return int((usd_per_million * _PICO_PER_TOKEN).to_integral_value(rounding=ROUND_HALF_EVEN))
 
 
+def list_id_of(kind: str, base_url: str | None, options: Mapping[str, Any]) -> str | None:
+    """Return what the list calls the vendor; None where its address tells."""
+    return "azure" if options.get("azure") else _OWN_ADDRESS[kind] if base_url is None else None
+
+
 @lru_cache(maxsize=65_536)
 def _listed(kind: str, base_url: str | None, azure: bool, model: str) -> Listed:
     """A miss walks the whole list (a millisecond), so every answer is remembered."""
@@ -74,7 +79,7 @@ def _listed(kind: str, base_url: str | None, azure: bool, model: str) -> Listed:
         from genai_prices.data_snapshot import get_snapshot
     except ImportError:  # without the list only operators' own prices count
         return _UNKNOWN
-    provider_id = "azure" if azure else _OWN_ADDRESS[kind] if base_url is None else None
+    provider_id = list_id_of(kind, base_url, {"azure": azure})
     try:
         _, found = get_snapshot().find_provider_model(model, None, provider_id, base_url)
     except LookupError:

@@ -1,21 +1,18 @@
-"""The rate card: what every target costs, in whole pico-USD per token, now and as far as it is known ahead.
+"""What models cost, in whole pico-USD per token, at any time and as far as it is known ahead.
 
-An operator's own price comes first, then the list of genai-prices. What neither knows stays out of the
-card: unpriced, never free.
+An operator's own price comes first, then the list of genai-prices. What neither knows is unpriced, never
+free.
 """
 
 from __future__ import annotations
 
-import hashlib
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
-from mesh_store.model.ids import now_us
 from mesh_store.model.snapshot import Provider
 from mesh_store.model.usage import Later, Rates, Terms
 from mesh_store.postgres.price_list import Change, listed
@@ -80,6 +77,11 @@ class Prices:
             self._known[key] = Timeline(self._changes(*key))
         return self._known[key]
 
+    def own_models(self, provider_id: str) -> list[str]:
+        """Return the models of a provider that have a price of the operator's own."""
+        meant = self._stands_for.get(provider_id, provider_id)
+        return [model for owner, model in self._own if owner == meant]
+
     def window(self, provider_id: str, model: str) -> int | None:
         """Return a model's context window when the list knows it."""
         return listed(self._providers[provider_id], model).window
@@ -93,29 +95,3 @@ class Prices:
         fallback = Timeline(built_in)
         moments = sorted({0, *own.moments, *(change.from_us for change in built_in)})
         return [Change(moment, own.at(moment) or fallback.at(moment)) for moment in moments]
-
-
-class RateCard:
-    """Prices of the targets asked for; read ``rates`` and ``name`` when all were.
-
-    Attributes:
-        rates: by target id.
-    """
-
-    def __init__(self, providers: Iterable[Provider], own_prices: Iterable[Any]) -> None:
-        self.rates: dict[str, Rates] = {}
-        self._prices = Prices(providers, own_prices)
-        self._now_us = now_us()
-
-    def price(self, target_id: str, provider_id: str, model: str) -> int | None:
-        """Put a target's price on the card, and return its model's context window when it is known."""
-        rates = self._prices.of(provider_id, model).since(self._now_us)
-        if rates is not None:
-            self.rates[target_id] = rates
-        return self._prices.window(provider_id, model)
-
-    @property
-    def name(self) -> str:
-        """The card's version: equal for equal prices, whatever they came from."""
-        body = msgspec.msgpack.encode(self.rates, order="deterministic")
-        return f"rates-{hashlib.sha256(body).hexdigest()[:12]}"

@@ -9,7 +9,17 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, Integer, Numeric, tex
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from mesh_store.postgres.base import Base, Document, Id, Ref, Texts, Timestamp, Tracked, name_check
+from mesh_store.postgres.base import (
+    Base,
+    Document,
+    Id,
+    Ref,
+    Texts,
+    Timestamp,
+    Tracked,
+    alias_name_check,
+    name_check,
+)
 from mesh_store.postgres.base import json_object_check as object_check
 
 LIVE = text("archived_at IS NULL")
@@ -75,7 +85,7 @@ class AliasRow(Tracked, Base):
 
     __tablename__ = "aliases"
     __table_args__ = (
-        name_check(),
+        alias_name_check(),
         CheckConstraint("team_id IS NULL OR everyone", name="own_alias_ungranted"),
         CheckConstraint(
             "cardinality(operations) >= 1"
@@ -136,6 +146,7 @@ class TargetRow(Base):
         CheckConstraint("weight BETWEEN 0 AND 1000000", name="weight_range"),
         CheckConstraint("max_output_tokens BETWEEN 1 AND 1000000000", name="max_output_tokens_range"),
         CheckConstraint("context_window BETWEEN 1 AND 1000000000", name="context_window_range"),
+        CheckConstraint("canary BETWEEN 0 AND 1000000", name="canary_range"),
         object_check("params"),
         Index(
             "uq_targets_live_alias_id_provider_id_model_tier",
@@ -159,6 +170,7 @@ class TargetRow(Base):
     params: Mapped[Document]
     max_output_tokens: Mapped[int | None]
     context_window: Mapped[int | None]
+    canary: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     archived_at: Mapped[Timestamp | None]
 
 

@@ -13,15 +13,16 @@ from typing import Any, TypeVar
 import msgspec
 
 from mesh_store.model.errors import ConfigError
+from mesh_store.model.passed_prices import PassedPrices
 from mesh_store.model.sealing import SealedSecret
 from mesh_store.model.signing import Place
 from mesh_store.model.snapshot import Alias, LimitRule, Provider, SnapshotDocument, Team
 from mesh_store.model.usage import Rates
 
 #: Fields of the document that are tuples of objects with an id.
-COLLECTIONS = ("teams", "providers", "aliases", "limits", "sealed")
+COLLECTIONS = ("teams", "providers", "aliases", "limits", "sealed", "passed")
 
-_T = TypeVar("_T", Team, Provider, Alias, LimitRule, SealedSecret)
+_T = TypeVar("_T", Team, Provider, Alias, LimitRule, SealedSecret, PassedPrices)
 
 
 class DocumentDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -31,7 +32,7 @@ class DocumentDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         base: revision of the document it applies to, in the same epoch.
         revision, compiled_at_us, rate_card: of the document it leads to.
         sizes: how many objects each collection then has, in the order of `COLLECTIONS`, then rates.
-        teams, providers, aliases, limits, sealed: objects that are new or changed.
+        teams, providers, aliases, limits, sealed, passed: objects that are new or changed.
         rates: prices that are new or changed, by target.
         positions: index of each of these objects in the collection it leads to, by collection.
         gone: ids that are no more, by collection or ``rates``.
@@ -50,6 +51,7 @@ class DocumentDelta(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     positions: dict[str, tuple[int, ...]] = {}
     gone: dict[str, tuple[str, ...]] = {}
     sealed: tuple[SealedSecret, ...] = ()
+    passed: tuple[PassedPrices, ...] = ()
 
 
 _encoder = msgspec.msgpack.Encoder(order="deterministic")

@@ -87,6 +87,25 @@ def test_an_alias_is_changed_where_it_runs(mesh):
     assert "moving" not in names(mesh.json("alias", "list"))
 
 
+def test_a_pattern_passes_on_what_it_caught_and_a_canary_gets_its_share(mesh):
+    mesh("alias", "create", "v/*", "--target", "local/*")
+    mesh("alias", "create", "trial", "--target", "local/new,canary=5.0%", "--target", "local/old")
+    assert "local/new,canary=5%" in mesh("alias", "list")
+    mesh("alias", "set", "trial", "--target", "local/new,canary=10%", "--target", "local/old")
+    listed = {row["name"]: row for row in mesh.json("alias", "list")}
+    assert [each["canary"] for each in listed["trial"]["targets"]] == ["10%", None]
+    assert listed["v/*"]["targets"][0]["model"] == "*"
+    made = mesh.json("key", "create", "--team", "research", "--alias", "v/*", "--alias", "v/Some:model@1")
+    assert made["aliases"] == ["v/*", "v/Some:model@1"]
+    assert "make 110%" in mesh.refused(
+        "alias", "set", "trial", "--target", "local/a,canary=60%", "--target", "local/b,canary=50%",
+        "--target", "local/c",
+    )  # fmt: skip
+    assert "canary=N%" in mesh.refused("alias", "set", "trial", "--target", "local/a,canary=")
+    mesh("alias", "archive", "v/*")
+    mesh("alias", "archive", "trial")
+
+
 def test_a_limit_is_created_changed_and_archived_by_its_id(mesh):
     made = mesh.json("limit", "create", "600 requests/min", "--team", "research", "--alias", "fast")
     assert made["limit"] == "600 requests/min"

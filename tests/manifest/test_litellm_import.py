@@ -191,9 +191,9 @@ def test_names_no_mesh_takes_become_such_as_it_does_and_stay_apart() -> None:
     ("text", "field", "why"),
     [
         (
-            "model_list: [{model_name: 'openai/*', litellm_params: {model: 'openai/*'}}]",
+            "model_list: [{model_name: '*', litellm_params: {model: '*'}}]",
             "model_list.0",
-            "a pattern of names",
+            "only 'prefix/*' is a pattern here",
         ),
         (
             "model_list: [{model_name: i, litellm_params: {model: d}, model_info: {mode: image_generation}}]",
@@ -225,3 +225,30 @@ def test_what_does_not_translate_is_listed_with_its_reason(text: str, field: str
 def test_what_is_no_config_at_all_is_refused() -> None:
     with pytest.raises(ManifestError, match=r"config\.yaml:1:1: this is no LiteLLM config"):
         translate("[1]", "config.yaml")
+
+
+def test_wildcard_deployments_become_patterns_that_pass_on_what_they_caught() -> None:
+    made, notes = made_of("""\
+        model_list:
+          - {model_name: 'openai/*', litellm_params: {model: 'openai/*'}}
+          - {model_name: 'anthropic/*', litellm_params: {model: 'anthropic/*'}}
+          - {model_name: 'bedrock/*', litellm_params: {model: 'bedrock/*', aws_region_name: os.environ/R}}
+          - {model_name: 'any/*', litellm_params: {model: gpt-5-mini}}
+        """)
+    assert {
+        alias["name"]: [(t["provider"], t["model"]) for t in alias["targets"]] for alias in made["aliases"]
+    } == {
+        "openai/*": [("openai", "*")],
+        "anthropic/*": [("anthropic", "*")],
+        "bedrock/*": [("bedrock", "bedrock/*")],
+        "any/*": [("openai", "gpt-5-mini")],
+    }
+    assert notes == {}
+
+
+def test_a_wildcard_of_litellms_that_would_pass_the_vendor_on_is_not_translated() -> None:
+    made, notes = made_of(
+        "model_list: [{model_name: 'a/*', litellm_params: {model: '*', custom_llm_provider: x}}]"
+    )
+    assert made.get("aliases", []) == []
+    assert "only 'prefix/*'" in notes["model_list.0"]

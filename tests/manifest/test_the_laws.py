@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 TEAMS = ("red", "blue", "team/three")
 USERS = ("ada@example.com", "bob", "service-1")
 PROVIDERS = ("openai", "azure.eu", "local")
-NAMES = ("fast", "gpt-4.1-mini", "openai/x", "1e5")
+NAMES = ("fast", "gpt-4.1-mini", "openai/x", "1e5", "v/*")
 MODELS = ("gpt-5", "Qwen/Qwen3:8b", "1e5", "no")
 LIMITS = (
     "600 requests/min", "10 requests/s, burst 2", "200k tokens/min", "1M tokens/day, hard", "$50/day",
@@ -113,6 +113,14 @@ def _alias(draw: Any, team: str | None, name: str, teams: list[str], providers: 
             weight=st.integers(0, 9), params=parameters, max_output_tokens=COUNTS, context_window=COUNTS
         )
         targets.append({"provider": provider, "model": model, "tier": tier} | draw(optional))
+    if len(targets) > 1 and draw(st.booleans()):
+        canary = {"provider": targets[0]["provider"], "model": targets[0]["model"]}
+        share = draw(st.sampled_from(("5%", "0.25 %", "100.0%")))
+        places = {(target["provider"], target["model"], target["tier"]) for target in targets[1:]}
+        if (canary["provider"], canary["model"], 1) not in places:
+            targets[0] = canary | {"canary": share}
+    if name.endswith("*") and targets:
+        targets[0]["model"] = "us/*"
     optional = maybe(
         operations=some(("chat", "embeddings", "responses"), min_size=1),
         defaults=parameters,

@@ -74,6 +74,23 @@ async def test_a_key_is_shown_once_rotated_and_revoked(ask, house):
     await done(ask, house.lead, f"PATCH /keys/{made['id']}", 409, json={"description": "again"})
 
 
+async def test_a_pattern_with_a_canary_goes_through_its_life(ask, house):
+    name = f"{house.team}/v/*"
+    await done(ask, house.admin, "POST /providers", 201, json={"name": f"{house.team}-p", "kind": "openai"})
+    place = {"provider": f"{house.team}-p"}
+    targets = [{**place, "model": "new/*", "canary": "5%"}, {**place, "model": "*"}]
+    made = await done(ask, house.admin, "POST /aliases", 201, json={"name": name, "targets": targets})
+    assert [(each["model"], each["canary"]) for each in made["targets"]] == [("new/*", "5%"), ("*", None)]
+    assert await done(ask, house.lead, f"GET /aliases/{q(name)}") == made
+    key = await done(ask, house.lead, "POST /keys", 201, json={"team": house.team, "aliases": [name]})
+    assert key["aliases"] == [name]
+    limit = {"team": house.team, "alias": name, "limit": "5 requests/min"}
+    assert (await done(ask, house.admin, "POST /limits", 201, json=limit))["alias"] == name
+    targets[0]["canary"] = "105%"
+    await done(ask, house.admin, f"PATCH /aliases/{q(name)}", 422, json={"targets": targets})
+    await done(ask, house.admin, f"DELETE /aliases/{q(name)}")
+
+
 async def test_a_provider_with_a_price_and_an_alias_goes_through_its_life(ask, house):
     name, model = f"{house.team}-new", "org/model-1"
     body = {"name": name, "kind": "anthropic", "secret": "env:KEY", "headers": {"X-Org": "1"}}

@@ -125,17 +125,17 @@ async def test_prices_are_the_operators_else_the_lists_else_unknown(
     alias = await repo.update_alias("fast", targets=targets)
     listed, unknown = (target.id for target in alias.targets)
     before = await snapshot(database)
-    known = before.rates(listed)
+    known = before.document.rates.get(listed)
     assert known is not None
     standard = msgspec.structs.replace(known, terms=None)
     assert standard == Rates(input=250_000, output=2_000_000, cache_read=25_000)
-    assert before.rates(unknown) is None
+    assert before.document.rates.get(unknown) is None
     own = {"input": "0.0375", "output": "0.15", "request": "0.001"}
     for provider in ("openai", "local"):
         await repo.set_price(provider=provider, model="gpt-5-mini", **own)
     after = await snapshot(database)
     expected = Rates(input=37_500, output=150_000, request=10**9)
-    assert [after.rates(target) for target in (listed, unknown)] == [expected, expected]
+    assert [after.document.rates.get(target) for target in (listed, unknown)] == [expected, expected]
     assert before.document.rate_card != after.document.rate_card
 
 

@@ -167,6 +167,7 @@ async def test_an_alias_keeps_everything_it_was_given(research: MintedKey, repo:
         "params": {"seed": 1},
         "max_output_tokens": 100,
         "context_window": 1_000_000,
+        "canary": None,
     }
     made = await repo.create_alias(**fields, targets=[target])
     assert made == await repo.get_alias("openai/vision.v2")

@@ -13,7 +13,8 @@ from mesh_store.admin.manifest.reading import Document
 from mesh_store.admin.manifest.references import check_references
 from mesh_store.admin.manifest.things import KINDS, Key, Kind, Thing, Things, fields_of
 from mesh_store.admin.manifest.wanted import wanted
-from mesh_store.model.specs import AliasSpec, LimitSpec
+from mesh_store.model.places import Place, kept
+from mesh_store.model.specs import AliasSpec, LimitSpec, Spec
 
 #: What else happens when something goes.
 _CONSEQUENCES: Mapping[Kind, str] = {
@@ -142,13 +143,21 @@ def _lost_limits(sides: _Sides) -> dict[Key, str]:
         after = sides.wanted["alias"].get(alias)
         if alias in sides.going["alias"]:
             lost[key] = "its alias goes"
-        elif (
-            spec.target is not None and after is not None and not _holds(after.spec, spec.target, limit.tier)
-        ):
-            lost[key] = "its target leaves that tier of the alias"
+        elif spec.target is not None and after is not None:
+            before = sides.present.things["alias"].get(alias)
+            if before is None or not _goes_on(before.spec, after.spec, spec.target, limit.tier):
+                lost[key] = "its target leaves the alias"
     return lost
 
 
-def _holds(alias: object, target: str, tier: int | None) -> bool:
+def _goes_on(before: Spec, after: Spec, target: str, tier: int | None) -> bool:
+    """Tell whether a target stays in its alias, be it in another tier."""
+    return any(
+        f"{provider}/{model}" == target and at == tier
+        for provider, model, at in kept(_places(before), _places(after)).values()
+    )
+
+
+def _places(alias: Spec) -> list[Place]:
     assert isinstance(alias, AliasSpec)
-    return any(f"{each.provider}/{each.model}" == target and each.tier == tier for each in alias.targets)
+    return [(each.provider, each.model, each.tier) for each in alias.targets]

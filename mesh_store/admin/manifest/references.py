@@ -48,6 +48,14 @@ class _Book:
             return thing
         return None if key in self._going[kind] else self._present[kind].get(key)
 
+    def owner(self, provider: str) -> str | None:
+        """Return a team that has an account of its own by this name, or None."""
+        every = (
+            *self._things["provider"],
+            *sorted(self._present["provider"].keys() - self._going["provider"].keys()),
+        )
+        return next((str(key[1]) for key in every if key[0] == provider and len(key) > 1), None)
+
     def missing(
         self, document: Document, thing: Thing, kind: Kind, key: Key, within: Path
     ) -> Iterator[Fault]:
@@ -64,15 +72,25 @@ def _of_alias(document: Document, book: _Book, thing: Thing, spec: Any) -> Itera
         # Grants are a set, kept sorted; which line of the list it was is not known any more.
         yield from book.missing(document, thing, "team", (team,), ("grants",))
     for index, target in enumerate(spec.targets):
-        place: Path = ("targets", index, "provider")
-        yield from book.missing(document, thing, "provider", (target.provider,), place)
+        yield from _of_provider(document, book, thing, target.provider, ("targets", index, "provider"))
+
+
+def _of_provider(document: Document, book: _Book, thing: Thing, name: str, within: Path) -> Iterator[Fault]:
+    """A team's own alias or limit may name an account that only the team has."""
+    if thing.team is None and book.find("provider", (name,)) is None and (owner := book.owner(name)):
+        whose = f"is an account of team {owner!r} alone: only its own aliases and limits may name it"
+        yield document.fault((*thing.path, *within), f"provider {name!r} {whose}")
+    elif thing.team is None or book.find("provider", (name, thing.team)) is None:
+        yield from book.missing(document, thing, "provider", (name,), within)
 
 
 def _of_limit(document: Document, book: _Book, thing: Thing, spec: Any) -> Iterator[Fault]:
-    for kind in ("team", "user", "provider"):
+    for kind in ("team", "user"):
         name = getattr(spec, kind)
         if name is not None:
             yield from book.missing(document, thing, kind, (name,), (kind,))
+    if spec.provider is not None:
+        yield from _of_provider(document, book, thing, spec.provider, ("provider",))
     if spec.key is not None and spec.key not in book.keys:
         yield document.fault((*thing.path, "key"), f"there is no live key {spec.key!r}")
     if spec.alias is None:

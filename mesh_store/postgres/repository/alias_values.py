@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mesh_store.model.entities import AliasEntity, TargetEntity
+from mesh_store.model.shares import share_text
 from mesh_store.postgres.people_tables import TeamRow
 from mesh_store.postgres.routing_tables import AliasGrantRow, AliasRow, ProviderRow, TargetRow
 
@@ -69,6 +70,7 @@ async def _targets(session: AsyncSession, alias_ids: list[str]) -> dict[str, lis
             params=row.params,
             max_output_tokens=row.max_output_tokens,
             context_window=row.context_window,
+            canary=share_text(row.canary) if row.canary else None,
         )
         targets[row.alias_id].append(target)
     return targets

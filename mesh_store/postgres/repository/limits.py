@@ -26,7 +26,7 @@ from mesh_store.postgres.repository.part import (
     refuse_changes,
 )
 from mesh_store.postgres.repository.people import TEAM, USER
-from mesh_store.postgres.repository.providers import PROVIDER
+from mesh_store.postgres.repository.providers import meant_provider
 from mesh_store.postgres.repository.resolving import meant_alias, target_row
 from mesh_store.postgres.repository.work import Work
 
@@ -121,7 +121,7 @@ async def _subject_ids(work: Work, spec: LimitSpec) -> dict[str, str | None]:
             live = select(KeyRow).where(KeyRow.id == spec.key, KeyRow.revoked_at.is_(None))
             await found(session, live, f"key {spec.key!r}")
     if spec.provider is not None:
-        ids["provider_id"] = (await named.referenced(session, PROVIDER, spec.provider)).id
+        ids["provider_id"] = (await meant_provider(session, spec.provider, ids.get("team_id"))).id
     if spec.alias is not None:
         alias = await meant_alias(session, spec.alias, ids.get("team_id"))
         ids["alias_id"] = alias.id

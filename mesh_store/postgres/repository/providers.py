@@ -125,6 +125,32 @@ async def provider_row(
     return await named.row_named(session, await _kind(session, team), name, lock=lock)
 
 
+async def meant_provider(session: AsyncSession, name: str, team_id: str | None) -> ProviderRow:
+    """Return the provider that an alias or a limit means: the global one, else the team's own of the name.
+
+    A global one stands for every team's own account of its name, so it goes first.
+
+    Raises:
+        NotFound: there is none; says so when only a team has one.
+    """
+    try:
+        return await named.referenced(session, PROVIDER, name)
+    except NotFound:
+        owners = select(TeamRow).join(ProviderRow, ProviderRow.team_id == TeamRow.id)
+        owners = owners.where(ProviderRow.name == name, ProviderRow.archived_at.is_(None))
+        teams = (await session.execute(owners.order_by(TeamRow.name))).scalars().all()
+        own = next((team for team in teams if team.id == team_id), None)
+        if own is not None:
+            return await named.referenced(session, _owned(own), name)
+        if teams:
+            raise NotFound(
+                f"provider {name!r} is an account of team {teams[0].name!r} alone: only its own aliases and "
+                "limits may name it; make a global provider of that name for everybody's",
+                field="provider",
+            ) from None
+        raise
+
+
 async def _kind(session: AsyncSession, team: str | None) -> Providing:
     return PROVIDER if team is None else _owned(await named.referenced(session, TEAM, team))
 

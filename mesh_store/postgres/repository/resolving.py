@@ -8,6 +8,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from mesh_store.model.errors import Rejected
+from mesh_store.model.patterns import covers, is_pattern, prefixes
 from mesh_store.postgres.repository.part import as_text, found
 from mesh_store.postgres.routing_tables import AliasGrantRow, AliasRow, ProviderRow, TargetRow
 
@@ -73,8 +74,16 @@ async def check_aliases_exist(
         .where(or_(AliasRow.everyone, AliasRow.id.in_(granted)))
     )
     usable = set((await session.execute(query)).scalars())
-    if missing := next((name for name in names if name not in usable), None):
+    if missing := next((name for name in names if not _opens(name, usable)), None):
         some = ", ".join(sorted(usable)[:10]) or "none yet"
         raise Rejected(
             f"key: aliases: team {team!r} has no alias {missing!r} (it has: {some})", field="aliases"
         )
+
+
+def _opens(name: str, usable: set[str]) -> bool:
+    """Tell whether a key's entry means any alias: by name, by a pattern that catches it, or as a prefix."""
+    asked = name.removesuffix("/*")
+    if name in usable or any(f"{prefix}*" in usable for prefix, _ in prefixes(asked)):
+        return True
+    return is_pattern(name) and any(covers(name, each) for each in usable)

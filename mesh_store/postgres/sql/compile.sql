@@ -29,7 +29,7 @@ ORDER BY g.alias_id, g.team_id
 
 -- name: targets
 SELECT t.id::text, t.alias_id::text, t.provider_id::text, t.model, t.tier, t.weight, t.params::text,
-       t.max_output_tokens, t.context_window
+       t.max_output_tokens, t.context_window, t.canary
 FROM targets t
 JOIN aliases a ON a.id = t.alias_id AND a.archived_at IS NULL
 JOIN providers p ON p.id = t.provider_id AND p.archived_at IS NULL

@@ -13,9 +13,11 @@ from pydantic import TypeAdapter, ValidationError
 
 from mesh_store.admin.manifest.faults import Path
 from mesh_store.admin.manifest.litellm_config import amounts, providers
+from mesh_store.admin.manifest.litellm_config.naming import slug
 from mesh_store.admin.manifest.litellm_config.notes import Notes
 from mesh_store.admin.manifest.litellm_config.providers import ENVIRON, Providers
 from mesh_store.model import fields
+from mesh_store.model.patterns import is_pattern
 
 _PARAMETERS: TypeAdapter[dict[str, Any]] = TypeAdapter(fields.Parameters)
 
@@ -103,11 +105,19 @@ def read_deployments(
 
 
 def _ungoverned(name: str, params: Mapping[str, Any], info: Mapping[str, Any]) -> str | None:
-    if "*" in name or "*" in params["model"]:
-        return "a pattern of names is no alias; write one alias for each model that is used"
+    model = params["model"]
+    if "*" in name + model and not (is_pattern(name) and slug(name[:-2]) == name[:-2] and _passes(model)):
+        return (
+            "only 'prefix/*' is a pattern here, in lower case, and passes on what it caught: write one for "
+            "each vendor, or one alias for each model that is used"
+        )
     if info.get("mode") not in _MODES:
         return f"calls of mode {info['mode']!r} are not governed, so there is no alias for them"
     return None
+
+
+def _passes(model: str) -> bool:
+    return "*" not in model or (model.index("*") == len(model) - 1 and "/" in model)
 
 
 def _add(

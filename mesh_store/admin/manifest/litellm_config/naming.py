@@ -7,6 +7,7 @@ import re
 from mesh_store.admin.manifest.faults import Path
 from mesh_store.admin.manifest.litellm_config.notes import Notes
 from mesh_store.model.ids import NAME
+from mesh_store.model.patterns import is_pattern
 
 
 class Names:
@@ -20,7 +21,7 @@ class Names:
     def give(self, original: str, notes: Notes, path: Path) -> str:
         """Return the name for what LiteLLM calls ``original``; notes it when it is another one."""
         if original not in self._given:
-            name = self.take(slug(original))
+            name = self.take(original if is_pattern(original) else slug(original))
             self._given[original] = name
             if name != original:
                 notes.add(path, f"the {self._kind} is called {name!r} here; callers use that name")
