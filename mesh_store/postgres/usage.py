@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any, Literal, get_args
 
 from sqlalchemy import ColumnElement, Select, Text, cast, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.sql.selectable import FromClause
 
 from mesh_store.model.errors import ConfigError
@@ -74,16 +75,14 @@ async def last_used(database: Database, key_ids: Sequence[str]) -> dict[str, dat
     Read from the rollups, so that no call writes it: it lags by what is still on its way.
     """
     r = usage_rollups.c
-    asked = func.unnest(list(key_ids)).table_valued("id", name="asked")
+    asked = func.unnest(cast(list(key_ids), ARRAY(Text))).table_valued("id").render_derived("asked")
+    day = r.grain == literal("day", literal_execute=True)  # as the index has it
     newest = (
-        select(func.max(r.starts_at))
-        .where(r.grain == "day", r.key_id == asked.c.id)
-        .correlate(asked)
-        .scalar_subquery()
+        select(func.max(r.starts_at)).where(day, r.key_id == asked.c.id).correlate(asked).scalar_subquery()
     )
     statement = (
         select(asked.c.id, func.max(r.last_at))
-        .join(usage_rollups, (r.grain == "day") & (r.key_id == asked.c.id) & (r.starts_at == newest))
+        .join(usage_rollups, day & (r.key_id == asked.c.id) & (r.starts_at == newest))
         .group_by(asked.c.id)
     )
     async with database.connect() as connection:

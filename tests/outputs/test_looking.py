@@ -50,6 +50,16 @@ def test_a_sparkline_shows_when_calls_were_made(place: Any) -> None:
     assert sparkline([0, 1, 4, 8]) == " ▁▄█"
 
 
+def test_keys_are_listed_with_when_they_last_called(place: Any) -> None:
+    made = [place.json("key", "create", "--team", place.team)["id"] for _ in range(2)]
+    at = now_us() - 3 * HOUR_US
+    place.send(*[place.fact(key_id=made[0], started_at_us=at - ago) for ago in (HOUR_US, 0, 60_000_000)])
+    place("usage", "--flush")
+    listed = {row["id"]: row["last_used"] for row in place.json("key", "list", "--team", place.team)}
+    assert round(datetime.fromisoformat(listed[made[0]]).timestamp() * 1e6) == at
+    assert listed[made[1]] is None
+
+
 def test_models_without_a_price_are_listed_with_their_counts(place: Any) -> None:
     unknown = {"cost_pico_usd": None, "request_model": "own-model"}
     place.send(place.fact(), place.fact(**unknown), place.fact(**unknown))
