@@ -1,8 +1,9 @@
 """What people wait for when they look at usage: dashboards, `mesh usage` and reports over many facts.
 
-Run ``python tests/benchmarks/bench_usage.py [facts] [days] [home]`` (10 million in 30 days unless said); it
-starts a Postgres of its own (in a home that is kept and not filled again, where one is named), makes facts in the server and folds them with the collector's own statement, then prints
-milliseconds of every question, the median and the worst of five.
+Run ``python tests/benchmarks/bench_usage.py [facts] [days] [home]`` (10 million in 30 days unless said). It
+starts a Postgres of its own, in a home that is kept and filled once where one is named; makes facts in the
+server and folds them with the collector's own statement; then prints milliseconds of every question, the
+median and the worst of five.
 """
 
 from __future__ import annotations

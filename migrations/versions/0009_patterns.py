@@ -9,14 +9,14 @@ from alembic import op
 
 from mesh_store.postgres.statements import split_statements
 
-revision = "0008"
-down_revision = "0007"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-SQL = Path(__file__).parent.parent / "sql" / "0008_patterns.sql"
+SQL = Path(__file__).parent.parent / "sql" / "0009_patterns.sql"
 
-#: What 0007 cannot hold goes: patterns are out of use, under a name it takes, with their limits.
+#: What 0008 cannot hold goes: patterns are out of use, under a name it takes, with their limits.
 FORGET_LIMITS = """
     UPDATE limits SET archived_at = now()
     WHERE archived_at IS NULL AND alias_id IN (SELECT id FROM aliases WHERE name LIKE '%*')
