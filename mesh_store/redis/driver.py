@@ -23,6 +23,7 @@ from mesh_store.redis.asks import Ask
 from mesh_store.redis.client import adrop_idle, drop_idle
 from mesh_store.redis.failures import FAILURES, may_have_lost_a_reply, needs_another_server, translate
 from mesh_store.redis.joining import AsyncJoiner, Joiner, Result
+from mesh_store.redis.lines import AsyncLine, Line
 from mesh_store.redis.steps import Course, Step
 from mesh_store.redis.wire import Call
 
@@ -35,6 +36,7 @@ class Driver:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        self._line = Line.of(client)
         self.ask = Joiner(self._decide).ask
 
     def follow(self, course: Course) -> Any:
@@ -67,6 +69,8 @@ class Driver:
 
     def _let_go(self) -> None:
         """Close the idle connections: one of them leads nowhere, or brought a reply that was not ours."""
+        if self._line:
+            self._line.let_go()
         drop_idle(self._client)
 
     def _call(self, call: Call) -> object:
@@ -82,11 +86,18 @@ class Driver:
 
     def _call_once(self, call: Call) -> object:
         tail = (len(call.keys), *call.keys, *call.arguments)
-        run: Callable[..., object] = self._client.execute_command
         try:
-            return run("EVALSHA", call.script.sha, *tail, **_RAW)
+            return self._run("EVALSHA", call.script.sha, *tail)
         except NoScriptError:
-            return run("EVAL", call.script.source, *tail, **_RAW)
+            return self._run("EVAL", call.script.source, *tail)
+
+    def _run(self, *command: Any) -> object:
+        client: Any = self._client
+        # Somebody who put an ``execute_command`` of their own into the client wants to see the commands.
+        if self._line and "execute_command" not in vars(client):
+            return self._line.run(*command)
+        reply: object = client.execute_command(*command, **_RAW)
+        return reply
 
 
 class AsyncDriver:
@@ -94,6 +105,7 @@ class AsyncDriver:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
+        self._line = AsyncLine.of(client)
         self.ask = AsyncJoiner(self._decide).ask
 
     async def follow(self, course: Course) -> Any:
@@ -130,6 +142,8 @@ class AsyncDriver:
 
     async def _let_go(self) -> None:
         """Close the idle connections: one of them leads nowhere, or brought a reply that was not ours."""
+        if self._line:
+            await self._line.let_go()
         await adrop_idle(self._client)
 
     async def _call(self, call: Call) -> object:
@@ -145,8 +159,14 @@ class AsyncDriver:
 
     async def _call_once(self, call: Call) -> object:
         tail = (len(call.keys), *call.keys, *call.arguments)
-        run: Callable[..., Awaitable[object]] = self._client.execute_command
         try:
-            return await run("EVALSHA", call.script.sha, *tail, **_RAW)
+            return await self._run("EVALSHA", call.script.sha, *tail)
         except NoScriptError:
-            return await run("EVAL", call.script.source, *tail, **_RAW)
+            return await self._run("EVAL", call.script.source, *tail)
+
+    def _run(self, *command: Any) -> Awaitable[object]:
+        client = self._client
+        if self._line and "execute_command" not in vars(client):
+            return self._line.run(*command)
+        run: Callable[..., Awaitable[object]] = client.execute_command
+        return run(*command, **_RAW)
