@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,13 +47,18 @@ async def _headroom(whose: str) -> list[dict[str, Any]]:
     from mesh_plugins.cli.control import admin, place
     from mesh_plugins.defaults.charging import charge_key
     from mesh_store.model.limits import Charge
-    from mesh_store.postgres.compile import compile_snapshot
+    from mesh_store.model.snapshot import KeyEntry, Snapshot
+    from mesh_store.postgres.compile import compile_snapshot, limits_of_key
     from mesh_store.redis import AsyncLimiter, connect_async
 
     async with place() as found, admin() as repo:
         caller, aliases = await _caller(repo, whose)
         document = await compile_snapshot(repo.database, repo.master)
-        rules = _binding(document, caller, aliases)
+        own: tuple[LimitRule, ...] = ()
+        if caller.key is not None and caller.team is not None:
+            limits = await limits_of_key(repo.database, caller.key)
+            own = Snapshot(document).limits_of(KeyEntry(id=caller.key, team=caller.team, limits=limits))
+        rules = _binding(document, (*document.limits, *own), caller, aliases)
         rows = []
         url = found.redis_url
         async with connect_async(url, deadline=_DEADLINE_S, connect_deadline=_DEADLINE_S) as client:
@@ -84,18 +89,22 @@ async def _caller(repo: Any, whose: str) -> tuple[Subject, tuple[str, ...] | Non
     return Subject(team=team, user=user, key=key.id), key.aliases
 
 
-def _binding(document: SnapshotDocument, caller: Subject, aliases: Iterable[str] | None) -> list[LimitRule]:
+def _binding(
+    document: SnapshotDocument, rules: Iterable[LimitRule], caller: Subject, aliases: Sequence[str] | None
+) -> list[LimitRule]:
     """Return the limits that can bind a caller's calls, through whatever alias it may use."""
+    from mesh_store.model.patterns import covers
+
     usable = {
         alias.id
         for alias in document.aliases
         if alias.team in (None, caller.team)
         and (alias.grants is None or caller.team in alias.grants)
-        and (aliases is None or alias.name in aliases)
+        and (aliases is None or any(covers(each, alias.name) or covers(alias.name, each) for each in aliases))
     }
     return [
         rule
-        for rule in document.limits
+        for rule in rules
         if rule.subject.team in (None, caller.team)
         and rule.subject.user in (None, caller.user)
         and rule.subject.key in (None, caller.key)

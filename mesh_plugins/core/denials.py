@@ -28,7 +28,7 @@ _MOST = 4_096
 class _Refused:
     """A refusal: the charge that bound, by how much, until when (monotonic nanoseconds)."""
 
-    revision: int
+    revision: tuple[int, int]
     charge_key: str
     amount: int
     error: QuotaExceeded
@@ -55,7 +55,7 @@ class Denials:
         now = time.monotonic_ns()
         name = (plan.request.principal.id, plan.request.alias)
         until = now + int(hold_s * 1e9)
-        self._refused[name] = _Refused(plan.snapshot.revision, charge.key, charge.amount, error, now, until)
+        self._refused[name] = _Refused(_revision(plan), charge.key, charge.amount, error, now, until)
         self._refused.move_to_end(name)
         while len(self._refused) > _MOST:
             self._refused.popitem(last=False)
@@ -69,13 +69,18 @@ class Denials:
         if refused is None or plan.request.max_wait_us:
             return None
         now = time.monotonic_ns()
-        if now >= refused.until_ns or refused.revision != plan.snapshot.revision:
+        if now >= refused.until_ns or refused.revision != _revision(plan):
             self._refused.pop(name, None)
             return None
         asked = next((charge.amount for charge in plan.charges if charge.key == refused.charge_key), None)
         if asked is None or asked < refused.amount:
             return None
         return _again(refused.error, (now - refused.at_ns) / 1e9)
+
+
+def _revision(plan: Plan) -> tuple[int, int]:
+    """Of the configuration, and of the key, whose limits come with it."""
+    return plan.snapshot.revision, plan.request.principal.revision
 
 
 def _again(error: QuotaExceeded, passed_s: float) -> QuotaExceeded:

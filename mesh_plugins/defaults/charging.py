@@ -47,7 +47,7 @@ class Charging:
                     rule.enforce,
                 ),
             )
-            for rule in snapshot.limits_on(call)
+            for rule in snapshot.limits_on(call, principal)
         ]
 
 

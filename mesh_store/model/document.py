@@ -12,7 +12,8 @@ from typing import Any, Literal
 import msgspec
 
 from mesh_store.model.errors import ConfigError
-from mesh_store.model.limits import Limit
+from mesh_store.model.limit_terms import LimitTerms
+from mesh_store.model.limits import Dimension, Limit
 from mesh_store.model.passed_prices import PassedPrices
 from mesh_store.model.sealing import SealedKey, SealedSecret
 from mesh_store.model.usage import Rates
@@ -23,7 +24,6 @@ from mesh_store.model.usage import Rates
 #: A reader refuses a document of another format; a field that may be absent does not change it.
 FORMAT = 1
 
-Dimension = Literal["requests", "input_tokens", "output_tokens", "tokens", "usd", "concurrency"]
 ProviderKind = Literal["openai", "anthropic", "litellm"]
 Operation = Literal["chat", "embeddings", "responses", "text_completion"]
 
@@ -158,6 +158,23 @@ class LimitRule(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaul
     on_exhausted: Literal["allow", "cut"] = "allow"
 
 
+class KeyLimit(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
+    """A limit on a key, alone or together with others, as the key's entry carries it.
+
+    Attributes:
+        id, subject, label, enforce, on_exhausted: see `LimitRule`; an alias or a provider is the one that the
+            subject was made for, in whose place a team may have one of its own since.
+        terms: what it says; how much may come at once is known beside the aliases.
+    """
+
+    id: str
+    subject: Subject
+    terms: LimitTerms
+    label: str
+    enforce: bool = True
+    on_exhausted: Literal["allow", "cut"] = "allow"
+
+
 class KeyEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """What a caller may know about its own key; kept in Redis under the digest.
 
@@ -169,6 +186,7 @@ class KeyEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_default
         expires_at_us: wall clock after which it is refused, or None.
         revoked: True once it was revoked.
         revision: the keys revision that wrote this entry.
+        limits: limits on the key; they are its own business, so that they cost nobody else anything.
         data_keys: data keys of the team, sealed to this key, newest first: the present one, and for the
             documents that still name it the one before.
     """
@@ -180,6 +198,7 @@ class KeyEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_default
     expires_at_us: int | None = None
     revoked: bool = False
     revision: int = 0
+    limits: tuple[KeyLimit, ...] = ()
     data_keys: tuple[SealedKey, ...] = ()
 
 

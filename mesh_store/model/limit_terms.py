@@ -6,9 +6,8 @@ from decimal import Decimal
 
 import msgspec
 
-from mesh_store.model.limits import MAX_EXACT, MAX_PICO, Kind, Limit, OnOutage
+from mesh_store.model.limits import MAX_EXACT, MAX_PICO, Dimension, Kind, Limit, OnOutage
 from mesh_store.model.money import PICO
-from mesh_store.model.snapshot import Dimension
 
 SECOND = 1_000_000
 #: Microseconds of every period that has a name. A calendar month or year is told from the 30 or 365
@@ -29,7 +28,7 @@ SMALL_BURST = 10
 SLOT_LEASE_US = 60 * SECOND
 
 
-class LimitTerms(msgspec.Struct, frozen=True, kw_only=True):
+class LimitTerms(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """What a limit's text says, before the burst is known.
 
     Attributes:

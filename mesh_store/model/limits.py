@@ -26,6 +26,7 @@ MAX_PICO = 2**63 - 1
 #: How soon to ask again while a budget's window waits for a collector to count it, microseconds.
 SEEDING_US = 1_000_000
 
+Dimension = Literal["requests", "input_tokens", "output_tokens", "tokens", "usd", "concurrency"]
 Kind = Literal["rate", "window", "slots"]
 OnOutage = Literal["closed", "share", "open"]
 

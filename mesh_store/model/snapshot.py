@@ -14,8 +14,8 @@ from mesh_store.model.alias_table import AliasTable
 from mesh_store.model.document import (
     FORMAT,
     Alias,
-    Dimension,
     KeyEntry,
+    KeyLimit,
     LimitRule,
     Operation,
     Provider,
@@ -28,6 +28,8 @@ from mesh_store.model.document import (
     encode,
 )
 from mesh_store.model.errors import ConfigError
+from mesh_store.model.key_limits import KeyRules, binds
+from mesh_store.model.limits import Dimension
 from mesh_store.model.passed_prices import PassedPrices
 from mesh_store.model.sealing import SealedSecret
 from mesh_store.model.usage import Rates
@@ -37,6 +39,7 @@ __all__ = [
     "Alias",
     "Dimension",
     "KeyEntry",
+    "KeyLimit",
     "LimitRule",
     "Operation",
     "PassedPrices",
@@ -62,6 +65,7 @@ class Snapshot:
 
     __slots__ = (
         "_aliases",
+        "_key_rules",
         "_limits",
         "_own_providers",
         "_passed",
@@ -94,6 +98,7 @@ class Snapshot:
             if (prices := passed.get(f"{target.provider}/{target.model}")) is not None
         }
         self._sealed = {sealed.id: sealed for sealed in document.sealed}
+        self._key_rules = KeyRules(document)
         self._limits: dict[Subject, list[LimitRule]] = {}
         for rule in document.limits:
             self._limits.setdefault(rule.subject, []).append(rule)
@@ -154,13 +159,20 @@ class Snapshot:
         own = self._own_providers.get((team_id, self.provider(target.provider).name))
         return target if own is None else msgspec.structs.replace(target, provider=own.id)
 
-    def limits_on(self, call: Subject) -> Iterator[LimitRule]:
-        """Yield every limit that binds a call whose ids are ``call``, most general shape first."""
+    def limits_of(self, key: KeyEntry) -> tuple[LimitRule, ...]:
+        """Return the limits on a key, alone or together with others; they come with its entry."""
+        return self._key_rules.of(key)
+
+    def limits_on(self, call: Subject, key: KeyEntry) -> Iterator[LimitRule]:
+        """Yield every limit that binds a call whose ids are ``call``: the key's own come last."""
         for shape in self._shapes:
             subject = Subject(
                 *[getattr(call, name) if used else None for name, used in zip(_FIELDS, shape, strict=True)]
             )
             yield from self._limits.get(subject, ())
+        for rule in self._key_rules.of(key):
+            if binds(rule, call):
+                yield rule
 
 
 _FIELDS = Subject.__struct_fields__

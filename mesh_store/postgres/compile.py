@@ -10,12 +10,14 @@ from typing import Any
 
 import msgspec
 
+from mesh_store.model.context_windows import ContextWindows
 from mesh_store.model.ids import now_us
 from mesh_store.model.patterns import WILD
 from mesh_store.model.sealing import Master, SealedKey
 from mesh_store.model.snapshot import (
     Alias,
     KeyEntry,
+    KeyLimit,
     LimitRule,
     Provider,
     SnapshotDocument,
@@ -23,7 +25,6 @@ from mesh_store.model.snapshot import (
     Target,
     Team,
 )
-from mesh_store.postgres.context_windows import ContextWindows
 from mesh_store.postgres.database import Database, Head
 from mesh_store.postgres.rate_card import RateCard
 from mesh_store.postgres.repository.limit_values import label_of, terms_of
@@ -130,10 +131,33 @@ async def keys_since(
     async with _frozen(database) as connection:
         rows = await connection.fetch(statements("keys")["keys_since"], keys_revision, limit)
         data_keys = await sealed_keys(connection, master, rows)
+        limits = await _key_limits(connection, {row["id"] for row in rows})
     entries = tuple(
-        (digest := bytes(row["digest"]), _key_entry(row, data_keys.get(digest, ()))) for row in rows
+        (digest := bytes(row["digest"]), _key_entry(row, limits[row["id"]], data_keys.get(digest, ())))
+        for row in rows
     )
     return KeysDelta(rows[-1]["keys_revision"] if rows else keys_revision, entries)
+
+
+async def limits_of_key(database: Database, key_id: str) -> tuple[KeyLimit, ...]:
+    """Return the limits on a key, as its entry holds them."""
+    async with _frozen(database) as connection:
+        return tuple((await _key_limits(connection, {key_id}))[key_id])
+
+
+async def _key_limits(connection: Any, key_ids: set[str]) -> dict[str, list[KeyLimit]]:
+    limits: dict[str, list[KeyLimit]] = defaultdict(list)
+    for row in await connection.fetch(statements("keys")["limits"], list(key_ids)):
+        limit = KeyLimit(
+            id=row["id"],
+            subject=Subject(**{name: row[column] for name, column in _SUBJECTS.items()}),
+            terms=terms_of(row),
+            label=label_of({name: row[name] for name in _LABELS}),
+            enforce=row["enforce"],
+            on_exhausted=row["on_exhausted"],
+        )
+        limits[row["key_id"]].append(limit)
+    return limits
 
 
 @asynccontextmanager
@@ -224,7 +248,7 @@ def _limits(rows: Any, windows: ContextWindows) -> Iterator[LimitRule]:
         )
 
 
-def _key_entry(row: Any, data_keys: tuple[SealedKey, ...]) -> KeyEntry:
+def _key_entry(row: Any, limits: Sequence[KeyLimit], data_keys: tuple[SealedKey, ...]) -> KeyEntry:
     return KeyEntry(
         id=row["id"],
         team=row["team_id"],
@@ -233,5 +257,6 @@ def _key_entry(row: Any, data_keys: tuple[SealedKey, ...]) -> KeyEntry:
         expires_at_us=row["expires_at_us"],
         revoked=row["revoked"],
         revision=row["keys_revision"],
+        limits=tuple(limits),
         data_keys=data_keys,
     )

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from mesh_store.model.keys import MintedKey
-from mesh_store.model.snapshot import Snapshot, Subject, decode, encode
+from mesh_store.model.snapshot import KeyEntry, Snapshot, Subject, decode, encode
 from mesh_store.model.usage import Rates
 from mesh_store.postgres import Database
 from mesh_store.postgres.compile import compile_snapshot
@@ -42,7 +42,9 @@ async def test_a_call_finds_its_alias_targets_provider_and_limits(
     assert [(target.model, target.tier) for target in alias.targets] == [("gpt-5-mini", 1), ("gpt-5", 2)]
     provider = held.provider(alias.targets[0].provider)
     assert (provider.name, provider.kind, provider.secret) == ("openai", "openai", "env:OPENAI_API_KEY")
-    rules = list(held.limits_on(Subject(team=team.id, key=research.id, alias=alias.id)))
+    rules = list(
+        held.limits_on(Subject(team=team.id, key=research.id, alias=alias.id), KeyEntry(id="k", team=team.id))
+    )
     assert {(rule.label, rule.text, rule.enforce, rule.on_exhausted) for rule in rules} == {
         ("team research", "600 requests/min", True, "allow"),
         ("alias fast", "20 concurrent", False, "cut"),

@@ -46,19 +46,19 @@ WHERE v.valid_to IS NULL OR v.valid_to > now()
 ORDER BY v.id
 
 -- name: limits
+-- Limits on keys are not among them: each comes with its key's entry.
 -- A limit of a team on an alias or a provider means the one that team means by the name: its own, once
 -- it has one.
-SELECT l.id::text, l.team_id::text, l.user_id::text, l.key_id, l.target_id::text,
+SELECT l.id::text, l.team_id::text, l.user_id::text, NULL AS key_id, l.target_id::text,
        COALESCE(account.id, l.provider_id)::text AS provider_id,
        COALESCE(own.id, l.alias_id)::text AS alias_id,
        l.dimension, l.amount, l.period_us, l.burst, l.kind, l.hard, l.on_outage, l.tz,
        l.enforce, l.on_exhausted,
-       t.name AS team, u.name AS "user", l.key_id AS key, a.name AS alias, p.name AS provider,
+       t.name AS team, u.name AS "user", NULL AS key, a.name AS alias, p.name AS provider,
        tp.name || '/' || tg.model AS target
 FROM limits l
 LEFT JOIN teams t ON t.id = l.team_id
 LEFT JOIN users u ON u.id = l.user_id
-LEFT JOIN keys k ON k.id = l.key_id
 LEFT JOIN aliases a ON a.id = l.alias_id
 LEFT JOIN aliases own ON own.team_id = l.team_id AND own.name = a.name AND own.archived_at IS NULL
                      AND l.target_id IS NULL
@@ -67,6 +67,6 @@ LEFT JOIN providers account ON account.team_id = l.team_id AND account.name = p.
                            AND account.archived_at IS NULL
 LEFT JOIN targets tg ON tg.id = l.target_id
 LEFT JOIN providers tp ON tp.id = tg.provider_id
-WHERE l.archived_at IS NULL
-  AND COALESCE(t.archived_at, u.archived_at, k.revoked_at, a.archived_at, p.archived_at, tg.archived_at) IS NULL
+WHERE l.archived_at IS NULL AND l.key_id IS NULL
+  AND COALESCE(t.archived_at, u.archived_at, a.archived_at, p.archived_at, tg.archived_at) IS NULL
 ORDER BY l.id

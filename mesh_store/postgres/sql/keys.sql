@@ -20,3 +20,21 @@ ORDER BY k.keys_revision, k.id, s.created_at, s.digest
 -- name: trust_secrets
 -- Inputs: $1 digests. Outputs: digest and trust of those that have one. Complexity: one look-up each.
 SELECT digest, trust FROM key_secrets WHERE digest = ANY($1::bytea[]) AND trust IS NOT NULL
+
+-- name: limits
+-- Inputs: $1 ids of keys. Outputs: their limits, oldest first. Complexity: one look-up for each key.
+SELECT l.id::text, l.team_id::text, l.user_id::text, l.key_id, l.alias_id::text, l.provider_id::text,
+       l.target_id::text, l.dimension, l.amount, l.period_us, l.burst, l.kind, l.hard, l.on_outage, l.tz,
+       l.enforce, l.on_exhausted,
+       t.name AS team, u.name AS "user", l.key_id AS key, a.name AS alias, p.name AS provider,
+       tp.name || '/' || tg.model AS target
+FROM limits l
+LEFT JOIN teams t ON t.id = l.team_id
+LEFT JOIN users u ON u.id = l.user_id
+LEFT JOIN aliases a ON a.id = l.alias_id
+LEFT JOIN providers p ON p.id = l.provider_id
+LEFT JOIN targets tg ON tg.id = l.target_id
+LEFT JOIN providers tp ON tp.id = tg.provider_id
+WHERE l.key_id = ANY($1::text[]) AND l.archived_at IS NULL
+  AND COALESCE(t.archived_at, u.archived_at, a.archived_at, p.archived_at, tg.archived_at) IS NULL
+ORDER BY l.id

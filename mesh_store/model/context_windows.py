@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 
+from mesh_store.model.document import Alias
 from mesh_store.model.limits import MAX_EXACT
-from mesh_store.model.snapshot import Alias
 
 
 class ContextWindows:
