@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mesh_plugins.cli.operating import done, listing, operate, plain
+from mesh_plugins.cli.operating import done, every, listing, operate
 from mesh_plugins.cli.options import AsJson, Team
 from mesh_plugins.cli.printing import print_json
 from mesh_store.model.errors import ConfigError
@@ -29,10 +29,8 @@ def register(app: typer.Typer) -> None:
 @secret.command("set")
 def set_secret(provider: Provider, team: Team = None, field: Field = None, as_json: AsJson = False) -> None:
     """Store a provider's secret, read from standard input or asked for; never from the command line."""
-    value = _value(provider)
-    made = operate(
-        lambda repo: repo.set_secret(provider, value if field is None else {field: value}, team=team)
-    )
+    value = _labelled(_value(provider), field)
+    made = operate(lambda repo: repo.set_secret(provider, value, team=team))
     done(f"the secret of provider {made.provider} is stored, version {made.version}", made, as_json=as_json)
 
 
@@ -55,16 +53,17 @@ def rotate_secret(
     if master:
         _rotate_master(as_json)
         return
-    known = [(one.provider, one.team) for one in operate(lambda repo: repo.list_secrets())]
-    if (provider, team) not in known:
-        raise ConfigError(f"provider {provider!r} has no stored secret yet: use `mesh secret set {provider}`")
-    set_secret(str(provider), team, field, as_json)
+    of = str(provider)
+    operate(lambda repo: repo.get_secret(of, team=team))  # before anything is asked for
+    value = _labelled(_value(of), field)
+    made = operate(lambda repo: repo.rotate_secret(of, value, team=team))
+    done(f"the secret of provider {made.provider} is stored, version {made.version}", made, as_json=as_json)
 
 
 @secret.command("list")
 def list_secrets(as_json: AsJson = False) -> None:
     """List what is stored: names, versions and dates, never a value."""
-    rows: list[Any] = [plain(one) for one in operate(lambda repo: repo.list_secrets())]
+    rows = every(lambda repo, **page: repo.list_secrets(**page))
     columns = ["provider", "team", "labels", "version", "set_at", "master"]
     listing(rows, columns, as_json=as_json, word="stored secrets")
 
@@ -74,6 +73,10 @@ def _value(provider: str) -> str:
         asked: str = typer.prompt(f"secret of provider {provider}", hide_input=True, err=True)
         return asked
     return sys.stdin.read()
+
+
+def _labelled(value: str, field: str | None) -> str | dict[str, str]:
+    return value if field is None else {field: value}
 
 
 def _rotate_master(as_json: bool) -> None:

@@ -24,6 +24,7 @@ from mesh_plugins.server.routes import (
     members,
     prices,
     providers,
+    secrets,
     teams,
     tokens,
     usage,
@@ -32,11 +33,11 @@ from mesh_plugins.server.routes import (
 
 NO_OUTPUTS = Outputs()
 #: Everything below ``/v1``.
-ROOMS = (teams, members, users, keys, aliases, limits, providers, prices, usage, history, tokens)
+ROOMS = (teams, members, users, keys, aliases, limits, providers, secrets, prices, usage, history, tokens)
 
 _DESCRIPTION = """\
-Teams, users, members, keys, aliases, limits, providers and prices of one mesh, what was used, and who
-did what.
+Teams, users, members, keys, aliases, limits, providers with their secrets, and prices of one mesh, what was
+used, and who did what.
 
 A slash inside a name is written `%2F` in a path. What is read carries its revision as `ETag`; give it back as
 `If-Match`, or as `expected_revision`, and nothing that changed meanwhile is overwritten. Unknown fields and

@@ -6,7 +6,7 @@ from copy import copy
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, Field, SecretStr, create_model, field_validator, model_validator
 
 from mesh_store.model import fields
 from mesh_store.model.entities import (
@@ -87,6 +87,38 @@ class Rotation(Spec):
 
     overlap: Annotated[str, Field(max_length=100, description="How long the old secret still works.")] = "24h"
     expires: Lifetime = "90d"
+
+
+class SecretValue(Spec):
+    """A provider's secret: one value, or values by label; what is not named stays what it is.
+
+    It is write-only, and no message repeats any of it.
+    """
+
+    value: SecretStr | None = None
+    values: Annotated[
+        dict[str, SecretStr] | None, Field(description="By label, such as `aws_secret_access_key`.")
+    ] = None
+
+    @field_validator("values", mode="before")
+    @classmethod
+    def _text_by_label(cls, given: object) -> object:
+        # Said without the place at fault: whoever mixes up label and value would read the value there.
+        if isinstance(given, dict) and not all(isinstance(each, str) for each in given.values()):
+            raise ValueError("give text by label")
+        return given
+
+    @model_validator(mode="after")
+    def _either(self) -> SecretValue:
+        if (self.value is None) == (self.values is None):
+            raise ValueError("value: give either value or values")
+        return self
+
+    def plain(self) -> str | dict[str, str]:
+        """Return what is to be sealed."""
+        if self.value is not None:
+            return self.value.get_secret_value()
+        return {label: text.get_secret_value() for label, text in (self.values or {}).items()}
 
 
 class NewToken(Spec):

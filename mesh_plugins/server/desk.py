@@ -1,8 +1,8 @@
 """What one request may see and change.
 
 The team comes from the token, never from the request. Whatever belongs to another team does not exist:
-the same words, the same status as for what never did. What everybody shares (providers, prices, users,
-tokens, global aliases, limits on whole teams) is the admin's: a team that could change those would
+the same words, the same status as for what never did. What everybody shares (global providers, prices,
+users, tokens, global aliases, limits on whole teams) is the admin's: a team that could change those would
 change what it was granted.
 """
 
@@ -37,7 +37,10 @@ class Desk:
         self.bearer = bearer
         self.control = control
         self.repo = Repository(
-            control.database, actor=f"token {bearer.token_id}", after_commit=control.after_commit
+            control.database,
+            actor=f"token {bearer.token_id}",
+            after_commit=control.after_commit,
+            master=control.master,
         )
 
     @property
@@ -73,6 +76,15 @@ class Desk:
         """
         if team is not None and self.bearer.team_id is not None and team != self.bearer.team:
             raise NotFound(f"there is no team {team[:128]!r}", field="team")
+
+    def whose(self, team: str | None) -> str | None:
+        """Return the team that is meant: the token's own, else the one that was named, if any.
+
+        Raises:
+            NotFound: another team than the token's was named.
+        """
+        self.see_team(team)
+        return self.bearer.team or team
 
     @asynccontextmanager
     async def looking(self) -> AsyncIterator[Repository]:

@@ -58,7 +58,7 @@ class Serving:
         unix: a unix socket to listen on instead.
         publish: bring configuration to Redis.
         collect: bring facts to Postgres.
-        signer: signs what is published, or None where nothing is signed.
+        signer: signs what is published and seals secrets, or None where nothing is signed or sealed.
         outputs: what others are told of facts.
     """
 
@@ -114,7 +114,8 @@ async def serve(
         held.push_async_callback(redis.aclose)
         nudge = Nudge(listen_to(database.url.set(drivername="postgresql").render_as_string(False)))
         after_commit = nudge.committed if serving.publish else None
-        control = Control(database, redis, after_commit, publishes=serving.publish)
+        master = None if serving.signer is None else serving.signer.master
+        control = Control(database, redis, after_commit, master, publishes=serving.publish)
         server = _Server(build(control, serving.outputs))
         await held.enter_async_context(exporting(serving.outputs.exporters))
         ended = asyncio.Event()

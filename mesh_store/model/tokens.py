@@ -4,7 +4,8 @@
 role       what it may do
 ========== ================================================================================
 admin      everything
-team-admin its own team: members, keys, and limits on single keys and members; nothing else
+team-admin its own team: members, keys, limits on single keys and members, and the team's own provider
+           accounts with their stored secrets; nothing else
 viewer     read what an admin reads, or, when it has a team, what that team's admin reads
 ========== ================================================================================
 """

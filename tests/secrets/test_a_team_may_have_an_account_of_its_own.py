@@ -46,6 +46,13 @@ def test_once_it_is_archived_the_global_one_is_used_again(pair, words):
     assert theirs.sent() == "Bearer sk-global"
 
 
+def test_once_its_team_is_archived_publishing_goes_on_without_it(pair, words):
+    ours, theirs = pair
+    ours.run(lambda admin: admin.archive_team(theirs.team))  # publishes
+    ours.mesh().chat(ours.alias_name, words.ASK)
+    assert ours.sent() == "Bearer sk-global"
+
+
 def test_a_limit_of_the_team_on_the_provider_means_its_own(pair, words):
     ours, theirs = pair
     theirs.limit("1 requests/hour", team=theirs.team, provider=ours.name("local"))

@@ -16,6 +16,9 @@ from mesh_store.embedded import Engines
 from mesh_store.postgres import Database
 from mesh_store.postgres.repository import Repository
 from mesh_store.redis import connect_async
+from tests.conftest import SIGNER
+
+NOWHERE = "http://127.0.0.1:9/v1"
 
 _numbers = itertools.count(1)
 
@@ -25,7 +28,8 @@ class House:
     """A team with something of every kind, and who may see it.
 
     Attributes:
-        team: its name; `alias`, `provider`, `user` are names of its own, too.
+        team: its name; `alias`, `user` are names of its own, too.
+        provider: one for every team, and an account of the team's own of that name, its secret stored.
         admin, lead, viewer, glance: tokens: admin, team-admin, viewer of all, viewer of this team.
     """
 
@@ -50,7 +54,9 @@ async def furnish(repo: Repository) -> House:
         await batch.create_team(name=name)
         await batch.create_user(name=user)
         await batch.add_member(team=name, user=user)
-        await batch.create_provider(name=provider, kind="openai", base_url="http://127.0.0.1:9/v1")
+        for team in (None, name):
+            await batch.create_provider(name=provider, kind="openai", base_url=NOWHERE, team=team)
+        await batch.set_secret(provider, f"sk-of-{name}", team=name)
         await batch.create_alias(
             name=f"{name}/fast", grants=[name], targets=[{"provider": provider, "model": "m"}]
         )
@@ -69,13 +75,13 @@ async def furnish(repo: Repository) -> House:
 async def control(mesh_engines: Engines) -> AsyncIterator[Control]:
     redis = connect_async(mesh_engines.redis_url, deadline=5.0)
     async with Database(mesh_engines.database_url) as database:
-        yield Control(database, redis)
+        yield Control(database, redis, master=SIGNER.master)
     await redis.aclose()
 
 
 @pytest.fixture
 def repo(control: Control) -> Repository:
-    return Repository(control.database, actor="tests")
+    return Repository(control.database, actor="tests", master=control.master)
 
 
 @pytest.fixture

@@ -29,6 +29,8 @@ BODIES = {
     "PATCH /limits/{limit}": lambda h: {"limit": "1 requests/day"},
     "POST /providers": lambda h: {"name": f"{h.team}-new", "kind": "openai"},
     "PATCH /providers/{provider}": lambda h: {"base_url": "https://example.com"},
+    "PUT /providers/{provider}/secret": lambda h: {"value": "sk-taken-over"},
+    "POST /providers/{provider}/secret/rotate": lambda h: {"value": "sk-taken-over"},
     "PUT /providers/{provider}/prices/{model}": lambda h: {"input": 0, "output": 0},
     "PATCH /providers/{provider}/prices/{model}": lambda h: {"output": 0},
     "POST /tokens": lambda h: {"role": "team-admin", "team": h.team},
@@ -81,6 +83,8 @@ async def trace_of(repo, house) -> tuple:
         (await repo.list_keys(team=house.team, revoked=True)).items,
         (await repo.limits_of_team(team.id, archived=True)).items,
         (await repo.get_alias(house.alias), aliases),
+        (await repo.list_providers(team=house.team)).items,
+        (await repo.list_secrets(team=house.team)).items,
         (await repo.audit_of_team(team.id, limit=1000)).items,
     )
 

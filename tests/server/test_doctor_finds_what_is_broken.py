@@ -16,8 +16,12 @@ from mesh_plugins.cli.checks.finding import ago, skew
 from mesh_plugins.cli.checks.providers import every_provider
 from mesh_store.admin import Admin
 from mesh_store.model.ids import now_us
+from mesh_store.model.signing import seal
+from mesh_store.model.snapshot import encode
+from mesh_store.postgres.compile import PostgresSource
 from mesh_store.redis import config_channel
 from mesh_store.redis.stream import COLLECTORS, LOST, stream_key
+from mesh_store.sync.delta import place_of
 from mesh_store.telemetry.files import create
 from mesh_store.telemetry.looking import rings, why_only_memory
 from tests.conftest import SIGNER
@@ -164,8 +168,11 @@ async def test_nothing_published_a_lost_document_and_a_damaged_one_are_found(con
 
 async def test_a_configuration_nobody_signed_is_found(mesh_engines, control, published):
     await control.redis.delete(*[name async for name in control.redis.scan_iter("mesh:{cfg}:*")])
-    async with Admin.open(mesh_engines.database_url, mesh_engines.redis_url, actor="tests") as admin:
-        await admin.publish()
+    source = PostgresSource(control.database)
+    await source.prepare(SIGNER.master)
+    document = await source.compile_snapshot()
+    sealed = seal("snapshot", place_of(document), encode(document))
+    await config_channel.publish_snapshot(control.redis, place_of(document), sealed, base=None, delta=b"")
     found = the(await configuration.published(control.database, control.redis), "snapshot")
     assert (found.state, "MESH_SECRET_KEY" in found.fix) == ("warning", True)
 

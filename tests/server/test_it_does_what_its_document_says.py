@@ -25,6 +25,7 @@ from mesh_plugins.server.control import Control
 from mesh_store.embedded import Engines
 from mesh_store.postgres import Database
 from mesh_store.postgres.repository import Repository
+from tests.conftest import SIGNER
 
 CHECKS = [
     not_a_server_error,
@@ -53,7 +54,7 @@ def served(mesh_engines: Engines) -> Iterator[Served]:
             for role, team in (("admin", None), ("team-admin", "walked"))
         }
 
-    yield Served(build(Control(database, None)), asyncio.run(mint()))
+    yield Served(build(Control(database, None, master=SIGNER.master)), asyncio.run(mint()))
     asyncio.run(database.close())
 
 

@@ -12,6 +12,8 @@ from mesh_plugins.cli.app import build
 from mesh_store.model.errors import InvalidKey, Rejected
 from mesh_store.model.tokens import PATTERN, mint_token, parse_token
 
+FEDERATED = {"federated": {"token_url": "https://auth.example.com/t", "subject_token": "file:/run/token"}}
+
 
 async def test_a_viewer_sees_all_and_changes_nothing(ask, house):
     for path in ("teams", "users", "keys", "providers", "prices", "aliases", "limits", "audit", "usage"):
@@ -50,7 +52,12 @@ async def test_a_teams_admin_manages_keys_members_and_limits_on_them(ask, house)
         ("POST /tokens", lambda h: {"role": "admin"}),
         ("GET /tokens", lambda h: None),
         ("GET /users", lambda h: None),
-        ("GET /providers", lambda h: None),
+        ("POST /providers", lambda h: {"name": "mine", "kind": "openai"}),
+        ("POST /providers", lambda h: {"name": "mine", "kind": "litellm", "team": h.team}),
+        ("POST /providers", lambda h: {"name": "mine", "kind": "openai", "team": h.team, "secret": "env:X"}),
+        ("PATCH /providers/{provider}", lambda h: {"secret": {"api_key": "file:/run/secrets/x"}}),
+        ("PATCH /providers/{provider}", lambda h: {"secret": FEDERATED}),
+        ("PATCH /providers/{provider}", lambda h: {"kind": "litellm"}),
     ],
 )
 async def test_a_teams_admin_cannot_widen_what_the_team_was_given(ask, house, what, body):

@@ -16,7 +16,7 @@ from mesh_store.postgres.repository.alias_values import alias_entities
 from mesh_store.postgres.repository.key_values import key_entities
 from mesh_store.postgres.repository.limit_values import LIMIT_VALUES, limit_entity
 from mesh_store.postgres.repository.part import MAX_PAGE, Part, as_id, as_text, found, page_of
-from mesh_store.postgres.routing_tables import AliasGrantRow, AliasRow
+from mesh_store.postgres.routing_tables import AliasGrantRow, AliasRow, ProviderRow
 
 
 class TeamScope(Part):
@@ -107,7 +107,7 @@ class TeamScope(Part):
         after: str | None = None,
         limit: int = 100,
     ) -> Page[AuditEntry]:
-        """Return a page of what was done to a team, its members, keys, limits and own aliases."""
+        """Return a page of what was done to a team, its members, keys, limits, own aliases and accounts."""
         if type(limit) is not int or not 1 <= limit <= MAX_PAGE:
             raise Rejected(f"limit: a page holds 1 to {MAX_PAGE} items", field="limit")
         query = select(AuditRow).where(_audit_of(team_id)).order_by(AuditRow.id.desc()).limit(limit + 1)
@@ -154,6 +154,7 @@ def _limit_of(team_id: str) -> ColumnElement[bool]:
 def _audit_of(team_id: str) -> ColumnElement[bool]:
     limits = select(cast(LimitRow.id, Text)).where(_limit_of(team_id))
     aliases = select(cast(AliasRow.id, Text)).where(AliasRow.team_id == team_id)
+    accounts = select(cast(ProviderRow.id, Text)).where(ProviderRow.team_id == team_id)
     keys = select(KeyRow.id).where(KeyRow.team_id == team_id)
     return or_(
         and_(AuditRow.kind == "team", AuditRow.entity_id == team_id),
@@ -161,4 +162,5 @@ def _audit_of(team_id: str) -> ColumnElement[bool]:
         and_(AuditRow.kind == "key", AuditRow.entity_id.in_(keys)),
         and_(AuditRow.kind == "limit", AuditRow.entity_id.in_(limits)),
         and_(AuditRow.kind == "alias", AuditRow.entity_id.in_(aliases)),
+        and_(AuditRow.kind.in_(("provider", "secret")), AuditRow.entity_id.in_(accounts)),
     )

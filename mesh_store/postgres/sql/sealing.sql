@@ -10,10 +10,12 @@ SELECT EXISTS (SELECT 1 FROM provider_secrets)
 SELECT pg_advisory_xact_lock(x'6D65736801'::bigint)
 
 -- name: stored
--- Outputs: stored secrets that live providers refer to.
+-- Outputs: stored secrets that live providers of live teams refer to: those a document has.
 SELECT s.provider_id::text, s.version, s.address, s.sealed, s.master
 FROM provider_secrets s
 JOIN providers p ON p.id = s.provider_id AND p.archived_at IS NULL AND p.secret::text LIKE '%"sealed:%'
+LEFT JOIN teams t ON t.id = p.team_id
+WHERE t.archived_at IS NULL
 ORDER BY s.provider_id
 
 -- name: present
