@@ -157,6 +157,13 @@ class Sentinels:
         hosts = ",".join(sentinel.host for sentinel in self.sentinels)
         return f"redis+sentinel://{hosts}/{self.service}"
 
+    def holder(self, key: str) -> Process:
+        """The server that holds a key: there is one."""
+        return self.primary()
+
+    def replica_of(self, primary: Process) -> Process:
+        return next(server for server in self.servers if server is not primary)
+
     def primary(self) -> Process:
         """The server that most sentinels call primary, and that thinks so too."""
         return eventually(self._primary)
@@ -171,11 +178,14 @@ class Sentinels:
 
     def heal(self) -> None:
         """Start whatever was killed and wait until both servers are in step again."""
+        primary = self.primary()
         for server in self.servers:
             if not server.running:
                 server.start()
-        primary = self.primary()
-        eventually(lambda: primary.client.info("replication").get("connected_slaves") == 1)
+                # Sentinels would do it, after ten seconds of looking at it.
+                server.client.replicaof("127.0.0.1", primary.port)
+        replica = self.replica_of(primary)
+        eventually(lambda: replica.client.info("replication").get("master_link_status") == "up")
         eventually(lambda: all(self._sees_all(sentinel) for sentinel in self.sentinels))
 
     def _sees_all(self, sentinel: Process) -> bool:
