@@ -72,7 +72,7 @@ class Process:
     def url(self) -> str:
         return f"redis://{self.host}"
 
-    def start(self) -> None:
+    def start(self, *options: str, wait: bool = True) -> None:
         folder = self._folder / str(self.port)
         folder.mkdir(parents=True, exist_ok=True)
         arguments = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(folder)]
@@ -84,9 +84,10 @@ class Process:
             arguments += ["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"]
             arguments += ["--repl-diskless-sync-delay", "0", "--maxmemory-policy", "noeviction"]
         with (folder / "log").open("wb") as log:
-            command = [str(self._binary), *arguments, *self._options]
+            command = [str(self._binary), *arguments, *self._options, *options]
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
-        eventually(self.client.ping)
+        if wait:
+            eventually(self.client.ping)
 
     def kill(self) -> None:
         """Kill it as kill -9 does."""
