@@ -24,8 +24,8 @@ from tests.topologies.servers import Process, eventually
 #: So slow a drain that nothing comes back during a test.
 MONTH = 30 * 86_400_000_000
 
-#: Seconds within which callers go on; servers count as dead after half a second. Measured: 1 s on a cluster, 2 s
-#: with sentinels.
+#: Seconds within which callers go on where servers count as dead after half a second; measured: 1 s on a
+#: cluster, 2 s with sentinels.
 RESUMED_S = 15.0
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
@@ -37,12 +36,12 @@ class Move:
     def carry(self, key: bytes) -> None:
         self.source.client.execute_command("MIGRATE", "127.0.0.1", self.target.port, key, 0, 5000)
 
-    def keys(self) -> list[bytes]:
+    def left(self) -> list[bytes]:
         found: list[bytes] = self.source.client.execute_command("CLUSTER GETKEYSINSLOT", self.slot, 100)
         return found
 
     def end(self) -> None:
-        while keys := self.keys():
+        while keys := self.left():
             for key in keys:
                 self.carry(key)
         for node in (self.target, self.source, *self.cluster.primaries()):
@@ -84,7 +83,7 @@ async def test_a_key_that_has_gone_ahead_is_asked_for_where_it_is(
         decision = limiter.reserve([one])
         assert decision.reservation
         move.begin()
-        for key in move.keys():
+        for key in move.left():
             move.carry(key)
         # Both keys are there, the slot is not: the server sends us on, for this once (ASK).
         if colour == "sync":
@@ -179,6 +178,3 @@ def test_slots_are_asked_for_once_and_again_when_in_doubt() -> None:
     assert slots.whom_to_ask()[-1] == ("one", 1)
     assert not slots.shall_ask()
     assert slots.owner(5) == ("one", 1)
-
-
-Decide = Callable[..., Any]
