@@ -40,6 +40,18 @@ def create_limit(
     target: Annotated[
         str | None, typer.Option("--target", metavar="PROVIDER/MODEL", help="One target of --alias.")
     ] = None,
+    end_user: Annotated[
+        str | None,
+        typer.Option("--end-user", metavar="NAME|*", help="Callers' own user, '*' for each by itself."),
+    ] = None,
+    tag: Annotated[
+        str | None,
+        typer.Option("--tag", metavar="TAG", help="'batch', 'job=nightly', or 'job=*' for each by itself."),
+    ] = None,
+    distinct: Annotated[
+        int | None,
+        typer.Option("--distinct", min=1, help="How many end users or values are kept apart in a day."),
+    ] = None,
     observe: Observe = False,
     as_json: AsJson = False,
 ) -> None:
@@ -51,6 +63,9 @@ def create_limit(
         "alias": alias,
         "provider": provider,
         "target": target,
+        "end_user": end_user,
+        "tag": tag,
+        "distinct": distinct,
     }
     made = operate(lambda repo: repo.create_limit(limit=text, enforce=not observe, **subjects))
     done(f"{made.label}: {made.limit} (limit {made.id})", made, as_json=as_json)

@@ -33,17 +33,27 @@ def register(app: typer.Typer) -> None:
 @quota.command("show")
 def show_quota(
     whose: Annotated[str, typer.Argument(metavar="KEY_ID|TEAM", help="A key's id or a team's name.")],
+    end_user: Annotated[
+        str | None, typer.Option("--end-user", metavar="NAME", help="Limits of this end user, too.")
+    ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option("--tag", metavar="NAME[=VALUE]", help="Limits of this tag, too.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what is left of every limit that can bind calls of a key or a team; takes nothing."""
+    """Show what is left of every limit that can bind calls of a key or a team; takes nothing.
+
+    Limits on each end user, or each value of a tag, show for those that are named.
+    """
     from mesh_plugins.cli.control import run_async
 
-    rows = run_async(_headroom(whose))
+    tags = {name: value for name, _, value in (each.partition("=") for each in tag or ())}
+    rows = run_async(_headroom(whose, end_user, tags))
     shown = rows if as_json else [row | _drawn(row) for row in rows]
     show(shown, _COLUMNS, as_json=as_json, empty=f"no limit binds {whose}")
 
 
-async def _headroom(whose: str) -> list[dict[str, Any]]:
+async def _headroom(whose: str, end_user: str | None, tags: Mapping[str, str]) -> list[dict[str, Any]]:
     from mesh_plugins.cli.control import admin, place
     from mesh_plugins.defaults.charging import charge_key
     from mesh_store.model.limits import Charge
@@ -58,13 +68,15 @@ async def _headroom(whose: str) -> list[dict[str, Any]]:
         if caller.key is not None and caller.team is not None:
             limits = await limits_of_key(repo.database, caller.key)
             own = Snapshot(document).limits_of(KeyEntry(id=caller.key, team=caller.team, limits=limits))
-        rules = _binding(document, (*document.limits, *own), caller, aliases)
+        binding = _binding(document, (*document.limits, *own), caller, aliases)
+        rules = _said(binding, end_user, tags)
         rows = []
         url = found.redis_url
         async with connect_async(url, deadline=_DEADLINE_S, connect_deadline=_DEADLINE_S) as client:
             limiter = AsyncLimiter(client)
             for rule in rules:
-                charge = Charge(charge_key(rule, str(caller.team)), rule.limit, 0)
+                key = charge_key(rule, str(caller.team), end_user, tags)
+                charge = Charge(key, rule.limit, 0)
                 rows.append(_row(rule, await limiter.peek([charge])))
         return rows
 
@@ -109,6 +121,22 @@ def _binding(
         and rule.subject.user in (None, caller.user)
         and rule.subject.key in (None, caller.key)
         and (rule.subject.alias is None or rule.subject.alias in usable)
+    ]
+
+
+def _said(rules: list[LimitRule], end_user: str | None, tags: Mapping[str, str]) -> list[LimitRule]:
+    """Return the limits that bind calls for an end user with these tags, labelled with who that is."""
+    import msgspec
+
+    from mesh_store.model import labels
+
+    users, said = (None, *labels.end_users(end_user)), (None, *labels.tags_of(tags))
+    kept = [rule for rule in rules if rule.subject.end_user in users and rule.subject.tag in said]
+    gone = labels.overruled(kept)
+    return [
+        msgspec.structs.replace(rule, label=labels.named_label(rule, end_user, tags))
+        for rule in kept
+        if rule.id not in gone
     ]
 
 

@@ -4,7 +4,7 @@ A refusal is remembered per key and alias for as long as it surely holds: while 
 cannot have refilled, nothing was given back to it, and the configuration is the same. Requests are
 given back only by cancelled calls, so their refusals hold until the limit refills, a second at most;
 tokens and money come back with every settlement, so theirs hold for 50 ms; a slot may be free the next
-moment, so nothing is remembered of slots. The repeated
+moment, so nothing is remembered of slots, nor of who is kept apart. The repeated
 refusal is the same error with what is left of its wait; it takes nothing and writes no second fact.
 """
 
@@ -47,7 +47,7 @@ class Denials:
         if decision.binding is None or plan.request.max_wait_us:
             return
         rule, charge = plan.rules[decision.binding], plan.charges[decision.binding]
-        if rule.limit.kind == "slots":
+        if rule.limit.kind in ("slots", "distinct"):
             return
         hold_s = _HOLD_REQUESTS_S if rule.dimension == "requests" else _HOLD_S
         if error.retry_after is not None:

@@ -82,14 +82,17 @@ class Extending:
 
 def settlements(reservation: Reservation, actual: Sequence[int]) -> list[Settlement]:
     """Return what each part of a reservation really took: the first reserved first, then the extensions."""
-    parts = [part for part in (reservation.record, *reservation.extensions) if part is not None]
+    assert reservation.record is not None
+    if not reservation.extensions:
+        return [Settlement(reservation.record, tuple(actual))]
+    parts = [reservation.record, *reservation.extensions]
     left = {charge.key: each for charge, each in zip(reservation.plan.charges, actual, strict=True)}
     last = {charge.key: index for index, part in enumerate(parts) for charge in part.charges}
     settled = []
     for index, part in enumerate(parts):
         amounts = []
         for charge in part.charges:
-            rest = left.get(charge.key, 0)
+            rest = left[charge.key]
             amount = rest if last[charge.key] == index else min(rest, charge.amount)
             left[charge.key] = rest - amount
             amounts.append(amount)

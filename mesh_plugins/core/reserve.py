@@ -60,7 +60,9 @@ def refusal(plan: Plan, decision: Decision) -> QuotaExceeded:
         advice = f"one call may take at most {most} of it: ask for less or raise its burst"
     else:
         advice = f"retry after {retry_after:.3g} s"
-    if _unseeded(rule, decision, index):
+    if rule.limit.kind == "distinct":
+        why = "were seen, and no more are kept apart;"
+    elif _unseeded(rule, decision, index):
         why = "cannot be checked: no collector has counted this window yet; is `mesh collect` running?"
     else:
         why = f"has {_units(rule, remaining)} left, this call needs {_units(rule, charge.amount)};"
@@ -70,7 +72,7 @@ def refusal(plan: Plan, decision: Decision) -> QuotaExceeded:
         message,
         limit=rule.text,
         subject=rule.label,
-        requested=charge.amount,
+        requested=1 if rule.limit.kind == "distinct" else charge.amount,
         remaining=remaining,
         retry_after=retry_after,
         headroom={

@@ -164,7 +164,7 @@ def _request(
         max_wait_us=0 if max_wait_s is None else _micros("max_wait", max_wait_s),
         tags=_tags(options.pop("tags", None)),
         session=_label(options.pop("session", None)),
-        end_user=_label(options.pop("end_user", None)),
+        end_user=_label(_end_user(options.pop("end_user", None), payload)),
         trace_id=_label(trace_id),
         span_id=_label(span_id),
         **options,
@@ -182,6 +182,16 @@ def _tags(tags: Any) -> dict[str, str]:
         return {}
     pairs = tags.items() if isinstance(tags, Mapping) else ((tag, "") for tag in tags)
     return {fit(str(name)): fit(str(value)) for name, value in list(pairs)[:_MOST_TAGS]}
+
+
+def _end_user(said: Any, payload: Mapping[str, Any]) -> Any:
+    """Return whom a call is for: as said, or in the payload by OpenAI's old or new field, or Anthropic's."""
+    if said is not None:
+        return said
+    metadata = payload.get("metadata")
+    told = metadata.get("user_id") if isinstance(metadata, Mapping) else None
+    told = payload.get("user") or payload.get("safety_identifier") or told
+    return told if isinstance(told, str) else None
 
 
 def _label(value: Any) -> str | None:

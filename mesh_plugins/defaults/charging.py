@@ -6,7 +6,8 @@ upper bound, so that it never overshoots: all input bytes as tokens, and the cap
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from msgspec.structs import replace
 
@@ -14,7 +15,16 @@ from mesh_plugins.core.call import CallRequest, Quote
 from mesh_plugins.core.parameters import output_cap
 from mesh_plugins.markers import hookimpl
 from mesh_store.model.errors import ConfigError
-from mesh_store.model.limits import Charge
+from mesh_store.model.labels import (
+    APART_US,
+    is_per_value,
+    member_of,
+    named_label,
+    opaque,
+    overruled,
+    value_of,
+)
+from mesh_store.model.limits import Charge, Limit
 from mesh_store.model.snapshot import Alias, LimitRule, Snapshot, Subject, Target
 from mesh_store.model.usage import Usage
 
@@ -36,29 +46,74 @@ class Charging:
             alias=alias.id if alias else None,
             provider=target.provider,
             target=target.id,
+            end_user=request.end_user,
         )
-        return [
-            (
-                rule,
-                Charge(
-                    charge_key(rule, principal.team),
-                    rule.limit,
-                    _amount(rule, request, alias, target, estimate, price),
-                    rule.enforce,
-                ),
-            )
-            for rule in snapshot.limits_on(call, principal)
-        ]
+        rules = list(snapshot.limits_on(call, principal, request.tags))
+        charges = []
+        for rule in rules if call.end_user is None and not request.tags else _told_apart(rules, request):
+            key = charge_key(rule, principal.team, request.end_user, request.tags)
+            amount = _amount(rule, request, alias, target, estimate, price)
+            charges.append((rule, Charge(key, rule.limit, amount, rule.enforce)))
+            if is_per_value(rule.subject):
+                charges.append(_seen(rule, request))
+        return charges
 
 
-def charge_key(rule: LimitRule, team: str) -> str:
+def _told_apart(rules: list[LimitRule], request: CallRequest) -> list[LimitRule]:
+    """Return the limits that hold; those on each end user or value are labelled with the very one."""
+    gone = overruled(rules)
+    return [
+        replace(rule, label=named_label(rule, request.end_user, request.tags))
+        if is_per_value(rule.subject)
+        else rule
+        for rule in rules
+        if rule.id not in gone
+    ]
+
+
+@lru_cache(maxsize=256)
+def _apart(distinct: int) -> Limit:
+    """Return one limit for all that keep as many apart: the limiter knows limits again by identity."""
+    return Limit(amount=distinct, period_us=APART_US, kind="distinct", on_outage="open")
+
+
+def _seen(rule: LimitRule, request: CallRequest) -> tuple[LimitRule, Charge]:
+    """Return the charge that bounds how many end users, or values, a limit keeps apart in a day."""
+    subject, team = rule.subject, request.principal.team
+    what = "end users" if subject.end_user is not None else f"values of tag {str(subject.tag)[:-2]}"
+    limit = _apart(rule.distinct)
+    seen = LimitRule(
+        id=f"{rule.id}:distinct",
+        subject=Subject(team=team),
+        dimension="requests",
+        limit=limit,
+        text=f"{rule.distinct:,} {what}/day",
+        label=rule.label,
+        enforce=rule.enforce,
+    )
+    member = member_of(rule.id, value_of(subject, request.end_user, request.tags))
+    return seen, Charge(f"{{{team}}}:q:{rule.id}:distinct", limit, member, rule.enforce)
+
+
+def charge_key(
+    rule: LimitRule, team: str, end_user: str | None = None, tags: Mapping[str, str] | None = None
+) -> str:
     """Return the Redis key of a limit's state.
 
     The hash tag is the team for every limit that cannot span teams, so that one call's limits live in
-    one slot and are decided in one atomic script; else it is the subject's own id.
+    one slot and are decided in one atomic script; else it is the subject's own id. End users and tags are
+    a team's own words: a limit on them never spans teams, and counts each value under its hash.
+
+    Args:
+        rule: the limit.
+        team: id of the team that pays.
+        end_user: whom the caller says it calls for.
+        tags: what the caller says of the call.
     """
     subject = rule.subject
-    if subject.team is not None or subject.key is not None:
+    if is_per_value(subject):
+        return f"{{{team}}}:q:{rule.id}:{opaque(rule.id, value_of(subject, end_user, tags or {}))}"
+    if subject.team or subject.key or subject.end_user or subject.tag:
         return f"{{{team}}}:q:{rule.id}"
     spanning = subject.user or subject.alias or subject.target or subject.provider or "global"
     return f"{{{spanning}}}:q:{rule.id}"

@@ -26,6 +26,7 @@ class MemoryLimiter:
         self._debts: dict[str, gcra.Debt] = {}
         #: Slots held by key; spending by key and start of its window.
         self._counts: dict[tuple[str, int], int] = {}
+        self._seen: dict[str, dict[int, int]] = {}
         #: Open reservations: which charges were really taken (not those that shadow mode left out), and
         #: what was answered.
         self._open: dict[str, tuple[set[int], Decision]] = {}
@@ -71,6 +72,8 @@ class MemoryLimiter:
             now = self.now_us()
             for index in taken:
                 charge = reservation.charges[index]
+                if charge.limit.kind == "distinct":
+                    continue
                 delta = deltas[index] if deltas else 0
                 # What was spent belongs to the window it was reserved in.
                 at = reservation.reserved_at_us if charge.limit.kind == "window" else now
@@ -97,12 +100,18 @@ class MemoryLimiter:
             rate = gcra.rate_of(charge.limit)
             debt = gcra.drain(self._debts.get(charge.key), rate, now)
             return gcra.wait_for(rate, debt.micros, debt.rem, charge.amount)
+        if charge.limit.kind == "distinct":
+            seen = self._members(charge, now)
+            return 0 if charge.amount in seen or len(seen) < charge.limit.amount else charge.limit.period_us
         if charge.amount > charge.limit.amount:
             return None
         room, reset_us = self._left(charge, now)
         return 0 if charge.amount <= room else reset_us
 
     def _add(self, charge: Charge, units: int, now: int) -> None:
+        if charge.limit.kind == "distinct":
+            self._members(charge, now)[charge.amount] = now + charge.limit.period_us
+            return
         if charge.limit.kind != "rate":
             counted = _counted(charge, now)
             self._counts[counted] = max(0, self._counts.get(counted, 0) + units)
@@ -110,7 +119,16 @@ class MemoryLimiter:
         debt = gcra.drain(self._debts.get(charge.key), gcra.rate_of(charge.limit), now)
         self._debts[charge.key] = gcra.add(debt, units) if units >= 0 else gcra.give(debt, -units)
 
+    def _members(self, charge: Charge, now: int) -> dict[int, int]:
+        """Return who was seen, by number, and until when; those forgotten are gone."""
+        seen = self._seen.setdefault(charge.key, {})
+        for member in [member for member, ends in seen.items() if ends <= now]:
+            del seen[member]
+        return seen
+
     def _left(self, charge: Charge, now: int) -> tuple[int, int]:
+        if charge.limit.kind == "distinct":
+            return max(0, charge.limit.amount - len(self._members(charge, now))), charge.limit.period_us
         if charge.limit.kind != "rate":
             used = self._counts.get(_counted(charge, now), 0)
             ends = window_of(charge.limit, now).end_us if charge.limit.kind == "window" else 0

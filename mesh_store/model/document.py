@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 
 from mesh_store.model.errors import ConfigError
+from mesh_store.model.labels import MOST_APART
 from mesh_store.model.limit_terms import LimitTerms
 from mesh_store.model.limits import Dimension, Limit
 from mesh_store.model.passed_prices import PassedPrices
@@ -123,7 +124,8 @@ class Alias(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=T
 class Subject(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """Whom a limit binds: a call is bound when every id given here is the call's own.
 
-    All None binds every call (a global limit). Ids, never names.
+    All None binds every call (a global limit). Ids, never names; but end users and tags are the callers'
+    own words, see `mesh_store.model.labels`.
     """
 
     team: str | None = None
@@ -132,6 +134,8 @@ class Subject(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     alias: str | None = None
     provider: str | None = None
     target: str | None = None
+    end_user: str | None = None
+    tag: str | None = None
 
 
 class LimitRule(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
@@ -146,6 +150,7 @@ class LimitRule(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaul
         label: the subject as people call it, for messages.
         enforce: False decides, counts and reports, but never refuses.
         on_exhausted: ``allow`` lets a running stream finish, ``cut`` ends it.
+        distinct: how many end users, or values of a tag, it keeps apart in a day.
     """
 
     id: str
@@ -156,14 +161,15 @@ class LimitRule(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaul
     label: str
     enforce: bool = True
     on_exhausted: Literal["allow", "cut"] = "allow"
+    distinct: int = MOST_APART
 
 
 class KeyLimit(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):
     """A limit on a key, alone or together with others, as the key's entry carries it.
 
     Attributes:
-        id, subject, label, enforce, on_exhausted: see `LimitRule`; an alias or a provider is the one that the
-            subject was made for, in whose place a team may have one of its own since.
+        id, subject, label, enforce, on_exhausted, distinct: see `LimitRule`; an alias or a provider is the
+            one that the subject was made for, in whose place a team may have one of its own since.
         terms: what it says; how much may come at once is known beside the aliases.
     """
 
@@ -173,6 +179,7 @@ class KeyLimit(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_default
     label: str
     enforce: bool = True
     on_exhausted: Literal["allow", "cut"] = "allow"
+    distinct: int = MOST_APART
 
 
 class KeyEntry(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):

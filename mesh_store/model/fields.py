@@ -163,6 +163,21 @@ def _limit(value: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def _end_user(value: str) -> str:
+    if value != value.strip() or not value.isprintable() or not 1 <= len(value) <= 128:
+        raise ValueError("an end user is 1 to 128 printable characters, or '*' for each by itself")
+    return value
+
+
+def _tag(value: str) -> str:
+    name, equals, said = value.partition("=")
+    if name != name.strip() or not value.isprintable() or not 1 <= len(name) <= 128 or len(said) > 128:
+        raise ValueError("a tag is written 'batch', 'job=nightly', or 'job=*' for each value by itself")
+    if "*" in name or (equals and not said) or ("*" in said and said != "*"):
+        raise ValueError("'*' stands for a tag's whole value only: 'job=*'")
+    return value
+
+
 def _exact(value: object) -> object:
     """Take a number as it is written, never as binary floating point holds it."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
@@ -219,6 +234,10 @@ Headers = Annotated[
 Query = Annotated[
     dict[str, str], Field(max_length=50), AfterValidator(_no_credentials), AfterValidator(_document)
 ]
+EndUser = Annotated[str, AfterValidator(_end_user)]
+Tag = Annotated[str, AfterValidator(_tag)]
+#: How many values a limit keeps apart: each takes about 100 bytes of Redis.
+Distinct = Annotated[int, Field(ge=1, le=10_000_000)]
 LimitText = Annotated[str, AfterValidator(_limit)]
 #: USD per million tokens, as vendors print it; six decimals are one pico-USD a token.
 UsdPerMillion = Annotated[Decimal, BeforeValidator(_exact), Field(ge=0, le=1_000_000, decimal_places=6)]

@@ -6,16 +6,17 @@ means on what its team has of its own; both are known only beside the aliases.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec.structs import replace
 
 from mesh_store.model.context_windows import ContextWindows
 from mesh_store.model.document import KeyEntry, KeyLimit, LimitRule, SnapshotDocument, Subject
+from mesh_store.model.labels import end_users, tags_of
 
 #: Keys whose rules are remembered; a process that serves more works them out again.
 _MOST_KEYS = 4_096
-_SUBJECTS = Subject.__struct_fields__
+_IDS = [name for name in Subject.__struct_fields__ if name not in ("end_user", "tag")]
 
 
 class KeyRules:
@@ -71,14 +72,18 @@ class _Tables:
             label=limit.label,
             enforce=limit.enforce,
             on_exhausted=limit.on_exhausted,
+            distinct=limit.distinct,
         )
 
 
-def binds(rule: LimitRule, call: Subject) -> bool:
-    """Tell whether a rule binds a call with these ids."""
-    return all(
-        (wanted := getattr(rule.subject, name)) is None or wanted == getattr(call, name) for name in _SUBJECTS
-    )
+def binds(rule: LimitRule, call: Subject, tags: Mapping[str, str]) -> bool:
+    """Tell whether a rule binds a call with these ids, this end user and these tags."""
+    subject = rule.subject
+    if subject.end_user is not None and subject.end_user not in end_users(call.end_user):
+        return False
+    if subject.tag is not None and subject.tag not in tags_of(tags):
+        return False
+    return all((wanted := getattr(subject, name)) is None or wanted == getattr(call, name) for name in _IDS)
 
 
 def _stand_ins(things: Iterable[tuple[str, str, str | None]]) -> dict[tuple[str, str], str]:

@@ -27,7 +27,7 @@ MAX_PICO = 2**63 - 1
 SEEDING_US = 1_000_000
 
 Dimension = Literal["requests", "input_tokens", "output_tokens", "tokens", "usd", "concurrency"]
-Kind = Literal["rate", "window", "slots"]
+Kind = Literal["rate", "window", "slots", "distinct"]
 OnOutage = Literal["closed", "share", "open"]
 
 
@@ -40,7 +40,8 @@ class Limit(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=T
         period_us: the period in microseconds; for ``slots`` the lease of one slot.
         burst: units that may be taken at once; at most this many are ever available. Defaults to
             ``amount``, or a tenth of it when ``hard``.
-        kind: ``rate`` (GCRA), ``window`` (calendar budget) or ``slots`` (concurrency).
+        kind: ``rate`` (GCRA), ``window`` (calendar budget), ``slots`` (concurrency), or ``distinct``: how
+            many different members may be seen in a period, of which each charge's amount names one.
         hard: True promises at most ``amount`` in *every* window of one period, by sustaining
             ``amount - burst`` per period and by reserving upper bounds.
         on_outage: what answers when Redis cannot: ``closed`` refuses, ``share`` spends this

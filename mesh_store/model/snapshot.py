@@ -6,7 +6,7 @@ start, and never sees two configurations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -29,6 +29,7 @@ from mesh_store.model.document import (
 )
 from mesh_store.model.errors import ConfigError
 from mesh_store.model.key_limits import KeyRules, binds
+from mesh_store.model.labels import end_users, tags_of
 from mesh_store.model.limits import Dimension
 from mesh_store.model.passed_prices import PassedPrices
 from mesh_store.model.sealing import SealedSecret
@@ -53,6 +54,8 @@ __all__ = [
     "decode",
     "encode",
 ]
+
+_NO_TAGS: Mapping[str, str] = {}
 
 
 class Snapshot:
@@ -163,20 +166,35 @@ class Snapshot:
         """Return the limits on a key, alone or together with others; they come with its entry."""
         return self._key_rules.of(key)
 
-    def limits_on(self, call: Subject, key: KeyEntry) -> Iterator[LimitRule]:
-        """Yield every limit that binds a call whose ids are ``call``: the key's own come last."""
+    def limits_on(
+        self, call: Subject, key: KeyEntry, tags: Mapping[str, str] = _NO_TAGS
+    ) -> Iterator[LimitRule]:
+        """Yield every limit that binds a call; the key's own come last.
+
+        Args:
+            call: its ids and its end user.
+            key: the caller's key.
+            tags: the caller's tags.
+        """
         for shape in self._shapes:
             subject = Subject(
-                *[getattr(call, name) if used else None for name, used in zip(_FIELDS, shape, strict=True)]
+                *[getattr(call, name) if used else None for name, used in zip(_FIELDS, shape, strict=False)]
             )
-            yield from self._limits.get(subject, ())
+            if not shape[-2] and not shape[-1]:
+                yield from self._limits.get(subject, ())
+                continue
+            for end_user in end_users(call.end_user) if shape[-2] else (None,):
+                for tag in tags_of(tags) if shape[-1] else (None,):
+                    said = msgspec.structs.replace(subject, end_user=end_user, tag=tag)
+                    yield from self._limits.get(said, ())
         for rule in self._key_rules.of(key):
-            if binds(rule, call):
+            if binds(rule, call, tags):
                 yield rule
 
 
-_FIELDS = Subject.__struct_fields__
+#: The fields that hold ids; the two after them are told by what the caller says.
+_FIELDS = Subject.__struct_fields__[:-2]
 
 
 def _shape(subject: Subject) -> tuple[bool, ...]:
-    return tuple(getattr(subject, name) is not None for name in _FIELDS)
+    return tuple(getattr(subject, name) is not None for name in Subject.__struct_fields__)

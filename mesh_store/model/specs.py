@@ -186,6 +186,10 @@ class LimitSpec(Spec):
         limit: as text, see `mesh_store.model.limit_text`.
         alias: with ``team``, the alias that team means by the name.
         target: ``provider/model`` among the targets of ``alias``.
+        end_user: the caller's own user, or ``*`` for each by itself; see `mesh_store.model.labels`.
+        tag: a tag of the caller: ``batch``, ``job=nightly``, or ``job=*`` for each value by itself.
+        distinct: how many end users, or values of the tag, are kept apart in a day (10,000); the calls of
+            further ones are refused.
         enforce: False counts and reports, but never refuses.
     """
 
@@ -196,6 +200,9 @@ class LimitSpec(Spec):
     alias: fields.AliasName | None = None
     provider: fields.ProviderName | None = None
     target: Annotated[str, Field(max_length=400)] | None = None
+    end_user: fields.EndUser | None = None
+    tag: fields.Tag | None = None
+    distinct: fields.Distinct | None = None
     enforce: bool = True
     on_exhausted: Literal["allow", "cut"] = "allow"
 
@@ -203,6 +210,10 @@ class LimitSpec(Spec):
     def _target_of_an_alias(self) -> LimitSpec:
         if self.target is not None and self.alias is None:
             raise ValueError("target: say the alias it belongs to, too")
+        if self.distinct is not None and self.end_user != "*" and not (self.tag or "").endswith("=*"):
+            raise ValueError(
+                "distinct: it is for limits on each end user ('*') or each value of a tag ('job=*')"
+            )
         return self
 
 

@@ -12,6 +12,7 @@ import msgspec
 
 from mesh_store.model.context_windows import ContextWindows
 from mesh_store.model.ids import now_us
+from mesh_store.model.labels import MOST_APART
 from mesh_store.model.patterns import WILD
 from mesh_store.model.sealing import Master, SealedKey
 from mesh_store.model.snapshot import (
@@ -33,8 +34,9 @@ from mesh_store.postgres.sealing import sealed_keys, sealed_secrets
 from mesh_store.postgres.statements import statements
 
 _json = msgspec.json.Decoder()
-_SUBJECTS = {name: f"{name}_id" for name in Subject.__struct_fields__}
-_LABELS = ("team", "user", "key", "alias", "provider", "target")
+_SAID = ("end_user", "tag")
+_SUBJECTS = {name: name if name in _SAID else f"{name}_id" for name in Subject.__struct_fields__}
+_LABELS = ("team", "user", "key", "alias", "provider", "target", *_SAID)
 
 
 class KeysDelta(msgspec.Struct, frozen=True):
@@ -155,6 +157,7 @@ async def _key_limits(connection: Any, key_ids: set[str]) -> dict[str, list[KeyL
             label=label_of({name: row[name] for name in _LABELS}),
             enforce=row["enforce"],
             on_exhausted=row["on_exhausted"],
+            distinct=row["distinct_values"] or MOST_APART,
         )
         limits[row["key_id"]].append(limit)
     return limits
@@ -245,6 +248,7 @@ def _limits(rows: Any, windows: ContextWindows) -> Iterator[LimitRule]:
             label=label_of({name: row[name] for name in _LABELS}),
             enforce=row["enforce"],
             on_exhausted=row["on_exhausted"],
+            distinct=row["distinct_values"] or MOST_APART,
         )
 
 

@@ -1,4 +1,4 @@
-"""How much: a limit on any combination of team, user, key, alias, provider and target."""
+"""How much: a limit on any combination of team, user, key, alias, provider, target, end user and tag."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from sqlalchemy.orm import Mapped, mapped_column
 from mesh_store.postgres.base import Base, Id, Ref, Tracked
 
 SUBJECTS = ("team_id", "user_id", "key_id", "alias_id", "provider_id", "target_id")
+SAID = ("end_user", "tag")
 
 
 def _subject() -> str:
-    """SQL text that is equal exactly for equal subjects, NULLs included."""
-    return " || '|' || ".join(f"COALESCE({column}::text, '')" for column in SUBJECTS)
+    """SQL text that is equal exactly for equal subjects, NULLs included; free words carry their length."""
+    ids = [f"COALESCE({column}::text, '')" for column in SUBJECTS]
+    words = [f"COALESCE(length({column})::text || ':' || {column}, '')" for column in SAID]
+    return " || '|' || ".join([*ids, *words])
 
 
 class LimitRow(Tracked, Base):
@@ -44,6 +47,8 @@ class LimitRow(Tracked, Base):
             for column in ("amount", "burst")
         ),
         CheckConstraint("period_us BETWEEN 1 AND 9007199254740991", name="period_us_range"),
+        *(CheckConstraint(f"length({column}) BETWEEN 1 AND 257", name=f"{column}_length") for column in SAID),
+        CheckConstraint("distinct_values >= 1", name="distinct_values_range"),
         CheckConstraint("target_id IS NULL OR alias_id IS NOT NULL", name="target_has_alias"),
         Index(
             "uq_limits_live_subject",
@@ -64,6 +69,9 @@ class LimitRow(Tracked, Base):
     alias_id: Mapped[Ref | None] = mapped_column(ForeignKey("aliases.id", ondelete="RESTRICT"))
     provider_id: Mapped[Ref | None] = mapped_column(ForeignKey("providers.id", ondelete="RESTRICT"))
     target_id: Mapped[Ref | None] = mapped_column(ForeignKey("targets.id", ondelete="RESTRICT"))
+    end_user: Mapped[str | None]
+    tag: Mapped[str | None]
+    distinct_values: Mapped[int | None]
     subject: Mapped[str] = mapped_column(Computed(_subject(), persisted=True))
     dimension: Mapped[str]
     amount: Mapped[Decimal] = mapped_column(Numeric(28, 12))

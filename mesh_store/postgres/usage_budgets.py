@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import asyncpg
@@ -28,11 +28,23 @@ class Budget(NamedTuple):
         key: the Redis key of its state.
         tag: the hash tag in it.
         limit: its windows; the amount is not known here.
+        apart: True when it counts for each end user, or each value of a tag, by itself: under its key
+            followed by the value's hash.
     """
 
     key: str
     tag: str
     limit: Limit
+    apart: bool = False
+
+
+class ApartWindow(NamedTuple):
+    """One window of a budget on each end user or value, as the ledger holds it."""
+
+    key: str
+    limit: Limit
+    starts_us: int
+    spent: Spent
 
 
 class BudgetState(NamedTuple):
@@ -67,19 +79,38 @@ async def budgets(connection: asyncpg.Connection) -> list[Budget]:
     return [_budget(row) for row in await connection.fetch(_SQL["budgets"])]
 
 
+async def apart(connection: asyncpg.Connection, tags: Sequence[str]) -> list[ApartWindow]:
+    """Return the present windows under hash tags of budgets that count for each value by itself."""
+    return [
+        ApartWindow(
+            row["key"],
+            _windows_of(row),
+            row["starts_us"],
+            Spent(int(row["spent_pico_usd"]), row["version"]),
+        )
+        for row in await connection.fetch(_SQL["apart"], list(tags))
+    ]
+
+
 async def states(connection: asyncpg.Connection) -> list[BudgetState]:
-    """Return every budget that is in force with its amount and whose it is."""
+    """Return every budget that is in force with its amount and whose it is, value by value ones aside."""
     return [
         BudgetState(_budget(row), row["id"], _label(row), pico_usd(row["amount"]))
         for row in await connection.fetch(_SQL["budgets"])
+        if not row["apart"]
     ]
 
 
 def _budget(row: Any) -> Budget:
-    limit = Limit(amount=0, period_us=row["period_us"], kind="window", tz=row["tz"])
-    return Budget(f"{{{row['tag']}}}:q:{row['id']}", row["tag"], limit)
+    return Budget(f"{{{row['tag']}}}:q:{row['id']}", row["tag"], _windows_of(row), row["apart"])
+
+
+def _windows_of(row: Any) -> Limit:
+    return Limit(amount=0, period_us=row["period_us"], kind="window", tz=row["tz"])
 
 
 def _label(row: Any) -> str:
     words = [f"{name} {row[name]}" for name in ("team", "user", "key", "alias", "provider") if row[name]]
+    words += [f"end user {row['end_user']}"] if row["end_user"] else []
+    words += [f"tag {row['caller_tag']}"] if row["caller_tag"] else []
     return ", ".join(words) or "everybody"

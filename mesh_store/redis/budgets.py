@@ -5,7 +5,8 @@ collector sets ``committed`` absolutely, by version, and takes the settled reser
 ``open``. A marker under every tag says since when nothing was lost: without it a window nobody
 seeded refuses money, so that an emptied Redis never makes it free.
 
-To heal a Redis that lost its data: `commit` every current window, then `track` the tag.
+To heal a Redis that lost its data: `commit` every current window the ledger knows under the tag, then
+`track` it since 0: what Redis lacks then was never charged.
 """
 
 from __future__ import annotations

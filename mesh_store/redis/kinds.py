@@ -6,6 +6,7 @@ kind     a charge's (a, b)              what the script tells
 rate     whole us of debt, remainder    debt, remainder
 slots    slots to hold, 0               slots held, us until enough end, us until all have ended
 window   micro-USD, pico-USD below it   the same of what is spent and promised, 1 when not seeded
+distinct the member's number, 0         members known, 1 when this one is, us until one is forgotten
 ======== ============================== ==========================================================
 
 A *term* is what a limit under a key takes charges as; it holds no amount, so that calls that come back
@@ -21,6 +22,9 @@ from mesh_store.redis.keys import window_key
 
 #: The most slots one call may hold.
 MOST_SLOTS = 1_000
+
+#: The largest number that stands for a member.
+MOST_MEMBER = 2**52 - 1
 
 _PICO_PER_MICRO = 1_000_000
 
@@ -132,12 +136,42 @@ class WindowTerm:
         return max(0, budget - used), wait, left_us if used else 0
 
 
-Term = RateTerm | SlotsTerm | WindowTerm
+class DistinctTerm:
+    """How many different members may be seen in a period; a charge's amount names one of them."""
+
+    __slots__ = ("enforce", "key", "limit", "mark")
+    width, most = 3, MOST_MEMBER
+
+    def __init__(self, key: str, limit: Limit, enforce: bool) -> None:
+        self.key, self.limit, self.enforce = key, limit, enforce
+        self.mark = f"{key} distinct".encode()
+
+    def state(self, at_us: int) -> str:
+        return self.key
+
+    def argument(self, at_us: int, grace_us: int) -> tuple[int | str, ...]:
+        return (4, self.limit.amount, self.limit.period_us, 0, 0, 0, int(not self.enforce))
+
+    def taken(self, amount: int) -> tuple[int, int]:
+        return amount, 0
+
+    def adjusted(self, amount: int, delta: int) -> tuple[int, int, int]:
+        """Nothing is given back."""
+        return (0, 0, 0)
+
+    def standing(self, amount: int, told: list[int], at_us: int, admitted: bool) -> Standing:
+        members, known, until = told
+        left = max(0, self.limit.amount - members)
+        return left, 0 if admitted or known or left else until, until
+
+
+Term = RateTerm | SlotsTerm | WindowTerm | DistinctTerm
 
 _TERMS: dict[str, type[Term]] = {
     "rate": RateTerm,
     "slots": SlotsTerm,
     "window": WindowTerm,
+    "distinct": DistinctTerm,
 }
 
 

@@ -91,7 +91,12 @@ class OutagePolicy:
             now = self._clock_us()
             if self._since_us is None:
                 self._since_us = now
-            asked = [charge for charge in charges if charge.enforce and charge.limit.on_outage != "open"]
+            # Who is kept apart needs no answer: shares are few enough by themselves.
+            asked = [
+                charge
+                for charge in charges
+                if charge.enforce and charge.limit.on_outage != "open" and charge.limit.kind != "distinct"
+            ]
             taken: list[tuple[_Share, gcra.Debt]] = []
             for charge in asked:
                 share = self._share(charge, now, error)

@@ -44,7 +44,7 @@ def _assemble(name: str, *parts: str, flags: str = "") -> Script:
 
 _BASE = ("numbers", "records", "long", "rate")
 _SETTLE = (*_BASE, "rate_settle")
-_RATES, _ALL = ("kinds_rate", "limits"), ("slots", "window", "kinds_all", "limits")
+_RATES, _ALL = ("kinds_rate", "limits"), ("slots", "window", "distinct", "kinds_all", "limits")
 _EVEN_WHEN_FULL = " flags=allow-oom"
 
 RESERVE = _assemble("reserve", *_BASE, *_ALL)

@@ -17,7 +17,7 @@ from mesh_store.model.limits import MAX_PICO
 from mesh_store.model.windows import Window, window_of
 from mesh_store.postgres.usage_budgets import Budget, Spent
 from mesh_store.redis.budgets import AsyncBudgets
-from mesh_store.redis.keys import tracked_key, window_key
+from mesh_store.redis.keys import hash_tag, tracked_key, window_key
 from mesh_store.telemetry.fact_store import FactStore
 from mesh_store.telemetry.ledger import Counted
 
@@ -43,30 +43,41 @@ class BudgetKeeper:
     async def seed(self, store: FactStore, now_us: int) -> int:
         """Seed the windows Redis knows nothing about; return how many.
 
+        Once all present windows under a tag are known, none that Redis lacks was ever charged: a budget made
+        later, or another end user's, begins at nothing without waiting for us.
+
         Raises:
             Unavailable: Redis or Postgres cannot be used.
             redis.exceptions.RedisError: Redis cannot be used.
         """
-        current = [(budget, window_of(budget.limit, now_us)) for budget in await store.budgets()]
+        budgets = await store.budgets()
+        current = [(budget, window_of(budget.limit, now_us)) for budget in budgets]
         since = await self._tracked(sorted({budget.tag for budget, _ in current}))
         doubtful = [
             (budget, window)
             for budget, window in current
-            if (began := since[budget.tag]) is None or began > window.start_us
+            if not budget.apart and ((began := since[budget.tag]) is None or began > window.start_us)
         ]
+        unknown = [tag for tag, began in since.items() if began is None]
+        incomplete: set[str] = set()
         unseeded = await self._unseeded(doubtful)
         spent = await store.spent([(budget.key, window.start_us) for budget, window in unseeded])
         for budget, window in unseeded:
             found = spent.get((budget.key, window.start_us), Spent(0, 0))
-            await self._commit(budget.key, budget.limit, window.start_us, found, ())
-        for tag, began in since.items():
-            if began is None:
-                await self._budgets.track(tag, now_us)
-        return len(unseeded)
+            if not await self._commit(budget.key, budget.limit, window.start_us, found, ()):
+                incomplete.add(budget.tag)
+        apart = await store.apart(unknown) if unknown else []
+        for key, limit, starts_us, told in apart:
+            if not await self._commit(key, limit, starts_us, told, ()):
+                incomplete.add(hash_tag(key))
+        for tag in unknown:
+            await self._budgets.track(tag, now_us if tag in incomplete else 0)
+        return len(unseeded) + len(apart)
 
     async def _commit(
         self, key: str, limit: Any, at_us: int, spent: Spent, reservations: Sequence[str]
-    ) -> None:
+    ) -> bool:
+        """Tell Redis of one window; False when it cannot be told."""
         pico = max(0, min(spent.pico_usd, MAX_PICO))
         try:
             await self._budgets.commit(
@@ -77,6 +88,8 @@ class BudgetKeeper:
         except (MeshError, ValueError) as error:
             # The reservations stay open there, so nothing is spent twice; but somebody has to look.
             log.error("budget %s cannot be brought up to date in Redis: %s", key, error)
+            return False
+        return True
 
     async def _tracked(self, tags: Sequence[str]) -> dict[str, int | None]:
         async with self._client.pipeline(transaction=False) as pipeline:

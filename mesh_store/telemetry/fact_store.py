@@ -14,7 +14,7 @@ from mesh_store.model.errors import DatabaseUnavailable
 from mesh_store.model.facts import Fact
 from mesh_store.model.ids import now_us
 from mesh_store.postgres import usage_budgets, usage_partitions, usage_write
-from mesh_store.postgres.usage_budgets import Budget, Spent
+from mesh_store.postgres.usage_budgets import ApartWindow, Budget, Spent
 from mesh_store.postgres.usage_write import REFUSALS, Dead
 from mesh_store.redis.stream import Batch
 from mesh_store.telemetry.intake import FUTURE_US, Horizon, take
@@ -107,6 +107,11 @@ class FactStore:
         """Return the budgets in force."""
         with _explained():
             return await usage_budgets.budgets(self._connection)
+
+    async def apart(self, tags: Sequence[str]) -> list[ApartWindow]:
+        """Return the present windows under hash tags of budgets that count for each value by itself."""
+        with _explained():
+            return await usage_budgets.apart(self._connection, tags)
 
     async def spent(self, windows: Sequence[tuple[str, int]]) -> dict[tuple[str, int], Spent]:
         """Return what the ledger holds of windows, by key and start."""

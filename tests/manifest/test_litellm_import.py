@@ -108,6 +108,23 @@ def test_rates_and_budgets_become_limits() -> None:
     assert made["teams"] == [{"name": "research", "limits": ["100 requests/min", "$50/week"]}]
 
 
+def test_budgets_of_end_users_and_tags_become_limits_on_them() -> None:
+    config = one(model="openai/gpt-4o") + dedent("""\
+        litellm_settings:
+          max_end_user_budget: 0.5
+          tag_budget_config: {"product:chat": {max_budget: 3, budget_duration: 1d}, "a=b": {max_budget: 1}}
+        customers:
+          - {user_id: ann, litellm_budget_table: {max_budget: 9, budget_duration: 30d, rpm_limit: 5}}
+        """)
+    made, notes = made_of(config)
+    limits = made["limits"]
+    assert {"end_user": "*", "limit": "$0.50/year"} in limits
+    assert {"tag": "product:chat", "limit": "$3/day"} in limits
+    assert {"end_user": "ann", "limit": "$9/month"} in limits
+    assert {"end_user": "ann", "limit": "5 requests/min"} in limits
+    assert "litellm_settings.tag_budget_config.a=b" in notes
+
+
 async def test_what_comes_out_applies(ground: Ground) -> None:
     text = translate(WHOLE, "config.yaml").text
     await ground.apply(text)

@@ -35,6 +35,18 @@ limits:
 prices:
   - {provider: local, model: smollm2, input: 0.1, output: "0.25"}
 """
+LABELLED = """\
+version: 1
+teams:
+  - name: a
+    limits:
+      - 5 requests/min
+      - {end_user: "*", limit: 2 requests/min, distinct: 50}
+      - {end_user: vip, limit: 9 requests/min}
+limits:
+  - {team: a, tag: "job=*", limit: 3 requests/min}
+  - {tag: batch, limit: 4 requests/min, enforce: false}
+"""
 SMALL = "version: 1\nteams: [{name: a, limits: [5 requests/min]}]\n"
 
 
@@ -213,3 +225,16 @@ async def test_the_words_of_design_are_a_manifest_by_the_schema() -> None:
     assert check.is_valid(yaml.safe_load(WHOLE))
     assert not check.is_valid({"version": 1, "teems": []})
     assert not check.is_valid({"version": 1, "teams": [{"name": "a", "limits": [{"limit": 3}]}]})
+
+
+async def test_limits_on_end_users_and_tags_are_things_of_their_own(ground: Ground) -> None:
+    await ground.apply(LABELLED)
+    assert await ground.limits() == {
+        "team a": "5 requests/min",
+        "team a, end user *": "2 requests/min",
+        "team a, end user vip": "9 requests/min",
+        "team a, tag job=*": "3 requests/min",
+        "tag batch": "4 requests/min",
+    }
+    assert not (await ground.apply(LABELLED)).changes
+    assert not (await ground.apply(await ground.export())).changes

@@ -18,7 +18,7 @@ from mesh_store.model.specs import AliasSpec, LimitSpec, ProviderSpec, Spec
 Kind = Literal["user", "team", "member", "provider", "price", "alias", "limit"]
 #: In the order in which they can be made.
 KINDS: tuple[Kind, ...] = ("user", "team", "member", "provider", "price", "alias", "limit")
-SUBJECTS = ("team", "user", "key", "alias", "provider", "target")
+SUBJECTS = ("team", "user", "key", "alias", "provider", "target", "end_user", "tag")
 
 Key = tuple[str | int | None, ...]
 
@@ -92,7 +92,9 @@ def name_of(thing: Thing) -> str:
     match thing.spec:
         case LimitSpec() as limit:
             said = ", ".join(
-                f"{name} {value}" for name in SUBJECTS if (value := getattr(limit, name)) is not None
+                f"{name.replace('_', ' ')} {value}"
+                for name in SUBJECTS
+                if (value := getattr(limit, name)) is not None
             )
             return said or "everyone"
         case AliasSpec(team=team, name=name) | ProviderSpec(team=team, name=name):

@@ -45,6 +45,8 @@ def limit_entity(row: Row[*tuple[Any, ...]]) -> LimitEntity:
         "alias": row.alias,
         "provider": row.provider,
         "target": row.target,
+        "end_user": limit.end_user,
+        "tag": limit.tag,
     }
     return limit_entity_of(limit, names)
 
@@ -57,6 +59,7 @@ def limit_entity_of(limit: LimitRow, names: dict[str, str | None]) -> LimitEntit
             **names,
             "limit": terms_of(vars(limit)).text,
             "label": label_of(names),
+            "distinct": limit.distinct_values,
             "enforce": limit.enforce,
             "on_exhausted": limit.on_exhausted,
             "revision": limit.revision,
@@ -74,4 +77,7 @@ def terms_of(columns: Mapping[str, Any]) -> LimitTerms:
 
 def label_of(names: dict[str, str | None]) -> str:
     """Return a subject as people call it: ``team research, alias fast``; ``everyone`` when it is all."""
-    return ", ".join(f"{kind} {name}" for kind, name in names.items() if name is not None) or "everyone"
+    return (
+        ", ".join(f"{kind.replace('_', ' ')} {name}" for kind, name in names.items() if name is not None)
+        or "everyone"
+    )

@@ -30,7 +30,7 @@ from mesh_store.postgres.repository.providers import meant_provider
 from mesh_store.postgres.repository.resolving import meant_alias, target_row
 from mesh_store.postgres.repository.work import Work
 
-SUBJECTS = ("team", "user", "key", "alias", "provider", "target")
+SUBJECTS = ("team", "user", "key", "alias", "provider", "target", "end_user", "tag")
 
 
 class Limits(Part):
@@ -70,7 +70,7 @@ class Limits(Part):
     async def update_limit(
         self, limit_id: str, /, *, expected_revision: int | None = None, **changes: object
     ) -> LimitEntity:
-        """Change ``limit``, ``enforce`` or ``on_exhausted``; what was spent stays spent."""
+        """Change ``limit``, ``distinct``, ``enforce`` or ``on_exhausted``; what was spent stays spent."""
         refuse_changes("limit", changes, *SUBJECTS)
         async with self._work() as work:
             row = await _live_row(work, limit_id, expected_revision)
@@ -106,11 +106,12 @@ def _fill(row: LimitRow, spec: LimitSpec) -> None:
     row.amount, row.burst, row.period_us = terms.amount, terms.burst, terms.period_us
     row.hard, row.on_outage, row.tz = terms.hard, terms.on_outage, terms.tz
     row.enforce, row.on_exhausted = spec.enforce, spec.on_exhausted
+    row.distinct_values = spec.distinct
 
 
 async def _subject_ids(work: Work, spec: LimitSpec) -> dict[str, str | None]:
     session = work.session
-    ids: dict[str, str | None] = {}
+    ids: dict[str, str | None] = {"end_user": spec.end_user, "tag": spec.tag}
     if spec.team is not None:
         ids["team_id"] = (await named.referenced(session, TEAM, spec.team)).id
     if spec.user is not None:

@@ -1,3 +1,3 @@
 -- The kinds of limits by their number on the wire.
 
-local KINDS = {rate, slots, window}
+local KINDS = {rate, slots, window, distinct}

@@ -1,7 +1,7 @@
 -- The limits of a call, checked and brought to the present.
 --
 -- ARGV[1]  msgpack values: now (0: server time), then seven for each limit, whose key is KEYS in order
---          kind (1 rate, 2 slots, 3 window), five as described with that kind, 1 when in shadow mode
+--          kind (1 rate, 2 slots, 3 window, 4 distinct), five as described with that kind, 1 when in shadow mode
 
 local limits, now = {}, nil
 do

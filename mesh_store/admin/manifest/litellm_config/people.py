@@ -38,6 +38,7 @@ class People:
                 self.limits.extend(
                     {"user": name, "limit": text} for text in amounts.limits_of(user, path, self._notes)
                 )
+        self._end_users(config)
         for index, key in enumerate(config.get("keys") or ()):
             if isinstance(key, dict):
                 self._key(key, ("keys", index))
@@ -70,6 +71,14 @@ class People:
         name = original.lower() if "@" in original else slug(original)
         self.users.setdefault(name, {"name": name})
         return name
+
+    def _end_users(self, config: Mapping[str, Any]) -> None:
+        for section in ("customers", "end_users"):
+            for index, said in enumerate(config.get(section) or ()):
+                if isinstance(said, dict) and (end_user := said.get("user_id")):
+                    budget = {**(said.get("litellm_budget_table") or {}), **said}
+                    texts = amounts.limits_of(budget, (section, index), self._notes)
+                    self.limits.extend({"end_user": str(end_user), "limit": text} for text in texts)
 
     def _key(self, said: Mapping[str, Any], path: Path) -> None:
         limits = list(amounts.limits_of(said, path, self._notes))

@@ -23,7 +23,8 @@ _TAKEN = {
     "litellm_settings": {
         "fallbacks", "default_fallbacks", "context_window_fallbacks", "content_policy_fallbacks",
         "model_group_alias", "default_team_settings", "request_timeout", "max_budget", "budget_duration",
-        "default_key_generate_params", "upperbound_key_generate_params",
+        "default_key_generate_params", "upperbound_key_generate_params", "max_end_user_budget",
+        "tag_budget_config",
     },
     "general_settings": {"max_parallel_requests", "global_max_parallel_requests"},
 }  # fmt: skip
@@ -48,7 +49,7 @@ _WHY = {
     "max_user_budget": _PER_USER,
     "max_internal_user_budget": _PER_USER,
     "default_internal_user_params": _PER_USER,
-    "max_end_user_budget": "there are no end users; callers are users with keys",
+    "max_end_user_budget_id": "budgets in LiteLLM's database are not in the file: write the limit itself",
     "master_key": "keys are made with `mesh key create`; operators act on the database",
     "database_url": "set MESH_DATABASE_URL",
     "redis_host": "set MESH_REDIS_URL",
@@ -65,7 +66,7 @@ _WHOLE = {
     "mcp_servers": "tools are the caller's own business",
     "include": "included files are not read; translate them one by one, or join them",
 }
-_READ = {"model_list", "teams", "users", "keys", *_SECTIONS}
+_READ = {"model_list", "teams", "users", "customers", "end_users", "keys", *_SECTIONS}
 
 
 def limits_of_all(config: Mapping[str, Any], found: Providers, notes: Notes) -> Iterator[dict[str, Any]]:
@@ -73,6 +74,7 @@ def limits_of_all(config: Mapping[str, Any], found: Providers, notes: Notes) -> 
     for section in ("litellm_settings", "general_settings"):
         for text in amounts.limits_of(section_of(config, section), (section,), notes):
             yield {"limit": text}
+    yield from _limits_on_labels(section_of(config, "litellm_settings"), notes)
     budgets = section_of(config, "router_settings").get("provider_budget_config") or {}
     for vendor, budget in budgets.items() if isinstance(budgets, dict) else ():
         path = ("router_settings", "provider_budget_config", str(vendor))
@@ -85,6 +87,22 @@ def limits_of_all(config: Mapping[str, Any], found: Providers, notes: Notes) -> 
             )
         for text in amounts.limits_of(budget, path, notes) if isinstance(budget, dict) else ():
             yield from ({"provider": name, "limit": text} for name in names)
+
+
+def _limits_on_labels(settings: Mapping[str, Any], notes: Notes) -> Iterator[dict[str, Any]]:
+    """Yield limits on each end user, and on tags; LiteLLM's tags are names without values."""
+    if (budget := settings.get("max_end_user_budget")) is not None:
+        path = ("litellm_settings", "max_end_user_budget")
+        for text in amounts.limits_of({"max_budget": budget}, path, notes):
+            yield {"end_user": "*", "limit": text}
+    tags = settings.get("tag_budget_config") or {}
+    for tag, budget in tags.items() if isinstance(tags, dict) else ():
+        where = ("litellm_settings", "tag_budget_config", str(tag))
+        if not isinstance(budget, dict) or "=" in str(tag) or "*" in str(tag):
+            notes.add(where, "a tag's budget is a mapping, and its name has neither '=' nor '*'")
+            continue
+        for text in amounts.limits_of(budget, where, notes):
+            yield {"tag": str(tag), "limit": text}
 
 
 def note_the_rest(config: Mapping[str, Any], notes: Notes) -> None:
