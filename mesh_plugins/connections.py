@@ -19,6 +19,9 @@ from mesh_store.model.snapshot import KeyEntry, Snapshot
 from mesh_store.redis import connect
 from mesh_store.redis.breaker import Breaker
 from mesh_store.redis.guard import Guard, GuardedAsyncLimiter, GuardedLimiter
+from mesh_store.redis.lease_book import LeaseBook
+from mesh_store.redis.lease_keeper import LeaseKeeper
+from mesh_store.redis.leasing import LeasingLimiter
 from mesh_store.redis.outage import OutagePolicy
 from mesh_store.redis.presence import Presence
 from mesh_store.sync import Subscriber
@@ -31,6 +34,9 @@ if TYPE_CHECKING:
 
 #: What runs beside the embedded engines: it collects facts and publishes changes.
 COLLECTOR = (sys.executable, "-m", "mesh_plugins.cli", "collect")
+
+#: Seconds the keeper of leases waits for an answer; no call waits for it.
+LEASE_DEADLINE_S = 1.0
 
 OnSnapshot = Callable[[Snapshot | None, Snapshot], None]
 
@@ -101,6 +107,7 @@ class Connections:
         limiter: decides charges for threads.
         async_limiter: decides charges on any event loop.
         recorder: remembers what happened.
+        leases: slices of hot limits, taken ahead; None where settings say so.
         database_url: for reports; None when this process was not told.
     """
 
@@ -110,28 +117,50 @@ class Connections:
         if redis_url is None:
             raise ConfigError("MESH_DATABASE_URL is set but MESH_REDIS_URL is not: set both, or neither")
         self.database_url = self.engines.database_url if self.engines else settings.database_url
+        self.leases = LeaseBook() if settings.leases else None
+        self._on_snapshot = on_snapshot
         self.subscriber = Subscriber(
             redis_url,
             disk=settings.home / "config",
-            on_change=on_snapshot,
+            on_change=self._changed,
             max_stale_s=settings.max_stale_s,
             trust=trust_of(settings),
         )
         self.presence = Presence(redis_url)
-        self.guard = Guard(Breaker(), OutagePolicy(lambda: self.presence.count))
+        self.recorder = Recorder(settings.home, redis_url, settings.telemetry_redis_url, leases=self.leases)
+        self.guard = Guard(
+            Breaker(),
+            OutagePolicy(lambda: self.presence.count),
+            self.leases,
+            self.recorder.flush,
+        )
         self.limiter = GuardedLimiter(connect(redis_url, deadline=settings.decision_s), self.guard)
         self.async_limiter = LimiterPerLoop(redis_url, self.guard, deadline=settings.decision_s)
-        self.recorder = Recorder(settings.home, redis_url, settings.telemetry_redis_url)
+        self._keeper: LeaseKeeper | None = None
+        if self.leases is not None:
+            self._keeper = LeaseKeeper(
+                self.leases,
+                lambda: LeasingLimiter(connect(redis_url, deadline=LEASE_DEADLINE_S)),
+                lambda: self.presence.count,
+            )
         self.subscriber.start()
         self.presence.start()
 
     def close(self, timeout_s: float) -> None:
         """Ship what can be shipped in time and let go of everything."""
+        if self._keeper is not None:
+            self._keeper.close()
         self.recorder.close(timeout_s)
         self.subscriber.close()
         self.presence.close()
         if self.engines is not None:
             self.engines.close()
+
+    def _changed(self, old: Snapshot | None, new: Snapshot) -> None:
+        if self.leases is not None:
+            # Slices of limits that may be others now.
+            self.leases.end_all()
+        self._on_snapshot(old, new)
 
 
 def trust_of(settings: Settings) -> Trust:

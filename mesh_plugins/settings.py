@@ -37,6 +37,7 @@ class Settings(BaseModel):
         plugins: entry points of the group ``mesh`` to load.
         max_stale_s: how long the last good configuration is honoured while Redis is away, seconds.
         decision_s: how long a limit may take to answer before it counts as unreachable, seconds.
+        leases: take slices of limits that are asked often, and decide from them in memory.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
@@ -50,6 +51,7 @@ class Settings(BaseModel):
     plugins: tuple[str, ...] = ()
     max_stale_s: float = Field(default=86_400.0, ge=0, le=31_536_000)
     decision_s: float = Field(default=0.05, gt=0, le=60)
+    leases: bool = True
 
     @property
     def embedded(self) -> bool:
@@ -90,6 +92,12 @@ class Settings(BaseModel):
             raise ConfigError(f"settings do not fit: {problems}") from None
 
 
+def _switch(text: str) -> bool:
+    if text.lower() not in ("on", "off", "true", "false", "1", "0"):
+        raise ValueError(f"it must be on or off, not {text!r}")
+    return text.lower() in ("on", "true", "1")
+
+
 _VARIABLES: dict[str, Any] = {
     "database_url": str,
     "redis_url": str,
@@ -100,4 +108,5 @@ _VARIABLES: dict[str, Any] = {
     "plugins": lambda text: tuple(name.strip() for name in text.split(",") if name.strip()),
     "max_stale_s": float,
     "decision_s": float,
+    "leases": _switch,
 }

@@ -16,6 +16,9 @@ from mesh_store.model.limits import Charge, Reservation
 #: Version of the field list of `Fact`; raised only when a meaning changes, never for an appended field.
 FACT_VERSION = 1
 
+#: The most slots a lease may hold, lent ones included.
+MOST_LEASED = 2_000
+
 FactOutcome = Literal[
     "ok",  # the provider answered completely
     "error",  # the provider failed; `error_type` and `status` say how
@@ -173,4 +176,54 @@ class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="c"):
     charges: tuple[Charge, ...]
 
 
-Record = Intent | Done | Cancel
+class LeaseAsked(msgspec.Struct, frozen=True, array_like=True, tag="l"):
+    """A slice of limits is about to be asked for; written before, so that a crash leaves none behind.
+
+    What no `LeaseEnded` or `Cancel` of its id follows is closed when the ring is drained, after the
+    calls that drew from it.
+    """
+
+    lease: Reservation
+
+
+class LeaseEnded(msgspec.Struct, frozen=True, array_like=True, tag="e"):
+    """A slice is no longer spent: what is left of it, and who still runs on it.
+
+    Attributes:
+        lease: the slice as it was granted.
+        left: per charge what was not spent, what calls gave back included; negative when they took more
+            than the slice held; of slots how many the lease holds, lent ones included.
+        refunded: per charge how much calls that ended had reserved beyond what they took.
+        running: per call its reservation's id, how long its record is to be kept (microseconds), and
+            what it drew, per charge.
+    """
+
+    lease: Reservation
+    left: tuple[int, ...]
+    refunded: tuple[int, ...]
+    running: tuple[tuple[str, int, tuple[int, ...]], ...] = ()
+
+    @classmethod
+    def abandoned(cls, lease: Reservation) -> LeaseEnded:
+        """Return the end of a slice nobody can tell the rest of: nothing of its rates comes back."""
+        held = tuple(MOST_LEASED if charge.limit.kind == "slots" else 0 for charge in lease.charges)
+        return cls(lease, held, (0,) * len(held))
+
+
+class SlotsMoved(msgspec.Struct, frozen=True, array_like=True, tag="m"):
+    """Slots of a call that ended are a lease's now: the next call may have them at once.
+
+    Attributes:
+        call: the reservation's id.
+        lease: the lease's id.
+        charge: the slots.
+        first: number of the first of them at the lease.
+    """
+
+    call: str
+    lease: str
+    charge: Charge
+    first: int
+
+
+Record = Intent | Done | Cancel | LeaseAsked | LeaseEnded | SlotsMoved

@@ -6,8 +6,10 @@ Only an outage is answered by policy. A wrong password, a missing permission or 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import redis
 import redis.asyncio
@@ -15,10 +17,20 @@ import redis.asyncio
 from mesh_store.model.errors import ConfigError, QuotaUnavailable
 from mesh_store.model.limits import Charge, Decision
 from mesh_store.redis.breaker import Breaker, State
+from mesh_store.redis.lease_book import LeaseBook
 from mesh_store.redis.limiter import AsyncLimiter, Limiter
 from mesh_store.redis.outage import OutagePolicy
 from mesh_store.redis.reserving import RECORD_LIFETIME_US
 from mesh_store.redis.steps import mint_id
+
+#: How long a refusal waits for what this process's own leases held of the limit, seconds.
+RETURN_S = 0.25
+
+
+class _Options(TypedDict):
+    max_wait_us: int
+    ttl_us: int
+    now_us: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,10 +64,28 @@ class Guard:
     Args:
         breaker: says whether to ask.
         policy: decides when Redis cannot.
+        leases: slices that calls draw from before anybody is asked.
+        flush: brings what was written down to Redis within so many seconds; True when it did.
     """
 
-    def __init__(self, breaker: Breaker, policy: OutagePolicy) -> None:
-        self.breaker, self.policy = breaker, policy
+    def __init__(
+        self,
+        breaker: Breaker,
+        policy: OutagePolicy,
+        leases: LeaseBook | None = None,
+        flush: Callable[[float], bool] = lambda timeout_s: False,
+    ) -> None:
+        self.breaker, self.policy, self.leases, self.flush = breaker, policy, leases, flush
+
+    def draw(self, charges: Sequence[Charge], reservation_id: str, ttl_us: int) -> Decision | None:
+        """Return the decision of a lease this process holds; None when there is none for it."""
+        return self.leases.draw(charges, reservation_id, ttl_us) if self.leases else None
+
+    def hoarded(self, charges: Sequence[Charge], decision: Decision) -> bool:
+        """Tell whether what refused is also held here unspent; if so it is on its way back now."""
+        if decision.admitted or decision.binding is None or self.leases is None:
+            return False
+        return self.leases.give_back(charges[decision.binding].key)
 
     def before(self, charges: Sequence[Charge], reservation_id: str, ttl_us: int) -> Decision | None:
         """Return the policies' decision while Redis is not asked; None when it is to be asked."""
@@ -67,7 +97,7 @@ class Guard:
             retry_after=max(0.001, breaker.retry_after_s),
             asked=False,
         )
-        return self.policy.decide(charges, reservation_id, ttl_us, error)
+        return self._by_policy(charges, reservation_id, ttl_us, error)
 
     def answered(self) -> None:
         """Note that Redis decided."""
@@ -87,7 +117,15 @@ class Guard:
             self.answered()
             raise error
         self.breaker.failed(error)
-        return self.policy.decide(charges, reservation_id, ttl_us, error)
+        return self._by_policy(charges, reservation_id, ttl_us, error)
+
+    def _by_policy(
+        self, charges: Sequence[Charge], reservation_id: str, ttl_us: int, error: QuotaUnavailable
+    ) -> Decision:
+        decision = self.policy.decide(charges, reservation_id, ttl_us, error)
+        if self.leases is not None:
+            self.leases.unbacked(reservation_id)
+        return decision
 
     def health(self) -> LimitsHealth:
         """Return the counters."""
@@ -122,13 +160,14 @@ class GuardedLimiter(Limiter):
     ) -> Decision:
         """Take all charges or none; see `Limiter.reserve`."""
         owner, guard = reservation_id or mint_id(), self._guard
-        decided = guard.before(charges, owner, ttl_us)
+        decided = guard.draw(charges, owner, ttl_us) or guard.before(charges, owner, ttl_us)
         if decided is not None:
             return decided
+        options: _Options = {"max_wait_us": max_wait_us, "ttl_us": ttl_us, "now_us": now_us}
         try:
-            decision = super().reserve(
-                charges, reservation_id=owner, max_wait_us=max_wait_us, ttl_us=ttl_us, now_us=now_us
-            )
+            decision = super().reserve(charges, reservation_id=owner, **options)
+            if guard.hoarded(charges, decision) and guard.flush(RETURN_S):
+                decision = super().reserve(charges, reservation_id=owner, **options)
         except QuotaUnavailable as error:
             return guard.failed(charges, owner, ttl_us, error)
         except BaseException as error:
@@ -156,13 +195,14 @@ class GuardedAsyncLimiter(AsyncLimiter):
     ) -> Decision:
         """Take all charges or none; see `Limiter.reserve`."""
         owner, guard = reservation_id or mint_id(), self._guard
-        decided = guard.before(charges, owner, ttl_us)
+        decided = guard.draw(charges, owner, ttl_us) or guard.before(charges, owner, ttl_us)
         if decided is not None:
             return decided
+        options: _Options = {"max_wait_us": max_wait_us, "ttl_us": ttl_us, "now_us": now_us}
         try:
-            decision = await super().reserve(
-                charges, reservation_id=owner, max_wait_us=max_wait_us, ttl_us=ttl_us, now_us=now_us
-            )
+            decision = await super().reserve(charges, reservation_id=owner, **options)
+            if guard.hoarded(charges, decision) and await asyncio.to_thread(guard.flush, RETURN_S):
+                decision = await super().reserve(charges, reservation_id=owner, **options)
         except QuotaUnavailable as error:
             return guard.failed(charges, owner, ttl_us, error)
         except BaseException as error:

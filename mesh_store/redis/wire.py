@@ -15,7 +15,7 @@ from mesh_store.redis.asks import Ask
 from mesh_store.redis.keys import hash_tag, tracked_key
 from mesh_store.redis.kinds import RateTerm, SlotsTerm, Term, WindowTerm, term_of
 from mesh_store.redis.scripts import Script
-from mesh_store.redis.templates import Frame, packed
+from mesh_store.redis.templates import Frame, Part, packed
 
 #: How long after a window's end the later tags of a reservation may still be charged to it.
 GRACE_US = 5_000_000
@@ -29,7 +29,7 @@ class Call(NamedTuple):
     arguments: list[bytes | str]
 
 
-class _Book:
+class Book:
     """The keys and limits of one script call: every limit once, then the records, then the marker."""
 
     __slots__ = ("_index", "_limits", "_marked", "_placed", "_records", "_tag", "rates_only")
@@ -71,7 +71,11 @@ class _Book:
 
     def record(self, ask: Ask) -> None:
         """Add a request's record."""
-        self._records.append(ask.part.record + ask.id)
+        self.record_of(ask.part, ask.id)
+
+    def record_of(self, part: Part, reservation_id: str) -> None:
+        """Add the record of a reservation."""
+        self._records.append(part.record + reservation_id)
 
     def keys(self) -> list[str]:
         """Return the keys in the scripts' order."""
@@ -100,13 +104,13 @@ def reserve(asks: Sequence[Ask], now_us: int) -> Call:
 
 def _mixed(asks: Sequence[Ask], now_us: int) -> Call:
     """Ask for requests of one tag that do not all take from the same limits."""
-    book = _Book(asks[0].part.tag)
+    book = Book(asks[0].part.tag)
     requests: list[bytes | str] = [_request(ask, book) for ask in asks]
     script = scripts.RESERVE_RATES if book.rates_only else scripts.RESERVE
     return Call(script, book.keys(), [book.limits(now_us), *requests])
 
 
-def _request(ask: Ask, book: _Book) -> bytes:
+def _request(ask: Ask, book: Book) -> bytes:
     numbers = book.limits_of(ask)
     book.record(ask)
     if numbers[-1] == len(numbers) and numbers == list(range(1, len(numbers) + 1)):
@@ -116,14 +120,14 @@ def _request(ask: Ask, book: _Book) -> bytes:
 
 def peek(ask: Ask, now_us: int) -> Call:
     """Ask what `reserve` would answer to one request."""
-    book = _Book(ask.part.tag)
+    book = Book(ask.part.tag)
     book.limits_of(ask)
     return Call(scripts.PEEK, book.keys(), [book.limits(now_us), ask.request])
 
 
 def at_most(ask: Ask, now_us: int) -> Call:
     """Ask for as many units of one rate limit as fit."""
-    book = _Book(ask.part.tag)
+    book = Book(ask.part.tag)
     book.limits_of(ask)
     book.record(ask)
     request = packed([ask.part.shape, ask.lifetime_ms, *ask.amounts])
@@ -148,7 +152,7 @@ class Adjustment(NamedTuple):
 
 def settle(adjustments: Sequence[Adjustment], now_us: int) -> Call:
     """Ask for settlements of one tag."""
-    book = _Book(adjustments[0].ask.part.tag)
+    book = Book(adjustments[0].ask.part.tag)
     settlements: list[bytes | str] = []
     for ask, deltas, cancel, before in adjustments:
         part = ask.part
@@ -170,7 +174,7 @@ def settle(adjustments: Sequence[Adjustment], now_us: int) -> Call:
 
 def renew(asks: Sequence[Ask], now_us: int) -> Call:
     """Ask for renewals of one tag; only slots are renewed."""
-    book = _Book(asks[0].part.tag)
+    book = Book(asks[0].part.tag)
     renewals: list[bytes | str] = []
     for ask in asks:
         values = [ask.lifetime_ms]
@@ -186,7 +190,7 @@ def commit(
     charge: Charge, at_us: int, spent_pico: int, version: int, ids: Sequence[str], now_us: int
 ) -> Call:
     """Tell what the ledger counted in one window."""
-    book = _Book(hash_tag(charge.key))
+    book = Book(hash_tag(charge.key))
     book.limit(term_of(charge), at_us)
     spent = packed([*divmod(spent_pico, 1_000_000), version])
     return Call(scripts.COMMIT, book.keys(), [book.limits(now_us), spent, *ids])

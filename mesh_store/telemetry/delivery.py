@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
-from mesh_store.model.facts import Cancel, Settlement
+from mesh_store.model.facts import Cancel, LeaseEnded, Settlement, SlotsMoved
 from mesh_store.redis.stream import Batch, EntryId, FactStream
 from mesh_store.telemetry import records, spending
 from mesh_store.telemetry.ranges import Ranges
@@ -171,16 +171,31 @@ class Delivery:
         self.ring.set_mark(Mark.SERVER, self._server)
 
     def _settle(self, read: list[tuple[Frame, Stored]], end: int) -> None:
-        """Settle what was read, in as few calls as that takes, and note that it is."""
-        due = [settlement for pair in read if (settlement := self._due(*pair)) is not None]
-        if due:
-            self.settlements.settle_all(due)
+        """Settle what was read, in as few calls as that takes, and note that it is.
+
+        What a lease's end says holds between the records before and after it: calls that ended under
+        the lease, and calls that outlived it.
+        """
+        due: list[Settlement] = []
+        for frame, record in read:
+            if isinstance(record, LeaseEnded | SlotsMoved):
+                self._settle_all(due)
+                due = []
+                if self._is_due(frame):
+                    self.settlements.lease(record)
+            elif (settlement := self._due(frame, record)) is not None:
+                due.append(settlement)
+        self._settle_all(due)
         for frame, record in read:
             if isinstance(record, Cancel) and self._is_due(frame):
                 self.settlements.cancel(record.reservation_id, record.charges)
         for frame, record in read:
             self._note(frame, record)
         self._settled_up_to(end)
+
+    def _settle_all(self, due: list[Settlement]) -> None:
+        if due:
+            self.settlements.settle_all(due)
 
     def _is_due(self, frame: Frame) -> bool:
         """Tell whether a record has not been answered before."""

@@ -7,7 +7,8 @@ produce the same fact, and Postgres takes it once.
 
 from __future__ import annotations
 
-from mesh_store.model.facts import Settlement
+from mesh_store.model.facts import LeaseAsked, LeaseEnded, Settlement
+from mesh_store.model.limits import Reservation
 from mesh_store.redis.stream import EntryId, FactStream
 from mesh_store.telemetry import records
 from mesh_store.telemetry.delivery import Delivery, Sent
@@ -35,6 +36,7 @@ class OrphanDelivery(Delivery):
         self._answered = ring.mark(Mark.SETTLED)
         self._closed_before = ring.mark(Mark.CLOSED)
         self._open = _open_intents(ring)
+        self._leases: dict[int, Reservation] = {}
         self.settled = ring.tail
         earlier = EntryId(ring.mark(Mark.ENTRY_MS), ring.mark(Mark.ENTRY_SEQUENCE))
         if any(place >= self._closed_before for place in self._open.values()):
@@ -47,6 +49,20 @@ class OrphanDelivery(Delivery):
     def delivered(self) -> bool:
         """True when Postgres has everything: the file may go."""
         return self.ring.tail >= self.ring.head
+
+    def settle(self) -> None:
+        """Settle the next records, and after the last of them close the slices nobody ended.
+
+        By then the calls that drew from a slice have entries of their own in its budgets.
+        """
+        super().settle()
+        if self.settled >= self.ring.head:
+            for place, lease in list(self._leases.items()):
+                self.settlements.lease(LeaseEnded.abandoned(lease))
+                del self._leases[place]
+
+    def _first_needed(self, position: int) -> int:
+        return min([position, *self._leases])
 
     def _is_due(self, frame: Frame) -> bool:
         return frame.start >= self._answered
@@ -61,6 +77,8 @@ class OrphanDelivery(Delivery):
     def _note(self, frame: Frame, record: Stored) -> None:
         if isinstance(record, StoredIntent) and self._is_found_lost(frame, record):
             self.lost += 1
+        elif isinstance(record, LeaseAsked) and self._is_lost(frame, record.lease.id):
+            self._leases[frame.start] = record.lease
 
     def _is_found_lost(self, frame: Frame, intent: StoredIntent) -> bool:
         """Tell whether this drain is the first to find that a call was lost."""

@@ -7,6 +7,7 @@ copied to the head and its old place released.
 
 from __future__ import annotations
 
+from mesh_store.model.facts import LeaseAsked, LeaseEnded
 from mesh_store.redis.stream import FactStream
 from mesh_store.telemetry import records
 from mesh_store.telemetry.delivery import Delivery
@@ -54,14 +55,24 @@ class OwnDelivery(Delivery):
                     if record.reservation is not None:
                         held = (record.reservation, *record.also)
                         self.leases.hold(intent, [each.revive() for each in held])
+            case LeaseAsked():
+                if frame.start in self._copies:
+                    self._copies.discard(frame.start)
+                else:
+                    self._open[record.lease.id] = frame.start
             case StoredDone(closes=str(intent)) | StoredClosed(closes=str(intent)):
                 self.leases.drop(intent)
-                place = self._open.pop(intent, -1)
-                if place > frame.start:
-                    # Its copy lies behind this record: whoever finds the copy must find this too.
-                    self._holds.append((frame.start, place))
+                self._close(intent, frame)
+            case LeaseEnded():
+                self._close(record.lease.id, frame)
             case _:
                 pass
+
+    def _close(self, opened: str, frame: Frame) -> None:
+        place = self._open.pop(opened, -1)
+        if place > frame.start:
+            # Its copy lies behind this record: whoever finds the copy must find this too.
+            self._holds.append((frame.start, place))
 
     def _first_needed(self, position: int) -> int:
         self._move_stragglers(position)

@@ -13,10 +13,20 @@ import sys
 import threading
 import time
 import weakref
+from functools import partial
 from pathlib import Path
 
-from mesh_store.model.facts import Cancel, Done, Intent, Settlement
+from mesh_store.model.facts import (
+    Cancel,
+    Done,
+    Intent,
+    LeaseAsked,
+    LeaseEnded,
+    Settlement,
+    SlotsMoved,
+)
 from mesh_store.redis.client import connect
+from mesh_store.redis.lease_book import LeaseBook
 from mesh_store.redis.stream import FactStream
 from mesh_store.telemetry.health import Health, health_of
 from mesh_store.telemetry.pipeline import Pipeline
@@ -44,6 +54,7 @@ class Recorder:
         ring_bytes: size of the ring.
         settler: settles and cancels; None makes a limiter on ``redis_url``.
         shards: number of streams the facts are spread over; collectors must use the same.
+        leases: the slices calls draw from; a call that ends under one is trued up there.
     """
 
     def __init__(
@@ -55,6 +66,7 @@ class Recorder:
         ring_bytes: int = RING_BYTES,
         settler: Settler | None = None,
         shards: int = 1,
+        leases: LeaseBook | None = None,
     ) -> None:
         self._home = None if home is None else Path(home)
         self._redis_url = redis_url
@@ -68,6 +80,9 @@ class Recorder:
         self._is_child = False
         self._opening = threading.RLock()
         self._pipeline: Pipeline | None = None
+        self._leases = leases
+        if leases is not None:
+            leases.ledger = self
         self._open()
         _recorders.add(self)
 
@@ -77,16 +92,34 @@ class Recorder:
 
     def done(self, done: Done) -> None:
         """Note how an attempt ended and, with the last one, what to settle."""
-        self._write(done, done)
+        if self._leases is None or (settlement := done.settlement) is None:
+            self._write(done, done)
+        else:
+            self._leases.settle(settlement, partial(self._write_done, done))
 
     def cancel(self, cancel: Cancel) -> None:
         """Note a reservation whose answer was never read, to be given back."""
-        self._write(cancel, None)
+        if self._leases is None or not self._leases.cancel(cancel):
+            self._write(cancel, None)
+
+    def lease(self, record: LeaseAsked | LeaseEnded | SlotsMoved) -> bool:
+        """Note what becomes of a slice of limits; False when there is no room for it."""
+        try:
+            pipeline = self._pipeline or self._open()
+            kept = pipeline.writer.keep(encode(record))
+            if pipeline.shipper.asleep:
+                pipeline.shipper.wake()
+        except Exception as error:
+            self._stumbled(error)
+            return False
+        return kept
 
     def settle(self, settlement: Settlement) -> None:
         """Note what an extension of a reservation really took; it has no fact of its own."""
-        closing = Closed(settlement, None)
-        self._write(closing, closing)
+        if self._leases is None:
+            self._write_settlement(settlement)
+        else:
+            self._leases.settle(settlement, self._write_settlement)
 
     def flush(self, timeout_s: float, *, collected: bool = False) -> bool:
         """Wait until everything so far is settled and in the stream; True when it is.
@@ -100,6 +133,8 @@ class Recorder:
 
     def close(self, timeout_s: float = EXIT_S) -> None:
         """Ship what can be shipped in time and end the thread; the rest waits in the file for a drain."""
+        if self._leases is not None:
+            self._leases.end_all()
         with self._opening:
             pipeline, self._pipeline = self._pipeline, None
             self._closed = True
@@ -114,16 +149,30 @@ class Recorder:
             return self._last_health
         return health_of(pipeline or self._open(), self._failed)
 
+    def _write_done(self, done: Done, settlement: Settlement | None) -> None:
+        if settlement is not done.settlement:
+            done = Done(done.fact, settlement, done.closes)
+        self._write(done, done)
+
+    def _write_settlement(self, settlement: Settlement | None) -> None:
+        if settlement is not None:
+            closing = Closed(settlement, None)
+            self._write(closing, closing)
+
     def _write(self, record: Intent | Done | Cancel | Closed, done: Done | Closed | None) -> None:
         try:
             pipeline = self._pipeline or self._open()
             pipeline.writer.write(self._encoded(record, done), done)
             if pipeline.shipper.asleep:
                 pipeline.shipper.wake()
-        except Exception:
-            self._failed += 1
-            if self._failed == 1:
-                log.exception("a telemetry record could not be written; further ones are only counted")
+        except Exception as error:
+            self._stumbled(error)
+
+    def _stumbled(self, error: Exception) -> None:
+        self._failed += 1
+        if self._failed == 1:
+            said = "a telemetry record could not be written; further ones are only counted"
+            log.error(said, exc_info=error)
 
     def _encoded(self, record: Intent | Done | Cancel | Closed, done: Done | Closed | None) -> bytes:
         """Encode a record; of a `Done` whose fact cannot be (a plugin made it), at least the settlement."""
@@ -166,9 +215,9 @@ class Recorder:
 
 
 def _limiter(redis_url: str) -> Settler:
-    from mesh_store.redis import Limiter
+    from mesh_store.redis.leasing import LeasingLimiter
 
-    limiter: Settler = Limiter(connect(redis_url, deadline=SHIPPING_DEADLINE_S))
+    limiter: Settler = LeasingLimiter(connect(redis_url, deadline=SHIPPING_DEADLINE_S))
     return limiter
 
 

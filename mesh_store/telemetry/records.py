@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from mesh_store.model.facts import Cancel, Done, Fact, Intent, Settlement
+from mesh_store.model.facts import Cancel, Done, Fact, Intent, LeaseAsked, LeaseEnded, Settlement, SlotsMoved
 from mesh_store.model.limits import Charge, Limit, Reservation
 
 
@@ -103,6 +103,20 @@ class _ClosedEnds(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     closes: str | None
 
 
+class _ReservationHead(msgspec.Struct, frozen=True, array_like=True):
+    id: str
+
+
+class _LeaseBegins(msgspec.Struct, frozen=True, array_like=True, tag="l"):
+    """As much of a `LeaseAsked` as pairing it with its end needs."""
+
+    lease: _ReservationHead
+
+
+class _LeaseEnds(msgspec.Struct, frozen=True, array_like=True, tag="e"):
+    lease: _ReservationHead
+
+
 class _FactOfDone(msgspec.Struct, frozen=True, array_like=True, tag="d"):
     """As much of a `Done` as shipping needs; decoding stops after it."""
 
@@ -121,7 +135,7 @@ class _NoFactClosed(msgspec.Struct, frozen=True, array_like=True, tag="s"):
     pass
 
 
-Stored = StoredIntent | StoredDone | Cancel | StoredClosed
+Stored = StoredIntent | StoredDone | Cancel | StoredClosed | LeaseAsked | LeaseEnded | SlotsMoved
 
 encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[Stored] = msgspec.msgpack.Decoder(Stored)
@@ -132,9 +146,8 @@ _facts_within: msgspec.msgpack.Decoder[_FactOfDone | _FactOfIntent | _NoFactCanc
 )
 
 
-_pairing: msgspec.msgpack.Decoder[_IntentBegins | _DoneEnds | _ClosedEnds | _NoFactCancel] = (
-    msgspec.msgpack.Decoder(_IntentBegins | _DoneEnds | _ClosedEnds | _NoFactCancel)
-)
+_Pairing = _IntentBegins | _DoneEnds | _ClosedEnds | _NoFactCancel | _LeaseBegins | _LeaseEnds
+_pairing: msgspec.msgpack.Decoder[_Pairing] = msgspec.msgpack.Decoder(_Pairing)
 _decode_limit = msgspec.msgpack.Decoder(Limit).decode
 _limits: dict[bytes, Limit] = {}
 
@@ -172,13 +185,17 @@ def facts_within(payload: bytes) -> tuple[bytes | None, bytes | None]:
 
 
 def begins_or_ends(payload: bytes) -> tuple[str | None, str | None]:
-    """Return the intent a record begins and the intent it ends; None where it does not."""
+    """Return the intent, or the lease, a record begins and the one it ends; None where it does not."""
     try:
         record = _pairing.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None, None
     if isinstance(record, _IntentBegins):
         return record.lost.id, None
+    if isinstance(record, _LeaseBegins):
+        return record.lease.id, None
+    if isinstance(record, _LeaseEnds):
+        return None, record.lease.id
     return None, None if isinstance(record, _NoFactCancel) else record.closes
 
 

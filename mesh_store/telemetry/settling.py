@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
+from typing import Protocol, cast
 
 from redis import exceptions as redis_errors
 
 from mesh_store.model.errors import MeshError, Unavailable
-from mesh_store.model.facts import Settlement
+from mesh_store.model.facts import LeaseEnded, Settlement, SlotsMoved
 from mesh_store.model.limits import Charge, Reservation
 from mesh_store.redis.failures import FAILURES
 
@@ -41,6 +41,16 @@ class Settler(Protocol):
         """Keep the slots of calls that still run."""
 
 
+class LeaseSettler(Settler, Protocol):
+    """A `Settler` for callers that take slices of limits."""
+
+    def end_lease(self, ended: LeaseEnded) -> object:
+        """Divide a slice among the calls that run on it and give back the rest; a second time nothing."""
+
+    def move_slots(self, moved: SlotsMoved) -> object:
+        """Make slots of a call that ended slots of a lease."""
+
+
 class Away(Exception):
     """Redis cannot be used now; everything stays in the ring and is tried again."""
 
@@ -53,7 +63,7 @@ class Settlements:
         refused: how many were given up because Redis will never take them.
     """
 
-    def __init__(self, settler: Settler) -> None:
+    def __init__(self, settler: Settler | LeaseSettler) -> None:
         self._settler = settler
         self._tries: dict[str, int] = {}
         self.made = 0
@@ -87,6 +97,16 @@ class Settlements:
         error = self._try(partial(self._settler.cancel, reservation_id, charges))
         if error is not None:
             self._count(reservation_id, error)
+
+    def lease(self, record: LeaseEnded | SlotsMoved) -> None:
+        """Do what a record about a lease says; as `settle_all`."""
+        settler = cast("LeaseSettler", self._settler)
+        if isinstance(record, SlotsMoved):
+            name, error = record.call, self._try(partial(settler.move_slots, record))
+        else:
+            name, error = record.lease.id, self._try(partial(settler.end_lease, record))
+        if error is not None:
+            self._count(name, error)
 
     def renew(self, reservations: Sequence[Reservation]) -> None:
         """Renew slots; what Redis refuses for good is left to end with its lease.

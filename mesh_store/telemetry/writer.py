@@ -85,13 +85,25 @@ class Writer:
                 taken = self._put(record, done)
             finally:
                 self._busy = False
-            # A handler may have queued between the last look and the line above.
-            while self._side and not self._busy:
-                self._busy = True
-                try:
+            self._late_side()
+            return taken
+
+    def keep(self, record: bytes) -> bool:
+        """Append a record that must not be lost when facts have filled the rest; False when it is."""
+        with self._lock:
+            if self._busy:
+                self.counts.reentered += 1
+                self._side.append((record, None))
+                return True
+            self._busy = True
+            try:
+                if self._side:
                     self._empty_side()
-                finally:
-                    self._busy = False
+                taken = self._ring.append(record)
+                self.counts.emitted += taken
+            finally:
+                self._busy = False
+            self._late_side()
             return taken
 
     def move(self, record: bytes) -> int | None:
@@ -103,6 +115,15 @@ class Writer:
             try:
                 taken = self._ring.append(record)
                 return self._ring.head - frame_size(len(record)) if taken else None
+            finally:
+                self._busy = False
+
+    def _late_side(self) -> None:
+        """Take what a handler queued between the last look and the end of a write."""
+        while self._side and not self._busy:
+            self._busy = True
+            try:
+                self._empty_side()
             finally:
                 self._busy = False
 
