@@ -72,7 +72,15 @@ async def _collect(publish: bool) -> None:
             held.push_async_callback(redis.aclose)
             source = PostgresSource(opened)
             listen = listen_to(found.database_url.replace("+asyncpg", "", 1))
-            work.append(watch_and_publish(source, redis, stop, signer=signer_of(found), listen=listen))
+            publishing = watch_and_publish(
+                source,
+                redis,
+                stop,
+                signer=signer_of(found),
+                listen=listen,
+                renewed=lambda: signer_of(found),  # a home's own key is a file
+            )
+            work.append(publishing)
         await asyncio.gather(*work)
 
 

@@ -15,6 +15,7 @@ from mesh_store.model.ids import now_us
 from mesh_store.model.labels import MOST_APART
 from mesh_store.model.patterns import WILD
 from mesh_store.model.sealing import Master, SealedKey
+from mesh_store.model.signing import Handover
 from mesh_store.model.snapshot import (
     Alias,
     KeyEntry,
@@ -89,6 +90,12 @@ class PostgresSource:
         async with _frozen(self._database) as connection:
             rows = await connection.fetch(statements("keys")["trust_secrets"], list(digests))
         return {row["digest"]: row["trust"] for row in rows}
+
+    async def handovers(self) -> list[Handover]:
+        """Return which publisher's key followed which, oldest first."""
+        async with _frozen(self._database) as connection:
+            rows = await connection.fetch(statements("keys")["handovers"])
+        return [Handover(*row.values()) for row in rows]
 
 
 async def compile_snapshot(database: Database, master: Master | None = None) -> SnapshotDocument:

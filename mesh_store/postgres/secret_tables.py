@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import ARRAY, Boolean, CheckConstraint, ForeignKey, Index, LargeBinary, Uuid, text
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    LargeBinary,
+    Uuid,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from mesh_store.postgres.base import Base, CreatedAt, Id, Ref, Texts, Timestamp
@@ -61,6 +72,29 @@ class DataKeyRow(Base):
     covers: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)))
     created_at: Mapped[CreatedAt]
     retired_at: Mapped[Timestamp | None]
+
+
+class HandoverRow(Base):
+    """A publisher's word that another key speaks for it from now on; in the order in which it was given.
+
+    Attributes:
+        old, new: public keys of the publisher before and after.
+        signature: by the old one; see `mesh_store.model.signing.Handover`.
+    """
+
+    __tablename__ = "publisher_handovers"
+    __table_args__ = (
+        CheckConstraint(
+            "octet_length(old) = 32 AND octet_length(new) = 32 AND octet_length(signature) = 64",
+            name="lengths",
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    old: Mapped[bytes] = mapped_column(LargeBinary)
+    new: Mapped[bytes] = mapped_column(LargeBinary)
+    signature: Mapped[bytes] = mapped_column(LargeBinary)
+    at: Mapped[CreatedAt]
 
 
 class SealingStateRow(Base):

@@ -235,14 +235,14 @@ async def publish_complete(redis: AsyncRedis, place: Place) -> bool:
     return bool(await _run(redis, "config_complete", [COMPLETE], argv))
 
 
-async def publish_handover(redis: AsyncRedis, handover: Handover) -> None:
-    """Let callers who believe the old publisher's key believe the new one.
+async def publish_handovers(redis: AsyncRedis, handovers: Sequence[Handover]) -> None:
+    """Let callers who believe an earlier publisher's key follow to the present one.
 
-    Everything has to be signed anew after this: begin a new epoch and publish.
+    Args:
+        redis: where to.
+        handovers: all of them, oldest first, in place of what is there.
     """
-    known = parse_handovers(_bytes(await redis.get(HANDOVERS)))
-    if handover not in known:
-        await redis.set(HANDOVERS, msgspec.msgpack.encode([*known, handover]))
+    await redis.set(HANDOVERS, msgspec.msgpack.encode(list(handovers)))
 
 
 # --- what both colours share -----------------------------------------------------------------------

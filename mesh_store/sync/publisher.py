@@ -22,7 +22,7 @@ from mesh_store.model.signing import Place, Signer, seal, unseal
 from mesh_store.model.snapshot import KeyEntry, SnapshotDocument, decode, encode
 from mesh_store.redis import config_channel as channel
 from mesh_store.sync.delta import difference, encode_delta, place_of
-from mesh_store.sync.source import ConfigSource, SealingSource, VouchingSource
+from mesh_store.sync.source import ConfigSource, HandingSource, SealingSource, VouchingSource
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -65,8 +65,9 @@ async def publish(source: ConfigSource, redis: Redis, *, signer: Signer | None =
         signer: signs what is written, or None where nothing is signed.
 
     Raises:
-        ConfigError: what is there is signed, and there is no signer here: callers would refuse what
-            this process writes, so it must leave publishing to one that holds MESH_SECRET_KEY.
+        ConfigError: what is there is signed, and there is no signer here, or one that was followed by
+            another: callers would refuse what this process writes, so it must leave publishing to one
+            that holds MESH_SECRET_KEY.
     """
     written = 0
     if isinstance(source, SealingSource):
@@ -83,6 +84,7 @@ async def publish(source: ConfigSource, redis: Redis, *, signer: Signer | None =
             return Published(head.epoch, head.revision, head.keys_revision, written)
         if document is None and before.keys is not None and before.keys >= keys:
             break
+        await _hand_over(source, redis, signer, before)
         there = await _readable(redis, signer)
         if before.keys is None or before.keys < keys:
             written += await _publish_keys(source, redis, signer, before.keys, keys)
@@ -102,10 +104,12 @@ async def watch_and_publish(
     signer: Signer | None = None,
     listen: Listen | None = None,
     poll_s: float = 1.0,
+    renewed: Callable[[], Signer | None] | None = None,
 ) -> None:
     """Publish now, on every commit that is heard of, and every ``poll_s`` seconds, until ``stop``.
 
-    A failing publish is logged and tried again; hearing of commits only makes it faster.
+    A failing publish is logged and tried again, with the signer that ``renewed`` tells of, if given: its
+    key may have been changed meanwhile. Hearing of commits only makes it faster.
     """
     heard = asyncio.Event()
     async with contextlib.AsyncExitStack() as stack:
@@ -118,9 +122,29 @@ async def watch_and_publish(
                 await publish(source, redis, signer=signer)
             except Exception:
                 log.warning("configuration could not be published; trying again", exc_info=True)
+                signer = signer if renewed is None else renewed()
             waiting = asyncio.create_task(heard.wait())
             await asyncio.wait((stopped, waiting), timeout=poll_s, return_when=asyncio.FIRST_COMPLETED)
             waiting.cancel()
+
+
+async def _hand_over(
+    source: ConfigSource, redis: Redis, signer: Signer | None, before: channel.Heads
+) -> None:
+    """Tell callers which publisher's key followed which, before they see what the last one signed.
+
+    Read after everything that is about to be published: whoever was followed by another key has to stop.
+    """
+    handovers = await source.handovers() if isinstance(source, HandingSource) else ()
+    if not handovers:
+        return
+    if signer is not None and signer.public != handovers[-1].new:
+        raise ConfigError(
+            f"the publisher {signer.public.hex()} was followed by {handovers[-1].new.hex()}: set the new "
+            "MESH_SECRET_KEY here, and restart what still runs with the old one"
+        )
+    if list(handovers) != channel.parse_handovers(before.handovers):
+        await channel.publish_handovers(redis, handovers)
 
 
 async def _readable(redis: Redis, signer: Signer | None) -> SnapshotDocument | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from mesh_store.model.sealing import Master
+from mesh_store.model.signing import Handover
 from mesh_store.model.snapshot import KeyEntry, SnapshotDocument
 
 
@@ -56,6 +57,14 @@ class VouchingSource(Protocol):
 
     async def trust_secrets(self, digests: Sequence[bytes]) -> Mapping[bytes, bytes]:
         """Return `mesh_store.model.signing.trust_secret` of each key, as kept when it was minted."""
+
+
+@runtime_checkable
+class HandingSource(Protocol):
+    """A source that remembers which publisher's key followed which."""
+
+    async def handovers(self) -> Sequence[Handover]:
+        """Return them oldest first."""
 
 
 @runtime_checkable

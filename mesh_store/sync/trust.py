@@ -83,12 +83,13 @@ class Trust:
             self.publisher = publisher
 
     def learn(self, handovers: Iterable[Handover]) -> None:
-        """Move the pin along genuine handovers, in any order."""
-        waiting = {handover.old: handover for handover in handovers}
-        while self.publisher is not None and not self.fixed:
-            handover = waiting.pop(self.publisher, None)
-            if handover is None or not handover.is_genuine():
-                return
+        """Move the pin along genuine handovers, oldest first, so that a key may come back."""
+        for handover in () if self.fixed else handovers:
+            if handover.old != self.publisher or handover.new == self.publisher:
+                continue
+            if not handover.is_genuine():
+                log.warning("a handover from %s is not signed by it", handover.old.hex())
+                continue
             log.warning("the publisher's key changed from %s to %s", handover.old.hex(), handover.new.hex())
             self.publisher = handover.new
 

@@ -139,8 +139,8 @@ async def test_a_pin_moves_along_handovers_the_old_publisher_signed(source, acli
     await publish(source, aclient, signer=OURS)
     subscriber = subscribe(poll_s=0.05)
     assert subscriber.snapshot().revision == 1
-    for old, new in ((OURS, NEXT), (NEXT, Signer(b"z" * 32))):
-        await channel.publish_handover(aclient, hand_over(old, new))
+    last = Signer(b"z" * 32)
+    await channel.publish_handovers(aclient, [hand_over(OURS, NEXT), hand_over(NEXT, last)])
     source.epoch = new_id()
     source.commit()
     await publish(source, aclient, signer=Signer(b"z" * 32))
@@ -159,7 +159,7 @@ async def test_a_handover_the_old_publisher_did_not_sign_moves_nothing(source, a
     stolen = msgspec.structs.replace(genuine, new=THEIRS.public)
     for handover in (forged, stolen):
         await aclient.delete(channel.HANDOVERS)
-        await channel.publish_handover(aclient, handover)
+        await channel.publish_handovers(aclient, [handover])
         source.revision += 1
         await _forge(source, aclient, THEIRS)
         shown = f"revision {source.revision + 1} is signed by {THEIRS.public.hex()}"
@@ -172,6 +172,17 @@ def test_a_given_key_is_not_moved_by_handovers():
     trust = Trust(OURS.public)
     trust.learn([hand_over(OURS, NEXT)])
     assert trust.publisher == OURS.public
+
+
+def test_a_key_that_comes_back_is_followed_by_whoever_believes_either():
+    there_and_back = [hand_over(OURS, NEXT), hand_over(NEXT, OURS)]
+    for pinned in (OURS, NEXT):
+        trust = Trust()
+        trust.pin(pinned.public)
+        trust.learn(there_and_back)
+        assert trust.publisher == OURS.public
+        trust.learn([*there_and_back, hand_over(OURS, NEXT)])
+        assert trust.publisher == NEXT.public
 
 
 def test_unsigned_configuration_is_believed_only_before_the_first_signed_one():

@@ -21,6 +21,12 @@ ORDER BY k.keys_revision, k.id, s.created_at, s.digest
 -- Inputs: $1 digests. Outputs: digest and trust of those that have one. Complexity: one look-up each.
 SELECT digest, trust FROM key_secrets WHERE digest = ANY($1::bytea[]) AND trust IS NOT NULL
 
+-- name: handovers
+-- Outputs: publishers' keys that followed one another, oldest first; as many as callers are told of.
+SELECT old, new, signature
+FROM (SELECT id, old, new, signature FROM publisher_handovers ORDER BY id DESC LIMIT 256) latest
+ORDER BY id
+
 -- name: limits
 -- Inputs: $1 ids of keys. Outputs: their limits, oldest first. Complexity: one look-up for each key.
 SELECT l.id::text, l.team_id::text, l.user_id::text, l.key_id, l.alias_id::text, l.provider_id::text,
