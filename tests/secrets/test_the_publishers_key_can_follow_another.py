@@ -1,4 +1,4 @@
-"""MESH_SECRET_KEY is changed: whoever believed the old publisher believes the new one, and nobody else's word."""
+"""MESH_SECRET_KEY is changed: whoever believed the old publisher follows, and nobody else is believed."""
 
 from __future__ import annotations
 
