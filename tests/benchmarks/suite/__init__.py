@@ -1,0 +1,1 @@
+"""Mesh against its peers: one upstream, one load generator, each contender in an environment of its own."""
