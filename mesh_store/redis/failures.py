@@ -150,6 +150,9 @@ def may_have_lost_a_reply(error: Exception) -> bool:
     """Tell whether the server may have done what we asked without our hearing of it."""
     if _caused_by(error, _NEVER_ASKED):
         return False
+    broken = _cause(error, (ssl.SSLError,))
+    if isinstance(broken, ssl.SSLError) and _tls_mistake(broken) is not None:
+        return False
     if isinstance(error, redis_errors.TimeoutError):
         return "connecting" not in str(error)
     return isinstance(

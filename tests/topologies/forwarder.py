@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import threading
@@ -61,11 +62,12 @@ class Forwarder:
     def _serve(self, near: socket.socket) -> None:
         try:
             if self._context is not None and near.recv(1, socket.MSG_PEEK) == HANDSHAKE:
-                near = self._context.wrap_socket(near, server_side=True)
+                near = self._context.wrap_socket(near, server_side=True, do_handshake_on_connect=False)
                 self._sockets.append(near)
+                near.do_handshake()
             far = socket.create_connection(("127.0.0.1", self.port))
         except OSError:  # a handshake that was refused is what some tests are about
-            near.close()
+            _hang_up(near)
             return
         self._sockets.append(far)
         self._start(self._pump, far, near)
@@ -79,3 +81,13 @@ class Forwarder:
         for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+
+def _hang_up(near: socket.socket) -> None:
+    """End a connection so that what was said last is heard: what came meanwhile is read first."""
+    with contextlib.suppress(OSError):
+        near.settimeout(2)
+        socket.socket.shutdown(near, socket.SHUT_WR)
+        while os.read(near.fileno(), 65536):
+            pass
+    near.close()

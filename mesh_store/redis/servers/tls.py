@@ -10,10 +10,11 @@ import ssl
 from collections.abc import Mapping
 from pathlib import Path
 from socket import socket
-from typing import Any
+from typing import Any, cast
 
 import redis.asyncio.connection
 import redis.connection
+from redis._parsers import _HiredisParser
 
 from mesh_store.redis.servers.mistakes import Misconfigured
 
@@ -109,6 +110,28 @@ class TlsConnection(redis.connection.SSLConnection):
     def _wrap_socket_with_ssl(self, sock: socket) -> ssl.SSLSocket:
         name = self._tls.server_name or self.host
         return self._tls.context().wrap_socket(sock, server_hostname=name)
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """Tell whether a reply waits, or the connection was closed.
+
+        redis-py (8.1, with hiredis) looks at the bare socket, where the session tickets that every TLS 1.3
+        server sends after the handshake look like a reply nobody waits for: it drops the new connection,
+        makes another, and gives up on that with "Connection not ready".
+        """
+        sock, parser, hiredis = (
+            cast("Any", self._sock),
+            cast("Any", self._parser),
+            cast("Any", _HiredisParser),
+        )
+        if sock is None or not isinstance(parser, hiredis) or parser._reader.has_data():
+            return bool(super().can_read(timeout))
+        try:
+            return bool(parser.read_from_socket(timeout=timeout, raise_on_timeout=False))
+        except OSError as error:
+            self.disconnect()  # type: ignore[no-untyped-call]
+            raise redis.ConnectionError(
+                f"the connection to {self.host}:{self.port} broke: {error}"
+            ) from error
 
 
 class AsyncTlsConnection(redis.asyncio.connection.SSLConnection):
