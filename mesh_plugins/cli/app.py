@@ -63,6 +63,7 @@ def _add_commands(app: typer.Typer) -> None:
         keys,
         limits,
         manifest,
+        plugins,
         prices,
         providers,
         quota,
@@ -79,7 +80,7 @@ def _add_commands(app: typer.Typer) -> None:
 
     work = (demo, chat, usage, quota, tail, report)
     entities = (teams, keys, providers, prices, aliases, limits, manifest, tokens)
-    running = (engines, doctor, watch, collecting, telemetry, serving, database)
+    running = (engines, doctor, plugins, watch, collecting, telemetry, serving, database)
     for room in (*work, *entities, secrets, acl, *running):
         room.register(app)
 

@@ -10,9 +10,11 @@ from datetime import timedelta
 import pytest
 from typer.testing import CliRunner
 
+from mesh_plugins import manager
 from mesh_plugins.cli.app import build
 from mesh_plugins.cli.checks import configuration, facts, stores
 from mesh_plugins.cli.checks.finding import ago, skew
+from mesh_plugins.cli.checks.plugins import plugins
 from mesh_plugins.cli.checks.providers import every_provider
 from mesh_store.admin import Admin
 from mesh_store.model.ids import now_us
@@ -175,6 +177,66 @@ async def test_a_configuration_nobody_signed_is_found(mesh_engines, control, pub
     await config_channel.publish_snapshot(control.redis, place_of(document), sealed, base=None, delta=b"")
     found = the(await configuration.published(control.database, control.redis), "snapshot")
     assert (found.state, "MESH_SECRET_KEY" in found.fix) == ("warning", True)
+
+
+async def test_a_publisher_other_than_the_one_named_here_is_found(control, published):
+    for variable in ("MESH_SECRET_KEY", "MESH_TRUST_KEY"):
+        look = configuration.published
+        found = the(await look(control.database, control.redis, {variable: b"o" * 32}), "snapshot")
+        assert (found.state, variable in found.found, variable in found.fix) == ("failed", True, True)
+        assert SIGNER.public.hex() in found.found
+        fine = the(await look(control.database, control.redis, {variable: SIGNER.public}), "snapshot")
+        assert fine.state == "fine"
+
+
+async def test_a_postgres_that_is_too_old_is_found(control, monkeypatch):
+    from mesh_store.postgres import examining
+
+    true = await examining.vitals(control.database)
+
+    async def old(_):
+        return true._replace(version="13.22")
+
+    monkeypatch.setattr(examining, "vitals", old)
+    found = the(await stores.postgres(control.database), "Postgres")
+    assert (found.state, found.fix) == ("failed", "use Postgres 14 or newer")
+
+
+def test_a_plugin_that_is_not_active_or_does_not_load_is_found(monkeypatch):
+    monkeypatch.setattr(manager, "discovered", lambda: {"good": Point("good"), "broken": Point("broken")})
+    [idle, *_] = plugins(["good"])[1:]
+    assert (idle.state, idle.found) == ("warning", "broken is installed, but not active")
+    assert "MESH_PLUGINS" in idle.fix
+    states = {finding.found.split()[0]: finding.state for finding in plugins(["good"])}
+    assert states == {"good": "fine", "broken": "warning"}
+    failed = [finding for finding in plugins(["broken", "absent"]) if finding.state == "failed"]
+    assert ["failed to load" in failed[0].found, "not installed" in failed[1].found] == [True, True]
+    assert all("MESH_PLUGINS" in finding.fix for finding in failed)
+    monkeypatch.setattr(manager, "discovered", dict)
+    assert [finding.state for finding in plugins([])] == ["fine"]
+
+
+class Point:
+    """An entry point that never was installed."""
+
+    dist = None
+    value = "somewhere:plugin"
+
+    def __init__(self, name):
+        self.name = name
+
+    def load(self):
+        if self.name == "broken":
+            raise RuntimeError("its module is")
+        return self
+
+
+def test_plugins_are_listed_without_being_loaded(monkeypatch):
+    monkeypatch.setattr(manager, "discovered", lambda: {"broken": Point("broken")})
+    environ = {"MESH_PLUGINS": "absent"}
+    done = CliRunner().invoke(build(), ["plugins", "--json"], env=environ)
+    rows = {row["name"]: (row["active"], row["installed"]) for row in json.loads(done.stdout)}
+    assert rows == {"absent": (True, False), "broken": (False, True)}
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@
 * `configuration`  whether callers have what the database says
 * `facts`          what happened on its way to Postgres
 * `caller`         the key of this environment
+* `plugins`        what is installed, and active
 * `providers`      their secrets and addresses, when asked for
 """
 
@@ -14,7 +15,8 @@ import asyncio
 
 from mesh_plugins.cli.checks import caller, configuration, facts, stores
 from mesh_plugins.cli.checks.finding import Finding, asked
-from mesh_plugins.cli.control import place
+from mesh_plugins.cli.checks.plugins import plugins
+from mesh_plugins.cli.control import Place, place, signer_of
 
 __all__ = ["Finding", "examine"]
 
@@ -39,13 +41,15 @@ async def examine(*, providers: bool = False) -> list[Finding]:
             usable = {finding.check for finding in findings if finding.state != "failed"}
             if {"Postgres", "Redis"} <= usable:
                 fix = "run `mesh serve` or `mesh collect`"
-                findings += await asked("configuration", fix, configuration.published, database, redis)
+                look, believed = configuration.published, _believed(found)
+                findings += await asked("configuration", fix, look, database, redis, believed)
             if "Redis" in usable:
                 findings += await asked("collector", "check MESH_TELEMETRY_REDIS_URL", facts.stream, stream)
             if "Postgres" in usable:
                 findings += await asked("dead letters", "run `mesh migrate`", facts.dead, database)
             findings += await asyncio.to_thread(facts.rings_of, found.settings.home)
             findings.append(await asyncio.to_thread(caller.key, found))
+            findings += plugins(found.settings.plugins)
             if providers and "Postgres" in usable:
                 from mesh_plugins.cli.checks.providers import every_provider
 
@@ -54,3 +58,12 @@ async def examine(*, providers: bool = False) -> list[Finding]:
             await redis.aclose()
             await stream.aclose()
         return findings
+
+
+def _believed(found: Place) -> dict[str, bytes]:
+    """The publishers this environment speaks of, by the variable that does."""
+    from mesh_store.sync.trust import parse_trust_key
+
+    signer, trusted = signer_of(found), found.settings.trust_key
+    believed = {} if signer is None else {"MESH_SECRET_KEY": signer.public}
+    return believed if trusted is None else believed | {"MESH_TRUST_KEY": parse_trust_key(trusted)}

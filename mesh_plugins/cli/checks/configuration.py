@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from mesh_plugins.cli.checks.finding import Finding, ago
@@ -19,14 +21,22 @@ _PUBLISH = "run `mesh serve` or `mesh collect`, which publish"
 _RESTORED = "if the database was restored from a backup: `mesh migrate --restored`"
 
 
-async def published(database: Database, redis: Redis) -> list[Finding]:
-    """Compare the order of changes in Postgres with what Redis holds."""
+async def published(
+    database: Database, redis: Redis, believed: Mapping[str, bytes] = MappingProxyType({})
+) -> list[Finding]:
+    """Compare the order of changes in Postgres with what Redis holds.
+
+    Args:
+        database: the truth.
+        redis: where callers read it.
+        believed: publishers' public keys, by the variable of this environment that names them.
+    """
     from mesh_store.redis.config_channel import aread_heads, aread_snapshot
 
     head, there = await database.head(), await aread_heads(redis)
     findings = [await _snapshot(database, head, there), _keys(head, there)]
     if there.snapshot is not None:
-        findings += _document(await aread_snapshot(redis))
+        findings += _document(await aread_snapshot(redis), believed)
     return findings
 
 
@@ -64,7 +74,7 @@ def _keys(head: Head, there: Heads) -> Finding:
     )
 
 
-def _document(sealed: bytes | None) -> list[Finding]:
+def _document(sealed: bytes | None, believed: Mapping[str, bytes]) -> list[Finding]:
     from mesh_store.model.errors import ConfigError
     from mesh_store.model.signing import unseal
     from mesh_store.model.snapshot import decode
@@ -81,7 +91,14 @@ def _document(sealed: bytes | None) -> list[Finding]:
     if envelope.publisher is None:
         fix = "set MESH_SECRET_KEY where it is published: `mesh serve`, `mesh collect` and commands"
         return [Finding("warning", "snapshot", f"{said}, not signed: who writes to Redis decides", fix)]
-    return [Finding("fine", "snapshot", f"{said}, signed")]
+    said = f"{said}, signed by {envelope.publisher.hex()}"
+    for variable, publisher in believed.items():
+        if publisher != envelope.publisher:
+            fix = f"give {variable} the publisher's, or find out who else publishes there"
+            return [
+                Finding("failed", "snapshot", f"{said}, but {variable} stands for {publisher.hex()}", fix)
+            ]
+    return [Finding("fine", "snapshot", said)]
 
 
 def _ahead(word: str, there: object, want: object) -> str:

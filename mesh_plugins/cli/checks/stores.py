@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 MEMORY = (0.50, 0.70)
 
 
+#: The oldest major version the tests run on.
+OLDEST_POSTGRES = 14
+
+
 async def postgres(database: Database) -> list[Finding]:
     """Look at the server, its schema and its clock."""
     from mesh_store.postgres.examining import vitals
@@ -32,8 +36,12 @@ async def postgres(database: Database) -> list[Finding]:
     found = await vitals(database)
     ended = time.time()
     ahead = found.clock.timestamp() - (began + ended) / 2
+    said = f"Postgres {found.version}, schema {newest_revision()}"
+    if int(found.version.partition(".")[0]) < OLDEST_POSTGRES:
+        fix = f"use Postgres {OLDEST_POSTGRES} or newer"
+        return [Finding("failed", "Postgres", f"{said}: too old", fix)]
     return [
-        Finding("fine", "Postgres", f"Postgres {found.version}, schema {newest_revision()}"),
+        Finding("fine", "Postgres", said),
         skew("Postgres' clock", ahead, uncertain=(ended - began) / 2),
     ]
 
