@@ -10,6 +10,7 @@ import typer
 
 from mesh_plugins.cli.options import AsJson
 from mesh_plugins.cli.printing import show
+from mesh_plugins.cli.simulating import simulate
 
 if TYPE_CHECKING:
     from mesh_store.model.limits import Decision
@@ -27,6 +28,7 @@ _DEADLINE_S = 5.0
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    quota.command("simulate")(simulate)
     app.add_typer(quota, name="quota")
 
 

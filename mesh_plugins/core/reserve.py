@@ -82,7 +82,7 @@ def refusal(plan: Plan, decision: Decision) -> QuotaExceeded:
     )
 
 
-def _next_with_room(plan: Plan, decision: Decision) -> int:
+def next_with_room(plan: Plan, decision: Decision) -> int:
     """Return the index of the first other target whose limits all have room, 0 when there is none."""
     left = dict(zip([rule.id for rule in plan.rules], decision.remaining, strict=False))
     ours = {rule.id: is_of_target(rule) for rule in plan.rules}
@@ -173,7 +173,7 @@ class Asking:
         """
         if decision.admitted:
             return None
-        if self._plan is self._whole and (skipped := _next_with_room(self._plan, decision)):
+        if self._plan is self._whole and (skipped := next_with_room(self._plan, decision)):
             self._ask(without_first(self._plan, skipped), 0)
             return 0.0
         left_us = (self._until_ns - time.monotonic_ns()) // 1_000

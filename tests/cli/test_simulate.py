@@ -1,0 +1,114 @@
+"""`mesh quota simulate`: limits tried on traffic that was, from a file without engines or from the store."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from mesh_plugins.cli.app import build
+
+MANIFEST = """
+version: 1
+teams: [{name: research, limits: ["10 requests/min", "$1/day"]}]
+providers: [{name: openai, kind: openai}]
+aliases: [{name: fast, targets: [{provider: openai, model: gpt-4.1-mini}]}]
+"""
+
+
+def calls(count: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "at": 1_900_000_000_000_000 + n * 1_000_000,
+            "team": "research",
+            "alias": "fast",
+            "input_tokens": 100,
+            "output_tokens": 10,
+            "cost_usd": "0.01",
+            "note": "passed over",
+        }
+        for n in range(count)
+    ]
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Any:
+    """Run the command over a trace; returns what it prints as JSON."""
+
+    def run(trace: Path, *options: str, manifest: str = MANIFEST, code: int = 0) -> Any:
+        (tmp_path / "mesh.yaml").write_text(manifest)
+        command = ["quota", "simulate", str(tmp_path / "mesh.yaml"), str(trace), *options]
+        result = CliRunner().invoke(build(), command)
+        assert result.exit_code == code, result.output
+        return json.loads(result.stdout) if "--json" in options and not code else result.output
+
+    return run
+
+
+def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_it_says_what_would_have_been_refused_to_whom_when_and_by_what(told: Any, tmp_path: Path) -> None:
+    said = told(jsonl(tmp_path / "t.jsonl", calls(15)), "--json")
+    assert (said["calls"], said["admitted"], said["refused"]) == (15, 12, 3)
+    [rate, money] = said["limits"]
+    assert (rate["limit"], rate["refused"], rate["peak"], rate["at_once"]) == ("10 requests/min", 3, 10, 10)
+    assert rate["refused_by_caller"] == {"team research": 3}
+    assert (money["peak"], money["peak_percent"]) == (0.12, 12.0)
+    first = said["refusals"][0]
+    assert first["at"] == rate["first_refused_at"] == "2030-03-17T17:46:51+00:00"
+    assert 0 < first["retry_after_s"] <= 6
+
+
+def test_csv_says_the_same_in_any_order(told: Any, tmp_path: Path) -> None:
+    rows = list(reversed(calls(15)))
+    with (tmp_path / "t.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    as_csv = told(tmp_path / "t.csv", "--json")
+    assert as_csv == told(jsonl(tmp_path / "t.jsonl", rows), "--json")
+
+
+def test_people_get_a_table_and_a_sentence(told: Any, tmp_path: Path) -> None:
+    shown = told(jsonl(tmp_path / "t.jsonl", calls(15)))
+    assert "10 requests/min" in shown
+    assert "15 calls" in shown
+    assert "12 admitted, 3 refused (20.00 %)" in shown
+
+
+def test_what_the_manifest_does_not_know_is_named_and_not_counted_as_a_limits(
+    told: Any, tmp_path: Path
+) -> None:
+    rows = [row | {"alias": "slow"} for row in calls(2)] + [row | {"team": "sales"} for row in calls(1)]
+    said = told(jsonl(tmp_path / "t.jsonl", rows), "--json")
+    assert (said["admitted"], said["refused"], sum(said["not_decided"].values())) == (0, 0, 3)
+    assert any("slow" in reason for reason in said["not_decided"])
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ("not json", "line 1 is not JSON"),
+        ('{"at": 1, "alias": "fast"}', "line 1: team is missing"),
+        ('{"at": "yesterday", "team": "a", "alias": "b"}', "neither microseconds nor an ISO 8601 time"),
+        ('{"at": 1, "team": "a", "alias": "b", "input_tokens": -5}', "input_tokens"),
+        ('{"at": 1, "team": "a", "alias": "b", "cost_usd": "NaN"}', "cost_usd"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(told: Any, tmp_path: Path, line: str, reason: str) -> None:
+    (tmp_path / "t.jsonl").write_text(line + "\n")
+    assert reason in told(tmp_path / "t.jsonl", code=1).replace("\n", " ")
+
+
+def test_what_was_stored_can_be_replayed_too(kept: Any, tmp_path: Path) -> None:
+    (tmp_path / "mesh.yaml").write_text(MANIFEST)
+    said = kept.json("quota", "simulate", str(tmp_path / "mesh.yaml"), "--since", "7d")
+    assert said["calls"] == said["admitted"] + said["refused"] + sum(said["not_decided"].values())
+    assert "name a trace" in kept.refused("quota", "simulate", str(tmp_path / "mesh.yaml"))
