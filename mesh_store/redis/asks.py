@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 
 from mesh_store.model.limits import Charge
-from mesh_store.redis.templates import Part, parts_of, template_of
+from mesh_store.redis.templates import Part, template_of
+
+_amount = attrgetter("amount")
 
 
 class Ask:
@@ -39,7 +42,7 @@ class Ask:
         self.id, self.part, self.charges, self.at_us, self.grace_us = reservation_id, part, charges, at_us, 0
         self.lifetime_ms, self.max_wait_us = lifetime_ms, max_wait_us
         if len(part.terms) == len(charges):
-            self.amounts = tuple([charge.amount for charge in charges])
+            self.amounts = tuple(map(_amount, charges))
         else:
             self.amounts = tuple([charges[position].amount for position in part.positions])
         self.request = part.request(lifetime_ms, max_wait_us, self.amounts)
@@ -64,4 +67,4 @@ def asks_of(
 
 def split(charges: Sequence[Charge], reservation_id: str, at_us: int, lifetime_ms: int = 1) -> list[Ask]:
     """Group charges that were reserved before, perhaps by another process, by hash tag."""
-    return [Ask(reservation_id, part, charges, at_us, lifetime_ms) for part in parts_of(charges)]
+    return [Ask(reservation_id, part, charges, at_us, lifetime_ms) for part in template_of(charges).parts]

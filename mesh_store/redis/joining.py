@@ -161,26 +161,27 @@ class AsyncJoiner:
         self._tasks: set[asyncio.Task[None]] = set()
         self._alone = True
 
-    async def ask(self, ask: Ask, now_us: int) -> Result:
-        """Return the answer to one request, which may have travelled with others."""
+    def ask(self, ask: Ask, now_us: int) -> Awaitable[Result]:
+        """Return what brings the answer to one request, which may travel with others; await it at once."""
         lane = (ask.part.tag, now_us)
         line = self._lanes.get(lane)
-        if line is None and self._alone:
-            line = self._lanes[lane] = deque()
-            try:
-                return (await self._decide([ask], now_us))[0]
-            finally:
-                if line:
-                    self._start(lane)
-                else:
-                    del self._lanes[lane]
-        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         if line is None:
-            self._lanes[lane] = deque([(ask, answer)])
+            line = self._lanes[lane] = deque()
+            if self._alone:
+                return self._ask_alone(lane, line, ask)
             self._start(lane)
-        else:
-            line.append((ask, answer))
-        return await answer
+        answer: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        line.append((ask, answer))
+        return answer
+
+    async def _ask_alone(self, lane: _Lane, line: _Line, ask: Ask) -> Result:
+        try:
+            return (await self._decide([ask], lane[1]))[0]
+        finally:
+            if line:
+                self._start(lane)
+            else:
+                del self._lanes[lane]
 
     def _start(self, lane: _Lane) -> None:
         # An empty context: nobody's trace or contextvars follow the others' requests.

@@ -2,20 +2,20 @@
 
 A caller asks with the same keys and limits again and again; only ids and amounts differ. Their
 *template* holds everything else: hash tags, reduced rates, checksums, and the limits packed for the
-scripts. It is found by the identity of the limits, which a snapshot hands out for as long as it
-lives, and else by their values.
+scripts. One is remembered per list of keys, for as long as their limits stay what they are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from operator import attrgetter
+from typing import NamedTuple
 from zlib import crc32
 
 import msgspec
 
 from mesh_store.model.gcra import check_units
-from mesh_store.model.limits import Charge
+from mesh_store.model.limits import Charge, Limit
 from mesh_store.redis.keys import hash_tag, record_key
 from mesh_store.redis.kinds import RateTerm, Term, WindowTerm, term_of
 
@@ -140,15 +140,17 @@ class Template(NamedTuple):
 
     Attributes:
         parts: one per hash tag.
-        limits: what keeps the limits, and so their identities, from being anybody else's.
+        limits: the limits they were made of.
+        enforced: which of them are not in shadow mode.
     """
 
     parts: tuple[Part, ...]
-    limits: tuple[object, ...]
+    limits: tuple[Limit, ...]
+    enforced: tuple[bool, ...]
 
 
-_by_identity: dict[tuple[object, ...], Template] = {}
-_by_value: dict[tuple[object, ...], tuple[Part, ...]] = {}
+_known: dict[tuple[str, ...], Template] = {}
+_key, _limit, _enforce = attrgetter("key"), attrgetter("limit"), attrgetter("enforce")
 
 
 def template_of(charges: Sequence[Charge]) -> Template:
@@ -157,33 +159,20 @@ def template_of(charges: Sequence[Charge]) -> Template:
     Raises:
         ValueError: a key appears twice, or a limit cannot be counted exactly.
     """
-    identity = tuple([part for charge in charges for part in (charge.key, id(charge.limit), charge.enforce)])
-    template = _by_identity.get(identity)
-    if template is None:
-        template = Template(parts_of(charges), tuple([charge.limit for charge in charges]))
-        _remember(_by_identity, identity, template)
+    keys, limits, enforced = (
+        tuple(map(_key, charges)),
+        tuple(map(_limit, charges)),
+        tuple(map(_enforce, charges)),
+    )
+    template = _known.get(keys)
+    # Comparing is cheap: the same limits are mostly the very same objects.
+    if template is None or template.limits != limits or template.enforced != enforced:
+        template = Template(_grouped(charges), limits, enforced)
+        # Racing threads may both make one; the later one stays, and either is as good.
+        if len(_known) >= MOST_TEMPLATES:
+            _known.clear()
+        _known[keys] = template
     return template
-
-
-def parts_of(charges: Sequence[Charge]) -> tuple[Part, ...]:
-    """Return the parts of charges whose limits were read from somewhere and are nobody else's.
-
-    Raises:
-        ValueError: a key appears twice, or a limit cannot be counted exactly.
-    """
-    value = tuple([(charge.key, charge.limit, charge.enforce) for charge in charges])
-    parts = _by_value.get(value)
-    if parts is None:
-        parts = _grouped(charges)
-        _remember(_by_value, value, parts)
-    return parts
-
-
-def _remember(known: dict[tuple[object, ...], Any], name: tuple[object, ...], found: object) -> None:
-    # Racing threads may both work one out; the later one stays, and either is as good.
-    if len(known) >= MOST_TEMPLATES:
-        known.clear()
-    known[name] = found
 
 
 def _grouped(charges: Sequence[Charge]) -> tuple[Part, ...]:
