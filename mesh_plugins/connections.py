@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from mesh_plugins.settings import Settings
 from mesh_store.model.errors import ConfigError
+from mesh_store.model.facts import Fact
 from mesh_store.model.limits import Charge, Decision
+from mesh_store.model.samples import Sample
 from mesh_store.model.snapshot import KeyEntry, Snapshot
 from mesh_store.redis import connect
 from mesh_store.redis.breaker import Breaker
@@ -28,6 +30,7 @@ from mesh_store.sync import Subscriber
 from mesh_store.sync.loops import ClientPerLoop
 from mesh_store.sync.trust import Trust, parse_trust_key
 from mesh_store.telemetry import Recorder
+from mesh_store.telemetry.sampler import Sampler
 
 if TYPE_CHECKING:
     from mesh_store.embedded import Engines
@@ -38,7 +41,11 @@ COLLECTOR = (sys.executable, "-m", "mesh_plugins.cli", "collect")
 #: Seconds the keeper of leases waits for an answer; no call waits for it.
 LEASE_DEADLINE_S = 1.0
 
+#: Seconds that samples may take of a process' end.
+SAMPLES_S = 0.3
+
 OnSnapshot = Callable[[Snapshot | None, Snapshot], None]
+OnSample = Callable[[Sample, Fact], Sample | None]
 
 
 class LiveConfig:
@@ -108,10 +115,11 @@ class Connections:
         async_limiter: decides charges on any event loop.
         recorder: remembers what happened.
         leases: slices of hot limits, taken ahead; None where settings say so.
+        sampler: sends content samples of teams that switched them on.
         database_url: for reports; None when this process was not told.
     """
 
-    def __init__(self, settings: Settings, on_snapshot: OnSnapshot) -> None:
+    def __init__(self, settings: Settings, on_snapshot: OnSnapshot, on_sample: OnSample) -> None:
         self.engines = _engines(settings)
         redis_url = self.engines.redis_url if self.engines else settings.redis_url
         if redis_url is None:
@@ -143,6 +151,7 @@ class Connections:
                 lambda: LeasingLimiter(connect(redis_url, deadline=LEASE_DEADLINE_S)),
                 lambda: self.presence.count,
             )
+        self.sampler = Sampler(settings.telemetry_redis_url or redis_url, on_sample)
         self.subscriber.start()
         self.presence.start()
 
@@ -151,6 +160,7 @@ class Connections:
         if self._keeper is not None:
             self._keeper.close()
         self.recorder.close(timeout_s)
+        self.sampler.close(min(timeout_s, SAMPLES_S))
         self.subscriber.close()
         self.presence.close()
         if self.engines is not None:

@@ -15,6 +15,7 @@ import pluggy
 from mesh_plugins.core.call import CallRequest, Quote, Receipt
 from mesh_store.model.facts import Fact
 from mesh_store.model.limits import Charge
+from mesh_store.model.samples import Sample
 from mesh_store.model.snapshot import Alias, LimitRule, Snapshot, Target
 from mesh_store.model.usage import Usage
 
@@ -68,6 +69,14 @@ def mesh_fact(receipt: Receipt | None, fact: Fact) -> Fact | None:
 
     Each plugin is given what the one before returned. ``receipt`` is None for refused calls and for
     attempts that did not end the call. An exception is counted and logged, and the fact goes on.
+    """
+
+
+@hookspec
+def mesh_sample(sample: Sample, fact: Fact) -> Sample | None:
+    """Return a changed sample to mask what was asked or answered, or None to leave it; on a thread of ours.
+
+    It is redacted already. With both texts empty it is dropped, and so it is when an exception is raised.
     """
 
 

@@ -14,13 +14,15 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from mesh_plugins.connections import Connections, LiveConfig
+from mesh_plugins.connections import SAMPLES_S, Connections, LiveConfig
 from mesh_plugins.core.ports import Sender
 from mesh_plugins.defaults import builtin_plugins
 from mesh_plugins.direct import DirectCaller
 from mesh_plugins.manager import load
 from mesh_plugins.settings import Settings
 from mesh_store.model.errors import ConfigError
+from mesh_store.model.facts import Fact
+from mesh_store.model.samples import Sample
 from mesh_store.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -49,12 +51,13 @@ class Mesh(DirectCaller):
         self.settings = settings or Settings.from_env()
         # Before anything follows the configuration: its first snapshot is told to the plugins at once.
         self.hooks = load(self.settings.plugins, plugins, builtin=builtin_plugins())
-        self._held = Connections(self.settings, self._changed)
+        self._held = Connections(self.settings, self._changed, self._sampled)
         super().__init__(
             config=LiveConfig(self._held.subscriber),
             limiter=self._held.limiter,
             async_limiter=self._held.async_limiter,
             recorder=self._held.recorder,
+            samples=self._held.sampler,
             hooks=self.hooks,
             key=self.settings.key.get_secret_value() if self.settings.key else None,
             sender=sender,
@@ -116,6 +119,7 @@ class Mesh(DirectCaller):
         Returns:
             True when all of it is done.
         """
+        self._held.sampler.flush(min(timeout, SAMPLES_S))
         return self._held.recorder.flush(timeout, collected=collected)
 
     async def aflush(self, timeout: float = 10.0, *, collected: bool = False) -> bool:  # noqa: ASYNC109
@@ -145,6 +149,10 @@ class Mesh(DirectCaller):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.aclose()
+
+    def _sampled(self, sample: Sample, fact: Fact) -> Sample | None:
+        changed: Sample | None = self.hooks.sample.fold_or_drop("sample", sample, fact=fact)
+        return changed
 
     def _changed(self, old: Snapshot | None, new: Snapshot) -> None:
         self.hooks.snapshot_changed.notify(old=old, new=new)

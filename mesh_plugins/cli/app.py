@@ -68,6 +68,7 @@ def _add_commands(app: typer.Typer) -> None:
         providers,
         quota,
         report,
+        samples,
         secrets,
         serving,
         tail,
@@ -78,7 +79,7 @@ def _add_commands(app: typer.Typer) -> None:
         watch,
     )
 
-    work = (demo, chat, usage, quota, tail, report)
+    work = (demo, chat, usage, quota, tail, samples, report)
     entities = (teams, keys, providers, prices, aliases, limits, manifest, tokens)
     running = (engines, doctor, plugins, watch, collecting, telemetry, serving, database)
     for room in (*work, *entities, secrets, acl, *running):

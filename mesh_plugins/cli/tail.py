@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mesh_plugins.cli.options import AsJson, Team
+from mesh_plugins.cli.samples import passing_samples, say_passing
 
 if TYPE_CHECKING:
     from mesh_store.model.facts import Fact
@@ -23,6 +24,9 @@ def tail(
     team: Team = None,
     errors: Annotated[bool, typer.Option("--errors", help="Only calls that did not end well.")] = False,
     count: Annotated[int, typer.Option("--count", help="End after so many calls; 0 means never.")] = 0,
+    content: Annotated[
+        bool, typer.Option("--content", help="What they asked and were answered, where samples are on.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Print calls as they end, one line each, until Ctrl-C; nothing is taken from the collectors.
@@ -31,10 +35,10 @@ def tail(
     """
     from mesh_plugins.cli.control import run_async
 
-    run_async(_tail(team, errors=errors, count=count, as_json=as_json))
+    run_async(_tail(team, errors=errors, count=count, content=content, as_json=as_json))
 
 
-async def _tail(team: str | None, *, errors: bool, count: int, as_json: bool) -> None:
+async def _tail(team: str | None, *, errors: bool, count: int, content: bool, as_json: bool) -> None:
     from mesh_plugins.cli.control import database, place
     from mesh_store.redis import connect_async
     from mesh_store.telemetry.passing import newest, passing
@@ -44,11 +48,17 @@ async def _tail(team: str | None, *, errors: bool, count: int, as_json: bool) ->
         wanted = None if team is None else await _team_id(opened, team)
         client: Any = connect_async(found.telemetry_redis_url, deadline=10.0, connect_deadline=2.0)
         try:
-            places = await newest(client)
-            typer.echo("waiting for calls", err=True)
+            passed: AsyncIterator[Any]
+            say: Any = say_passing
+            if content:
+                passed = passing_samples(client)
+            else:
+                places = await newest(client)
+                typer.echo("waiting for calls", err=True)
+                passed, say = passing(client, places), _say
             printed = 0
-            async for fact in _chosen(passing(client, places), wanted, errors=errors):
-                _say(fact, names.get(fact.team_id, fact.team_id), as_json=as_json)
+            async for one in _chosen(passed, wanted, errors=errors):
+                say(one, names.get(one.team_id, one.team_id), as_json=as_json)
                 printed += 1
                 if printed == count:
                     return
@@ -56,7 +66,7 @@ async def _tail(team: str | None, *, errors: bool, count: int, as_json: bool) ->
             await client.aclose()
 
 
-async def _chosen(facts: AsyncIterator[Fact], team: str | None, *, errors: bool) -> AsyncIterator[Fact]:
+async def _chosen(facts: AsyncIterator[Any], team: str | None, *, errors: bool) -> AsyncIterator[Any]:
     async for fact in facts:
         if team in (None, fact.team_id) and not (errors and fact.outcome == "ok"):
             yield fact

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -34,6 +34,27 @@ def list_teams(archived: Archived = False, as_json: AsJson = False) -> None:
     """List the teams."""
     rows = every(lambda repo, **page: repo.list_teams(**page), archived=archived)
     listing(rows, ["name", "description", "created_at"], as_json=as_json, word="teams")
+
+
+@team.command("content")
+def set_content(
+    name: TeamName,
+    what: Annotated[Literal["off", "samples"], typer.Argument(help="What is kept of what its calls say.")],
+    share: Annotated[
+        float | None, typer.Option("--share", help="Of how many of its calls: above 0, up to 1.")
+    ] = None,
+    days: Annotated[int | None, typer.Option("--days", help="How long samples are kept.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Switch content samples of a team on or off; they are redacted, and still what people wrote.
+
+    What is kept already stays until its days are over.
+    """
+    said = {"content": what, "content_share": share, "content_days": days}
+    changes: dict[str, Any] = {field: value for field, value in said.items() if value is not None}
+    made = operate(lambda repo: repo.update_team(name, **changes))
+    kept = f"{made.content_share:.0%} of its calls for {made.content_days} days"
+    done(f"team {made.name}: {'nothing is' if what == 'off' else kept + ' are'} kept", made, as_json=as_json)
 
 
 @team.command("archive")

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
 from mesh_plugins.core.call import Attempt, Outcome, ProviderCall, ProviderReply, Receipt, Reservation
+from mesh_plugins.core.content import listen
 from mesh_plugins.core.cutting import Bound, bound_of, cut_error
 from mesh_plugins.core.extending import Extending, missing
 from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.parameters import merged
-from mesh_plugins.core.ports import RecorderPort
+from mesh_plugins.core.ports import RecorderPort, SamplePort
 from mesh_plugins.core.reserve import DRAIN_US, intent_of
 from mesh_plugins.core.retries import Health, RetryBudget, Step, next_step, transient
 from mesh_plugins.core.settle import estimated_usage, failed_attempt, settled, taken_by
@@ -42,10 +44,12 @@ class Course:
         "_cause",
         "_first_chunk_ns",
         "_health",
+        "_heard",
         "_hooks",
         "_lock",
         "_recorder",
         "_repeats",
+        "_samples",
         "_sent",
         "_started_ns",
         "_started_us",
@@ -62,6 +66,7 @@ class Course:
         recorder: RecorderPort,
         health: Health,
         budget: RetryBudget,
+        samples: SamplePort | None = None,
     ) -> None:
         self.reservation = reservation
         self.receipt: Receipt | None = None
@@ -75,6 +80,8 @@ class Course:
         self._sent = False
         self._started_ns = self._started_us = 0
         self._first_chunk_ns: int | None = None
+        self._samples = samples
+        self._heard = None if samples is None else listen(reservation.plan)
         budget.earn()
 
     def begin(self) -> ProviderCall:
@@ -106,10 +113,17 @@ class Course:
         """True once the present attempt went out."""
         return self._sent
 
-    def first_chunk(self) -> None:
-        """Note the first chunk of a stream; only the first counts."""
+    def chunk(self, said: Any = None) -> None:
+        """Note a chunk of a stream: when the first came, and, where samples are on, what it says."""
         if self._first_chunk_ns is None:
             self._first_chunk_ns = time.monotonic_ns()
+        if self._heard is not None:
+            self._heard.hear(said)
+
+    def hear(self, said: Any) -> None:
+        """Take what a host knows of the answer's text; kept only where samples are on."""
+        if self._heard is not None:
+            self._heard.hear(said)
 
     def exhausted(self, reply: ProviderReply) -> QuotaExceeded | None:
         """Return what cuts the stream now, once it outgrew what was reserved; the course ends with it."""
@@ -124,6 +138,8 @@ class Course:
         """End the call with a complete answer."""
         if self._call is not None:
             self._health.succeeded(self._call.target.id)
+        if self._heard is not None and reply.body is not None:
+            self._heard.hear(reply.body)
         return self._finish("ok", reply, None)
 
     def failed(self, error: ProviderError) -> Step | None:
@@ -153,6 +169,8 @@ class Course:
         self._target = step.target
         # Whatever ends the call during the pause ends an attempt that was never sent.
         self._call, self._sent, self._first_chunk_ns = None, False, None
+        if self._heard is not None:
+            self._heard.begin_again()
         return step
 
     def extending(self) -> Extending | None:
@@ -194,6 +212,8 @@ class Course:
             for settlement in further:
                 self._recorder.settle(settlement)
             self._recorder.done(done)
+            if self._heard is not None and self._samples is not None:
+                self._samples.offer(self._heard.sample(self.receipt.fact))
             return self.receipt
 
     def _attempt(

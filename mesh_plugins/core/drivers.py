@@ -22,7 +22,14 @@ from mesh_plugins.core.course import Course
 from mesh_plugins.core.denials import Denials
 from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.plan import plan_call
-from mesh_plugins.core.ports import AsyncLimiterPort, ConfigPort, LimiterPort, RecorderPort, Sender
+from mesh_plugins.core.ports import (
+    AsyncLimiterPort,
+    ConfigPort,
+    LimiterPort,
+    RecorderPort,
+    SamplePort,
+    Sender,
+)
 from mesh_plugins.core.reserve import SLOTS_FLUSH_S, Asking, granted, intent_of
 from mesh_plugins.core.retries import Health, RetryBudget, unusable
 from mesh_plugins.core.secrets import Secrets
@@ -56,6 +63,7 @@ class Engine:
     budget: RetryBudget
     denials: Denials
     secrets: Secrets
+    samples: SamplePort | None = None
 
     def plan(self, request: CallRequest) -> Plan:
         """Plan a call against the newest snapshot; a refusal is written down before it is raised."""
@@ -88,7 +96,12 @@ class Engine:
         """Put the intent into the ring and start the course of a granted call."""
         self.recorder.intent(intent_of(reservation))
         return Course(
-            reservation, hooks=self.hooks, recorder=self.recorder, health=self.health, budget=self.budget
+            reservation,
+            hooks=self.hooks,
+            recorder=self.recorder,
+            health=self.health,
+            budget=self.budget,
+            samples=self.samples,
         )
 
 

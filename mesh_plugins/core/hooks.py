@@ -82,6 +82,23 @@ class Hook:
                 value = value if result is None else result
         return value
 
+    def fold_or_drop(self, argument: str, value: Any, **arguments: Any) -> Any:
+        """Like `fold`, for what must not go on unless every implementation agreed: one that fails drops it.
+
+        Returns:
+            The value, or None when it was dropped.
+        """
+        for plugin, function, names in self._callers:
+            try:
+                result = self._call(plugin, function, names, {**arguments, argument: value})
+                if result is not None and type(result) is not type(value):
+                    raise TypeError(f"answered a {type(result).__name__}, not a {type(value).__name__}")
+            except Exception as error:
+                self._observer_failed(plugin, error)
+                return None
+            value = value if result is None else result
+        return value
+
     def notify(self, **arguments: Any) -> None:
         """Tell everybody; one that fails is counted and does not stop the others."""
         for plugin, function, names in self._callers:
@@ -121,6 +138,7 @@ class Hooks:
         "order_targets",
         "price",
         "resolve",
+        "sample",
         "sinks",
         "snapshot_changed",
     )
@@ -137,5 +155,6 @@ class Hooks:
     order_targets: Hook
     price: Hook
     resolve: Hook
+    sample: Hook
     sinks: Hook
     snapshot_changed: Hook

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from mesh_plugins.core.call import ProviderCall, ProviderReply
+from mesh_plugins.core.content import RawSample
 from mesh_store.model.errors import ProviderError
 from mesh_store.model.facts import Cancel, Done, Intent, Settlement
 from mesh_store.model.limits import Charge, Decision
@@ -72,6 +73,13 @@ class RecorderPort(Protocol):
     def flush(self, timeout_s: float) -> bool:
         """Wait until everything so far is settled; the one verb that waits. True when it is."""
         ...
+
+
+class SamplePort(Protocol):
+    """Takes what calls asked and were answered, of teams that switched samples on."""
+
+    def offer(self, sample: RawSample) -> None:
+        """Take a sample, or drop it when too many wait; microseconds, from any thread."""
 
 
 class ConfigPort(Protocol):

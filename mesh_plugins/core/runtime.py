@@ -23,6 +23,7 @@ from mesh_plugins.core.ports import (
     ConfigPort,
     LimiterPort,
     RecorderPort,
+    SamplePort,
     Sender,
     TokenPort,
 )
@@ -61,11 +62,12 @@ class Runtime:
         async_limiter: AsyncLimiterPort,
         key: str | None = None,
         tokens: TokenPort | None = None,
+        samples: SamplePort | None = None,
     ) -> None:
         self.config, self.recorder, self.hooks = config, recorder, hooks
         self.limiter, self.async_limiter = limiter, async_limiter
         self._engine = Engine(
-            hooks, config, recorder, Health(), RetryBudget(), Denials(), Secrets(config, tokens)
+            hooks, config, recorder, Health(), RetryBudget(), Denials(), Secrets(config, tokens), samples
         )
         self._key = key
 

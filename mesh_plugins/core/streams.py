@@ -81,7 +81,7 @@ class GovernedStream:
             raise
         except BaseException as error:
             self.close_after(error)
-        self._course.first_chunk()
+        self._course.chunk(chunk)
         cut = self._course.exhausted(self._chunks.reply)
         if cut is not None:
             self._finalizer.detach()
@@ -146,7 +146,7 @@ class AsyncGovernedStream:
             raise
         except BaseException as error:
             await self.aclose_after(error)
-        self._course.first_chunk()
+        self._course.chunk(chunk)
         cut = self._course.exhausted(self._chunks.reply)
         if cut is not None:
             self._finalizer.detach()

@@ -24,6 +24,7 @@ from mesh_plugins.server.routes import (
     members,
     prices,
     providers,
+    samples,
     secrets,
     teams,
     tokens,
@@ -33,7 +34,10 @@ from mesh_plugins.server.routes import (
 
 NO_OUTPUTS = Outputs()
 #: Everything below ``/v1``.
-ROOMS = (teams, members, users, keys, aliases, limits, providers, secrets, prices, usage, history, tokens)
+ROOMS = (
+    *(teams, members, users, keys, aliases, limits, providers, secrets, prices),
+    *(usage, samples, history, tokens),
+)
 
 _DESCRIPTION = """\
 Teams, users, members, keys, aliases, limits, providers with their secrets, and prices of one mesh, what was

@@ -16,6 +16,7 @@ from mesh_store.model.labels import MOST_APART
 from mesh_store.model.limit_terms import LimitTerms
 from mesh_store.model.limits import Dimension, Limit
 from mesh_store.model.passed_prices import PassedPrices
+from mesh_store.model.samples import Content
 from mesh_store.model.sealing import SealedKey, SealedSecret
 from mesh_store.model.usage import Rates
 
@@ -30,10 +31,11 @@ Operation = Literal["chat", "embeddings", "responses", "text_completion"]
 
 
 class Team(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
-    """A team, which pays for the calls of its keys."""
+    """A team, which pays for the calls of its keys; ``content`` is None where nothing is kept of them."""
 
     id: str
     name: str
+    content: Content | None = None
 
 
 class Provider(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=True):

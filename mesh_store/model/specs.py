@@ -30,11 +30,20 @@ class Spec(BaseModel):
 
 
 class TeamSpec(Spec):
-    """A team, which pays."""
+    """A team, which pays.
+
+    Attributes:
+        content: ``samples`` keeps what its calls ask and are answered, redacted; ``off`` keeps nothing.
+        content_share: of how many of its calls, above 0 and up to 1.
+        content_days: for how long.
+    """
 
     name: fields.TeamName
     description: fields.Description = ""
     metadata: fields.JsonObject = {}
+    content: Literal["off", "samples"] = "off"
+    content_share: Annotated[float, Field(strict=False, gt=0, le=1)] = 1.0
+    content_days: Annotated[int, Field(ge=1, le=3650)] = 7
 
 
 class UserSpec(Spec):

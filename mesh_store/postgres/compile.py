@@ -14,6 +14,7 @@ from mesh_store.model.context_windows import ContextWindows
 from mesh_store.model.ids import now_us
 from mesh_store.model.labels import MOST_APART
 from mesh_store.model.patterns import WILD
+from mesh_store.model.samples import Content
 from mesh_store.model.sealing import Master, SealedKey
 from mesh_store.model.signing import Handover
 from mesh_store.model.snapshot import (
@@ -119,7 +120,7 @@ async def compile_snapshot(database: Database, master: Master | None = None) -> 
         epoch=head["epoch"],
         revision=head["revision"],
         compiled_at_us=now_us(),
-        teams=tuple(Team(row["id"], row["name"]) for row in tables["teams"]),
+        teams=tuple(Team(row["id"], row["name"], _content(row)) for row in tables["teams"]),
         providers=tuple(providers),
         aliases=tuple(aliases),
         limits=tuple(_limits(tables["limits"], ContextWindows(aliases))),
@@ -182,6 +183,10 @@ async def _frozen(database: Database) -> AsyncIterator[Any]:
         await connection.exec_driver_sql("SELECT 1")
         raw = await connection.get_raw_connection()
         yield raw.driver_connection
+
+
+def _content(row: Any) -> Content | None:
+    return Content(row["content_share"]) if row["content"] == "samples" else None
 
 
 def _provider(row: Any) -> Provider:

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from sqlalchemy import CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, LargeBinary, Text, text
+from sqlalchemy import (
+    CheckConstraint,
+    Double,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -21,6 +31,9 @@ class TeamRow(Tracked, Base):
         CheckConstraint("char_length(description) <= 1000", name="description_length"),
         Index("uq_teams_live_name", "name", unique=True, postgresql_where=LIVE),
         object_check("metadata"),
+        CheckConstraint("content IN ('off', 'samples')", name="content_known"),
+        CheckConstraint("content_share > 0 AND content_share <= 1", name="content_share_in_range"),
+        CheckConstraint("content_days BETWEEN 1 AND 3650", name="content_days_in_range"),
     )
 
     id: Mapped[Id]
@@ -29,6 +42,9 @@ class TeamRow(Tracked, Base):
     attributes: Mapped[dict[str, object]] = mapped_column(
         "metadata", JSONB, server_default=text("'{}'::jsonb")
     )
+    content: Mapped[str] = mapped_column(server_default=text("'off'"))
+    content_share: Mapped[float] = mapped_column(Double, server_default=text("1"))
+    content_days: Mapped[int] = mapped_column(Integer, server_default=text("7"))
 
 
 class UserRow(Tracked, Base):

@@ -13,6 +13,7 @@ from mesh_store.postgres import (
     people_tables,
     price_versions,
     routing_tables,
+    sample_tables,
     secret_tables,
     token_tables,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "people_tables",
     "price_versions",
     "routing_tables",
+    "sample_tables",
     "secret_tables",
     "token_tables",
 ]

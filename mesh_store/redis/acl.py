@@ -9,7 +9,8 @@ sentinel    where sentinels have users: asks them where the primary is
 
 A caller that is confined to its team still reaches the limits that span teams, because it counts in
 them. What callers hand in lies in one stream: whoever may add there can also read what is still on
-its way, usage of other teams included, but never what was said.
+its way, usage of other teams included, but never what was said: to the stream of content samples a
+caller may only add.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from collections.abc import Iterable, Sequence
 
 from mesh_store.redis.config_channel import CALLER_RULES, NEWS
 from mesh_store.redis.presence import CLIENTS_KEY
+from mesh_store.redis.sample_stream import SAMPLES
 from mesh_store.redis.scripts import COMMANDS
 from mesh_store.redis.stream import COLLECTORS, LOST, stream_key
 
@@ -25,7 +27,7 @@ Rules = tuple[str, ...]
 
 _FACTS = stream_key(0).removesuffix("0") + "*"
 #: As `mesh_store.telemetry.exporters.feed` names them.
-_EXPORTING = ("~mesh:exports", "~mesh:exporters")
+_EXPORTING = ("~mesh:exports", "~mesh:exporters", f"~{SAMPLES}")
 _DONE = "mesh:done:*"
 #: The last two: finding one's way in a cluster.
 _CONNECTING = ("+select", "+ping", "+cluster|slots", "+asking")
@@ -62,7 +64,7 @@ def caller_rules(tags: Sequence[str] | None = None) -> Rules:
     """
     configuration = [rule for rule in CALLER_RULES if not rule.startswith("+")]
     commands = [rule for rule in CALLER_RULES if rule.startswith("+")]
-    keys = [*_limits(tags), f"~{_FACTS}", f"~{_DONE}", f"~{LOST}", f"~{CLIENTS_KEY}"]
+    keys = [*_limits(tags), f"~{_FACTS}", f"~{_DONE}", f"~{LOST}", f"~{CLIENTS_KEY}", f"%W~{SAMPLES}"]
     return _unique(*configuration, *keys, *_CONNECTING, *commands, *_counting(), *_PRODUCING)
 
 

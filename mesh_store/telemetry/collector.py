@@ -31,6 +31,7 @@ from mesh_store.telemetry.budget_keeper import BudgetKeeper
 from mesh_store.telemetry.draining import drain
 from mesh_store.telemetry.exporters.feed import listening, offer
 from mesh_store.telemetry.fact_store import FactStore
+from mesh_store.telemetry.sample_keeper import SampleKeeper
 
 log = logging.getLogger(__name__)
 
@@ -111,6 +112,7 @@ class Collector:
         self._client = connect_async(redis_url, deadline=10.0, connect_deadline=2.0)
         self._reader = StreamReader(self._client, name, shards=shards)
         self._limits_client = connect_async(self._settle_url, deadline=2.0, connect_deadline=2.0)
+        self._samples = SampleKeeper(database_url, redis_url, name)
         self._budgets = BudgetKeeper(self._limits_client)
         self._store: FactStore | None = None
         self._joined = False
@@ -120,7 +122,9 @@ class Collector:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Collect until ``stop`` is set; failures are waited out."""
-        draining = None if self._home is None else asyncio.create_task(self._keep_draining(self._home, stop))
+        beside = [asyncio.create_task(self._samples.run(stop))]
+        if self._home is not None:
+            beside.append(asyncio.create_task(self._keep_draining(self._home, stop)))
         in_a_row = 0
         try:
             while not stop.is_set():
@@ -132,8 +136,7 @@ class Collector:
                     self._broken(error, in_a_row)
                     await _pause(stop, in_a_row)
         finally:
-            if draining is not None:
-                await draining
+            await asyncio.gather(*beside)
             await self.close()
 
     async def collect_once(self) -> Collected:
@@ -163,6 +166,7 @@ class Collector:
         with contextlib.suppress(*FAILURES):
             await self._client.aclose()
             await self._limits_client.aclose()
+        await self._samples.close()
         store, self._store = self._store, None
         if store is not None:
             await store.close()

@@ -207,7 +207,7 @@ def test_a_snapshot_that_arrives_while_the_mesh_is_built_reaches_the_plugins(wor
     class Eager:
         subscriber = limiter = async_limiter = recorder = database_url = None
 
-        def __init__(self, settings, on_snapshot):
+        def __init__(self, settings, on_snapshot, on_sample):
             on_snapshot(None, world.config.snapshot())
 
         def __getattr__(self, name):

@@ -89,12 +89,13 @@ class MeshCallbackHandler(BaseCallbackHandler):
         """Note when the first token came."""
         course = self._running.get(run_id)
         if course is not None:
-            course.first_chunk()
+            course.chunk()
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Settle at what the model says it used; an answer from LangChain's cache costs nothing."""
         course = self._taken(run_id)
         if course is not None:
+            course.hear(_text(response))
             course.succeeded(_reply(response))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
@@ -104,6 +105,8 @@ class MeshCallbackHandler(BaseCallbackHandler):
             return
         partial = kwargs.get("response")
         reply = _reply(partial) if isinstance(partial, LLMResult) else None
+        if isinstance(partial, LLMResult):
+            course.hear(_text(partial))
         if not isinstance(error, Exception):
             course.ended("abandoned" if isinstance(error, GeneratorExit) else "cancelled", reply)
             return
@@ -122,6 +125,10 @@ class MeshCallbackHandler(BaseCallbackHandler):
     def _taken(self, run_id: UUID) -> Course | None:
         with self._lock:
             return self._running.pop(run_id, None)
+
+
+def _text(response: LLMResult) -> str:
+    return "".join(generation.text for several in response.generations for generation in several)
 
 
 def _reply(response: LLMResult) -> ProviderReply:

@@ -115,6 +115,7 @@ class MeshLogger(CustomLogger):  # type: ignore[misc]
             reader: Reader = ResponsesReader() if operation == "responses" else ChatReader()
             reply = reader.whole(response_obj)
             reply.body = None
+            course.hear(response_obj)
             course.succeeded(reply)
 
     async def async_log_success_event(

@@ -48,6 +48,8 @@ async def update_team(
     changes: dict[str, Any] = said(body)
     if "name" in changes and at.bearer.team is not None:
         raise AccessDenied("name: a team is renamed by an admin")
+    if at.bearer.team is not None and any(name.startswith("content") for name in changes):
+        raise AccessDenied("content: what is kept of a team's calls is for an admin to say")
     expected = revision(query, if_match)
     async with at.managing() as repo:
         changed = await repo.update_team(team, expected_revision=expected, **changes)

@@ -2,7 +2,7 @@
 -- two revisions differ only where the configuration does. Complexity: one scan of each table.
 
 -- name: teams
-SELECT id::text, name FROM teams WHERE archived_at IS NULL ORDER BY id
+SELECT id::text, name, content, content_share FROM teams WHERE archived_at IS NULL ORDER BY id
 
 -- name: providers
 SELECT p.id::text, p.name, p.kind, p.base_url, p.secret::text, p.headers::text, p.query::text,

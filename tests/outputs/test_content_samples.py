@@ -1,0 +1,340 @@
+"""What calls say is kept only where it was asked for, redacted and bounded, and never where facts are."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mesh_plugins import hookimpl
+from mesh_plugins.core.content import Heard, RawSample, texts
+from mesh_plugins.mesh import Mesh
+from mesh_plugins.settings import Settings
+from mesh_store.model.facts import Fact
+from mesh_store.model.ids import new_id, now_us
+from mesh_store.model.keys import mint
+from mesh_store.model.redaction import MASK, redact
+from mesh_store.model.samples import KEPT, LOOKED_AT, Content, bounded, request_text
+from mesh_store.redis.sample_stream import SAMPLES
+from mesh_store.telemetry.sample_keeper import SampleKeeper
+from mesh_store.telemetry.sampler import WAITING, Sampler
+
+CANARY = "sk-proj-c4n4ryc4n4ryc4n4ryc4n4ry"
+ASK = [{"role": "user", "content": f"the key is {CANARY} and my cat is called Silvester"}]
+
+SECRETS = [
+    mint().text,
+    CANARY,
+    "sk-ant-api03-abcdefghijklmnop",
+    "AIzaSyA1234567890abcdefghijklmnopqrstuv",
+    "AKIAIOSFODNN7EXAMPLE",
+    "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+    "xoxb-123456789012-abcdef",
+    "ada.lovelace@example.co.uk",
+    "4111 1111 1111 1111",
+    "5500-0000-0000-0004",
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N",
+    "-----BEGIN RSA PRIVATE KEY-----\nMIIEow\nAAAA\n-----END RSA PRIVATE KEY-----",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS, ids=lambda secret: secret[:12])
+def test_what_looks_like_a_secret_is_masked(secret: str) -> None:
+    shown = redact(f"before {secret} after")
+    assert shown == f"before {MASK} after"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Authorization: Bearer abc.def-123456", f"Authorization: Bearer {MASK}"),
+        ('{"password": "hunter2hunter2"}', f'{{"password": "{MASK}"}}'),
+        ("postgresql://mesh:geheim@db/x", f"postgresql://{MASK}@db/x"),
+        ("API_KEY=0123456789abcdef", f"API_KEY={MASK}"),
+    ],
+)
+def test_what_is_said_to_be_a_secret_is_masked(text: str, shown: str) -> None:
+    assert redact(text) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "4111 1111 1111 1112",
+        "call 555-0100",
+        "revision 1234567890123",
+        "a sketchy sk-word",
+        "3.14159265358979",
+    ],
+)
+def test_what_only_resembles_one_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+@given(st.integers(0, 40), st.sampled_from([CANARY, SECRETS[5], SECRETS[-1]]))
+def test_a_secret_that_is_cut_in_two_is_not_kept_in_half(shift: int, secret: str) -> None:
+    filler = SECRETS[7] + " "  # masks shrink what stands before, so that the end of what is looked at is kept
+    text = (filler * (LOOKED_AT // len(filler) + 1))[: LOOKED_AT - shift] + secret + "x" * 100
+    found, cut = bounded(text)
+    assert cut
+    assert len(found) <= KEPT
+    assert secret[:12] not in found
+
+
+def test_a_request_is_bounded_and_holds_no_attachment() -> None:
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
+    sound = {"type": "input_audio", "input_audio": {"data": "A" * 100_000, "format": "wav"}}
+    text, cut = request_text({"messages": [{"role": "user", "content": [picture, sound, {"text": "hello"}]}]})
+    assert "hello" in text
+    assert "AAAA" not in text
+    assert not cut
+    long, cut = request_text({"messages": [{"content": "word " * 100_000}] * 50})
+    assert cut
+    assert len(long) <= 2 * KEPT
+
+
+def test_the_share_is_the_same_for_everyone_and_about_as_large_as_it_says() -> None:
+    calls = [new_id() for _ in range(4000)]
+    quarter = Content(0.25)
+    assert 800 < sum(quarter.takes(call) for call in calls) < 1200
+    assert all(Content(1.0).takes(call) for call in calls)
+
+
+@pytest.mark.parametrize(
+    ("said", "text"),
+    [
+        ({"choices": [{"message": {"content": "a"}}, {"text": "b"}]}, "ab"),
+        ({"choices": [{"delta": {"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}}]}, "f{}"),
+        ({"type": "response.output_text.delta", "delta": "c"}, "c"),
+        ({"output": [{"content": [{"type": "output_text", "text": "d"}]}]}, "d"),
+        ({"type": "message", "content": [{"type": "text", "text": "e"}]}, "e"),
+        ({"type": "content_block_delta", "delta": {"text": "f"}}, "f"),
+        ("g", "g"),
+        (object(), ""),
+        ({"choices": [{"delta": None}]}, ""),
+    ],
+)
+def test_the_text_of_every_shape_of_answer_is_heard(said: Any, text: str) -> None:
+    assert "".join(texts(said)) == text
+
+
+def switch(world: Any, what: str = "samples", **fields: Any) -> None:
+    world.run(lambda admin: admin.update_team(world.team, content=what, **fields))
+
+
+def keep(world: Any) -> None:
+    """Bring samples to Postgres as a collector does."""
+
+    async def through() -> None:
+        keeper = SampleKeeper(world.engines.database_url, world.engines.redis_url, "test")
+        await keeper.once()
+        await keeper.close()
+
+    asyncio.run(through())
+
+
+def kept(world: Any) -> list[Any]:
+    keep(world)
+    whose = "JOIN teams t ON t.id::text = s.team_id WHERE t.name = $1"
+    return world.query(f"SELECT s.* FROM content_samples s {whose} ORDER BY at", world.team)
+
+
+def every_byte_of(world: Any) -> bytes:
+    """What Redis, the disk and Postgres hold, all of it."""
+    client = redis.Redis.from_url(world.engines.redis_url)
+    found = [client.dump(key) or b"" for key in client.keys("*")]
+    found += [
+        b"".join(fields.values()) for key in (b"mesh:facts:0", SAMPLES) for _, fields in client.xrange(key)
+    ]
+    client.close()
+    found += [path.read_bytes() for path in world.home.rglob("*") if path.is_file()]
+    tables = world.query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    found += [str(world.query(f'SELECT * FROM "{row["tablename"]}"')).encode() for row in tables]
+    return b"".join(found)
+
+
+def test_a_team_that_did_not_ask_for_it_has_content_nowhere(make_world: Any) -> None:
+    world = make_world()
+    mesh = world.mesh()
+    alias = world.alias()
+    mesh.chat(alias, ASK)
+    list(mesh.stream(alias, ASK))
+    found = every_byte_of(world)  # the ring is not empty yet
+    assert mesh.flush(10)
+    world.collect()
+    keep(world)
+    for held in (found, every_byte_of(world)):
+        assert b"Silvester" not in held
+        assert b"c4n4ry" not in held
+    assert mesh._held.sampler.counts == {}
+
+
+def test_content_is_kept_redacted_where_it_was_asked_for_streams_included(
+    make_world: Any, stand_in: Any
+) -> None:
+    world = make_world()
+    alias = world.alias()
+    switch(world)
+    mesh = world.mesh()
+    reply = mesh.chat(alias, ASK).choices[0].message.content
+    streamed = "".join(
+        chunk.choices[0].delta.content or "" for chunk in mesh.stream(alias, ASK) if chunk.choices
+    )
+    assert mesh.flush(10)
+    ring = b"".join(path.read_bytes() for path in world.home.rglob("*.ring"))
+    assert b"Silvester" not in ring
+    rows = kept(world)
+    assert [row["reply"] for row in rows] == [redact(reply), redact(streamed)]
+    assert all(row["outcome"] == "ok" for row in rows)
+    for row in rows:
+        asked = json.loads(row["request"])["messages"][0]["content"]
+        assert asked == f"the key is {MASK} and my cat is called Silvester"
+    assert b"c4n4ry" not in every_byte_of(world)
+    world.collect()
+    assert {str(row["fact_id"]) for row in rows} == {str(row["id"]) for row in world.rows("e.id")}
+
+
+def test_switched_off_nothing_more_is_kept_whoever_still_sends(make_world: Any) -> None:
+    world = make_world()
+    alias = world.alias()
+    switch(world)
+    mesh = world.mesh()
+    mesh.chat(alias, ASK)
+    assert mesh.flush(10)
+    switch(world, "off")
+    assert kept(world) == []  # it was on its way when it was switched off
+    mesh.chat(alias, ASK)
+    assert mesh.flush(10)
+    client = redis.Redis.from_url(world.engines.redis_url)
+    assert client.xlen(SAMPLES) == 0
+    client.close()
+
+
+def test_samples_end_with_their_days(make_world: Any) -> None:
+    world = make_world()
+    alias = world.alias()
+    switch(world, content_days=3)
+    mesh = world.mesh()
+    mesh.chat(alias, ASK)
+    mesh.chat(alias, ASK)
+    assert mesh.flush(10)
+    old = kept(world)[0]["fact_id"]
+    world.query("UPDATE content_samples SET at = at - interval '4 days' WHERE fact_id = $1", old)
+    assert [row["fact_id"] == old for row in kept(world)] == [False]
+
+
+class Masking:
+    """A plugin that takes names of cats out, and fails on dogs."""
+
+    @hookimpl
+    def mesh_sample(self, sample: Any, fact: Any) -> Any:
+        import msgspec
+
+        if "dog" in sample.request:
+            raise RuntimeError("no dogs")
+        return msgspec.structs.replace(sample, request=sample.request.replace("Silvester", "***"), reply="")
+
+
+def test_a_plugin_masks_any_field_and_what_it_fails_on_is_dropped(make_world: Any) -> None:
+    world = make_world()
+    alias = world.alias()
+    switch(world)
+    mesh = Mesh(Settings.from_env(world.environ), plugins=[Masking()])
+    world.closing.callback(mesh.close, 0.5)
+    mesh.chat(alias, ASK)
+    mesh.chat(alias, [{"role": "user", "content": "my dog"}])
+    assert mesh.flush(10)
+    (row,) = kept(world)
+    assert ("***" in row["request"], row["reply"]) == (True, "")
+    assert mesh._held.sampler.counts == {"sent": 1, "dropped": 1}
+
+
+def fact() -> Fact:
+    named = {"team_id": "t", "key_id": "k", "alias": "a", "revision": 1, "operation": "chat", "host": "x"}
+    return Fact(id=new_id(), call_id=new_id(), attempt=1, started_at_us=now_us(), outcome="ok", **named)
+
+
+def test_with_redis_away_what_waits_is_bounded_and_nobody_is_held_up() -> None:
+    sampler = Sampler("unix:///nowhere/at/all", lambda sample, fact: sample)
+    heard = Heard({"messages": ASK})
+    spent = time.thread_time()
+    for _ in range(2_000):
+        sampler.offer(heard.sample(fact()))
+        assert sampler._queue.qsize() <= WAITING + 1
+    assert time.thread_time() - spent < 1.0
+    sampler.close(0.1)
+    assert set(sampler.counts) <= {"full", "away"}
+    assert sampler.counts["full"] + sampler.counts["away"] > 0
+
+
+def test_a_server_that_is_half_full_takes_no_more_samples_and_a_stream_does_not_grow(make_world: Any) -> None:
+    world = make_world()
+    client = redis.Redis.from_url(world.engines.redis_url)
+    before = client.config_get("maxmemory")["maxmemory"]
+    sampler = Sampler(world.engines.redis_url, lambda sample, fact: sample)
+    try:
+        for _ in range(30):
+            while sampler._queue.qsize():
+                time.sleep(0.001)
+            for _ in range(WAITING):
+                sampler.offer(RawSample(fact(), {"input": "x"}, "y"))
+        assert sampler.flush(10)
+        assert client.xlen(SAMPLES) < 1_200
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.9))
+        sampler._looked_at = float("-inf")
+        sampler.offer(RawSample(fact(), {"input": "x"}, "y"))
+        assert sampler.flush(10)
+        assert sampler.counts["held"] == 1
+    finally:
+        client.config_set("maxmemory", before)
+        client.delete(SAMPLES)
+        client.close()
+        sampler.close(1)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_sends_its_own_and_nothing_it_inherited(make_world: Any) -> None:
+    world = make_world()
+    alias = world.alias()
+    switch(world)
+    mesh = world.mesh()
+    mesh.chat(alias, ASK)
+    assert mesh.flush(10)
+    child = os.fork()
+    if child == 0:
+        mesh.chat(alias, ASK)
+        os._exit(0 if mesh.flush(10) else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(kept(world)) == 2
+
+
+def test_what_is_kept_is_shown_by_the_commands(make_world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from mesh_plugins.cli.app import build
+
+    world = make_world()
+    alias = world.alias()
+
+    def run(*arguments: str) -> str:
+        done = CliRunner().invoke(build(), arguments, env=world.environ)
+        assert done.exit_code == 0, done.output
+        return str(done.stdout)
+
+    assert "100% of its calls for 7 days are kept" in run("team", "content", world.team, "samples")
+    mesh = world.mesh()
+    mesh.chat(alias, ASK)
+    assert mesh.flush(10)
+    keep(world)
+    shown = run("samples", "--team", world.team)
+    assert "Silvester" in shown
+    assert MASK in shown
+    assert json.loads(run("samples", "--team", world.team, "--json"))[0]["alias"] == alias
+    assert "nothing is kept" in run("team", "content", world.team, "off")
