@@ -31,7 +31,7 @@ FactOutcome = Literal[
 ]
 
 
-class Fact(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
+class Fact(msgspec.Struct, gc=False, frozen=True, array_like=True, kw_only=True):
     """One billing record of one attempt.
 
     Attributes:
@@ -130,7 +130,7 @@ class Fact(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     settled_pico_usd: int | None = None
 
 
-class Settlement(msgspec.Struct, frozen=True, array_like=True):
+class Settlement(msgspec.Struct, gc=False, frozen=True, array_like=True):
     """What a reservation really took, one amount per charge, in the order of the charges."""
 
     reservation: Reservation
@@ -139,10 +139,11 @@ class Settlement(msgspec.Struct, frozen=True, array_like=True):
     @property
     def deltas(self) -> tuple[int, ...]:
         """Signed corrections, ``actual - reserved``; what `Limiter.settle` takes."""
-        return tuple(a - c.amount for a, c in zip(self.actual, self.reservation.charges, strict=True))
+        charges = self.reservation.charges
+        return tuple([a - c.amount for a, c in zip(self.actual, charges, strict=True)])
 
 
-class Intent(msgspec.Struct, frozen=True, array_like=True, tag="i"):
+class Intent(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="i"):
     """Written after the grant and before the provider is asked.
 
     If the process dies before a `Done` with the same reservation, the drain writes ``lost`` and
@@ -157,7 +158,7 @@ class Intent(msgspec.Struct, frozen=True, array_like=True, tag="i"):
     also: tuple[Reservation, ...] = ()
 
 
-class Done(msgspec.Struct, frozen=True, array_like=True, tag="d"):
+class Done(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="d"):
     """An attempt ended: its fact, and with the last attempt of a call its settlement.
 
     ``closes`` is the id of the intent's ``lost`` fact when this record ends the call; the drain then
@@ -169,7 +170,7 @@ class Done(msgspec.Struct, frozen=True, array_like=True, tag="d"):
     closes: str | None = None
 
 
-class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="c"):
+class Cancel(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="c"):
     """A reserve whose answer was never read: give it back if it was granted."""
 
     reservation_id: str

@@ -71,7 +71,7 @@ class Limit(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=T
             msgspec.structs.force_setattr(self, "burst", burst)
 
 
-class Charge(msgspec.Struct, frozen=True, array_like=True):
+class Charge(msgspec.Struct, gc=False, frozen=True, array_like=True):
     """What one call takes from one limit.
 
     Attributes:
@@ -88,7 +88,7 @@ class Charge(msgspec.Struct, frozen=True, array_like=True):
     enforce: bool = True
 
 
-class Reservation(msgspec.Struct, frozen=True, array_like=True):
+class Reservation(msgspec.Struct, gc=False, frozen=True, array_like=True):
     """An admitted list of charges, as the ring and Redis remember it.
 
     Attributes:

@@ -12,7 +12,7 @@ import time
 import msgspec
 
 
-class Usage(msgspec.Struct, frozen=True, omit_defaults=True):
+class Usage(msgspec.Struct, gc=False, frozen=True, omit_defaults=True):
     """Tokens of one attempt.
 
     Attributes:

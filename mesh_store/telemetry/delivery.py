@@ -14,13 +14,15 @@ is not yet committed or that an open intent needs. When entries are lost, `shipp
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from mesh_store.model.facts import Cancel, LeaseEnded, Settlement, SlotsMoved
+from mesh_store.model.facts import Cancel, Done, LeaseEnded, Settlement, SlotsMoved
 from mesh_store.redis.stream import Batch, EntryId, FactStream
 from mesh_store.telemetry import records, spending
 from mesh_store.telemetry.ranges import Ranges
-from mesh_store.telemetry.records import Stored, StoredClosed, StoredDone, StoredSettlement
+from mesh_store.telemetry.ready import Encoded, Meaning, Part, Ready
+from mesh_store.telemetry.records import Closed, Known, StoredClosed, StoredDone, StoredSettlement
 from mesh_store.telemetry.ring import Frame, Mark, Ring
 from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.spending import Spending, spending_of
@@ -36,6 +38,9 @@ GONE_S = 5.0
 #: Records settled in one call, and in one step, so that shipping gets its turn.
 SETTLED_AT_ONCE = 64
 STEP = 512
+
+
+_NOTHING: Meaning = (None, None, None)
 
 
 class Sent(NamedTuple):
@@ -71,6 +76,9 @@ class Delivery:
         self._ranges = Ranges()
         self._sent: deque[Sent] = deque()
         self._waiting_since: float | None = None
+        self._ready = Ready()
+        #: Settlements before this position were answered already, by whoever delivered this ring before.
+        self._answered = 0
 
     @property
     def unshipped(self) -> bool:
@@ -89,9 +97,8 @@ class Delivery:
             Away: Redis cannot be used now.
         """
         head = self.ring.head
-        read: list[tuple[Frame, Stored]] = []
-        for count, frame in enumerate(self.ring.frames(self.settled, head), start=1):
-            record = None if frame.payload is None else records.decode(frame.payload)
+        read: list[tuple[Frame, Known]] = []
+        for count, (frame, record) in enumerate(self._records(self.settled, head), start=1):
             if record is None:
                 self.damaged += 1
             else:
@@ -122,7 +129,8 @@ class Delivery:
         if self._watch.full:
             return False
         start = self.shipped
-        facts, spendings, end = self._gather()
+        part = self._ready.take(start, BATCH_FACTS, BATCH_BYTES) or self._read_again(start)
+        _, end, facts, spendings, _ = part
         if facts or spendings:
             batch = self._batch(start, end, facts, spendings)
             entry = reach(lambda: self._stream.add(batch))
@@ -170,49 +178,72 @@ class Delivery:
         self._server = self._watch.fingerprint
         self.ring.set_mark(Mark.SERVER, self._server)
 
-    def _settle(self, read: list[tuple[Frame, Stored]], end: int) -> None:
+    def _settle(self, read: list[tuple[Frame, Known]], end: int) -> None:
         """Settle what was read, in as few calls as that takes, and note that it is.
 
         What a lease's end says holds between the records before and after it: calls that ended under
         the lease, and calls that outlived it.
         """
-        due: list[Settlement] = []
+        part, due, size = Part(self.settled, end, [], [], 0), list[Settlement](), 0
         for frame, record in read:
             if isinstance(record, LeaseEnded | SlotsMoved):
                 self._settle_all(due)
                 due = []
-                if self._is_due(frame):
+                if frame.start >= self._answered:
                     self.settlements.lease(record)
-            elif (settlement := self._due(frame, record)) is not None:
+                continue
+            settlement, fact, spending = self._meaning(frame, record)
+            if settlement is not None:
                 due.append(settlement)
+            if fact is not None:
+                part.facts.append(fact)
+                size += len(fact)
+            if spending is not None:
+                part.spendings.append(spending)
         self._settle_all(due)
         for frame, record in read:
-            if isinstance(record, Cancel) and self._is_due(frame):
+            if type(record) is Cancel and frame.start >= self._answered:
                 self.settlements.cancel(record.reservation_id, record.charges)
         for frame, record in read:
             self._note(frame, record)
+        self._ready.add(part._replace(size=size))
         self._settled_up_to(end)
 
     def _settle_all(self, due: list[Settlement]) -> None:
         if due:
             self.settlements.settle_all(due)
 
-    def _is_due(self, frame: Frame) -> bool:
-        """Tell whether a record has not been answered before."""
-        return True
+    def _records(self, start: int, end: int) -> Iterator[tuple[Frame, Known | None]]:
+        """Yield the records between two positions; None where one cannot be read."""
+        for frame in self.ring.frames(start, end):
+            yield frame, None if frame.payload is None else records.decode(frame.payload)
 
-    def _due(self, frame: Frame, record: Stored) -> Settlement | None:
-        """Return what a record asks to settle."""
-        if isinstance(record, StoredDone | StoredClosed) and record.settlement and self._is_due(frame):
-            return record.settlement.revive()
-        return None
+    def _meaning(self, frame: Frame, record: Known) -> Meaning:
+        """Return what a record asks for: what to settle, what to ship, and what budgets were charged."""
+        payload = frame.payload or b""
+        fact: Encoded | None = None
+        settlement: Settlement | None = None
+        stored: StoredSettlement | None = None
+        # Types are compared, not tested: this is asked of every record.
+        if type(record) is Done:
+            fact, settlement = records.fact_within(payload), record.settlement
+        elif type(record) is Closed:
+            settlement = record.settlement
+        elif type(record) is StoredDone:
+            fact, stored = record.fact, record.settlement
+        elif type(record) is StoredClosed:
+            stored = record.settlement
+        if stored is not None:
+            settlement = stored.revive()
+        if settlement is None:
+            return None, fact, None
+        spent = None
+        if b"window" in payload:  # most calls charge no budget, and their records do not say the word
+            spent = spending_of(settlement, None if fact is None else records.fact_id(fact))
+        return settlement if frame.start >= self._answered else None, fact, spent
 
-    def _note(self, frame: Frame, record: Stored) -> None:
+    def _note(self, frame: Frame, record: Known) -> None:
         """Take note of a record that is settled."""
-
-    def _fact_of(self, frame: Frame) -> bytes | None:
-        """Return the encoded fact that this frame contributes to the stream."""
-        return None if frame.payload is None else records.facts_within(frame.payload)[0]
 
     def _first_needed(self, position: int) -> int:
         """Return how far the tail may go when everything before ``position`` has arrived."""
@@ -226,36 +257,23 @@ class Delivery:
         self.shipped = position
         self.ring.set_mark(Mark.SHIPPED, position)
 
-    def _gather(self) -> tuple[list[bytes], list[Spending], int]:
-        facts: list[bytes] = []
+    def _read_again(self, start: int) -> Part:
+        """Return the next batch's worth of what is settled, from the ring."""
+        facts: list[Encoded] = []
         spendings: list[Spending] = []
-        size, end = 0, self.shipped
-        for frame in self.ring.frames(self.shipped, self.settled):
-            fact = self._fact_of(frame)
+        size, end = 0, self._ready.start or self.settled
+        for frame, record in Delivery._records(self, start, end):
+            _, fact, spending = _NOTHING if record is None else self._meaning(frame, record)
             if fact is not None:
                 facts.append(fact)
                 size += len(fact)
-            # Decoding a settlement takes longer than all the rest: only where there may be a budget.
-            if frame.payload is not None and b"window" in frame.payload:
-                spent = self._spending_of(frame, records.decode(frame.payload))
-                if spent is not None:
-                    spendings.append(spent)
-            end = frame.end
+            if spending is not None:
+                spendings.append(spending)
             if len(facts) == BATCH_FACTS or size >= BATCH_BYTES:
-                return facts, spendings, end
-        return facts, spendings, self.settled
+                return Part(start, frame.end, facts, spendings, size)
+        return Part(start, end, facts, spendings, size)
 
-    def _spending_of(self, frame: Frame, record: Stored | None) -> Spending | None:
-        """Return what this frame takes from budgets."""
-        match record:
-            case StoredDone(settlement=StoredSettlement() as settlement):
-                return spending_of(settlement.revive(), records.fact_id(record.fact))
-            case StoredClosed(settlement=StoredSettlement() as settlement):
-                return spending_of(settlement.revive(), None)
-            case _:
-                return None
-
-    def _batch(self, start: int, end: int, facts: list[bytes], spendings: list[Spending]) -> Batch:
+    def _batch(self, start: int, end: int, facts: list[Encoded], spendings: list[Spending]) -> Batch:
         identity = self.ring.identity
         body, money = records.join(facts), spending.encode(spendings)
         return Batch(identity.ring, identity.generation, start, end, len(facts), body, money)
@@ -276,5 +294,6 @@ class Delivery:
     def _send_again(self) -> None:
         self.resends += 1
         self._sent.clear()
+        self._ready.clear()
         self._shipped_up_to(self.committed)
         self.ring.set_mark(Mark.GONE_SINCE_US, 0)

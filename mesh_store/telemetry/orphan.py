@@ -7,16 +7,17 @@ produce the same fact, and Postgres takes it once.
 
 from __future__ import annotations
 
-from mesh_store.model.facts import LeaseAsked, LeaseEnded, Settlement
+from mesh_store.model.facts import LeaseAsked, LeaseEnded
 from mesh_store.model.limits import Reservation
 from mesh_store.redis.stream import EntryId, FactStream
 from mesh_store.telemetry import records
 from mesh_store.telemetry.delivery import Delivery, Sent
 from mesh_store.telemetry.files import RingFile
-from mesh_store.telemetry.records import Stored, StoredIntent
+from mesh_store.telemetry.ready import Meaning
+from mesh_store.telemetry.records import Known, StoredIntent
 from mesh_store.telemetry.ring import Frame, Mark, Ring
 from mesh_store.telemetry.settling import Settlements
-from mesh_store.telemetry.spending import Spending, spending_of
+from mesh_store.telemetry.spending import spending_of
 from mesh_store.telemetry.watch import Watch
 
 
@@ -64,17 +65,19 @@ class OrphanDelivery(Delivery):
     def _first_needed(self, position: int) -> int:
         return min([position, *self._leases])
 
-    def _is_due(self, frame: Frame) -> bool:
-        return frame.start >= self._answered
-
-    def _due(self, frame: Frame, record: Stored) -> Settlement | None:
+    def _meaning(self, frame: Frame, record: Known) -> Meaning:
         if not isinstance(record, StoredIntent):
-            return super()._due(frame, record)
-        if record.reservation is None or not self._is_found_lost(frame, record):
-            return None
-        return records.kept(record.reservation.revive())
+            return super()._meaning(frame, record)
+        lost = records.fact_id(record.lost)
+        if not self._is_lost(frame, lost):
+            return None, None, None
+        if record.reservation is None:
+            return None, record.lost, None
+        settlement = records.kept(record.reservation.revive())
+        due = settlement if self._is_found_lost(frame, record) else None
+        return due, record.lost, spending_of(settlement, lost)
 
-    def _note(self, frame: Frame, record: Stored) -> None:
+    def _note(self, frame: Frame, record: Known) -> None:
         if isinstance(record, StoredIntent) and self._is_found_lost(frame, record):
             self.lost += 1
         elif isinstance(record, LeaseAsked) and self._is_lost(frame, record.lease.id):
@@ -83,24 +86,6 @@ class OrphanDelivery(Delivery):
     def _is_found_lost(self, frame: Frame, intent: StoredIntent) -> bool:
         """Tell whether this drain is the first to find that a call was lost."""
         return frame.start >= self._closed_before and self._is_lost(frame, records.fact_id(intent.lost))
-
-    def _fact_of(self, frame: Frame) -> bytes | None:
-        if frame.payload is None:
-            return None
-        fact, lost = records.facts_within(frame.payload)
-        if lost is not None and self._is_lost(frame, records.fact_id(lost)):
-            return lost
-        return fact
-
-    def _spending_of(self, frame: Frame, record: Stored | None) -> Spending | None:
-        if isinstance(record, StoredIntent) and record.reservation is not None:
-            lost = records.fact_id(record.lost)
-            return (
-                spending_of(records.kept(record.reservation.revive()), lost)
-                if self._is_lost(frame, lost)
-                else None
-            )
-        return super()._spending_of(frame, record)
 
     def _is_lost(self, frame: Frame, intent: str) -> bool:
         return self._open.get(intent) == frame.start

@@ -7,12 +7,15 @@ copied to the head and its old place released.
 
 from __future__ import annotations
 
-from mesh_store.model.facts import LeaseAsked, LeaseEnded
+from collections.abc import Iterator
+
+from mesh_store.model.facts import Done, Intent, LeaseAsked, LeaseEnded
+from mesh_store.model.limits import Reservation
 from mesh_store.redis.stream import FactStream
 from mesh_store.telemetry import records
 from mesh_store.telemetry.delivery import Delivery
 from mesh_store.telemetry.leases import Leases
-from mesh_store.telemetry.records import Stored, StoredClosed, StoredDone, StoredIntent
+from mesh_store.telemetry.records import Closed, Known, StoredClosed, StoredDone, StoredIntent
 from mesh_store.telemetry.ring import Frame, Ring
 from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.watch import Watch
@@ -44,29 +47,43 @@ class OwnDelivery(Delivery):
         """Calls that are running, as far as the ring has been read."""
         return len(self._open)
 
-    def _note(self, frame: Frame, record: Stored) -> None:
-        match record:
-            case StoredIntent():
-                if frame.start in self._copies:
-                    self._copies.discard(frame.start)
-                else:
-                    intent = records.fact_id(record.lost)
-                    self._open[intent] = frame.start
-                    if record.reservation is not None:
-                        held = (record.reservation, *record.also)
-                        self.leases.hold(intent, [each.revive() for each in held])
-            case LeaseAsked():
-                if frame.start in self._copies:
-                    self._copies.discard(frame.start)
-                else:
-                    self._open[record.lease.id] = frame.start
-            case StoredDone(closes=str(intent)) | StoredClosed(closes=str(intent)):
-                self.leases.drop(intent)
-                self._close(intent, frame)
-            case LeaseEnded():
-                self._close(record.lease.id, frame)
-            case _:
-                pass
+    def _records(self, start: int, end: int) -> Iterator[tuple[Frame, Known | None]]:
+        """Yield the records as they were written where the writer still has them, from the ring elsewhere."""
+        fresh, position = self._writer.fresh, start
+        while position < end:
+            while fresh and fresh[0][0] < position:
+                fresh.popleft()
+            if fresh and fresh[0][0] == position:
+                begins, position, payload, record = fresh.popleft()
+                yield Frame(begins, position, payload), record
+            else:
+                until = min(fresh[0][0], end) if fresh else end
+                yield from super()._records(position, until)
+                position = until
+
+    def _note(self, frame: Frame, record: Known) -> None:
+        if isinstance(record, Done | StoredDone | Closed | StoredClosed):
+            if record.closes is not None:
+                self.leases.drop(record.closes)
+                self._close(record.closes, frame)
+        elif isinstance(record, LeaseEnded):
+            self._close(record.lease.id, frame)
+        elif isinstance(record, Intent | StoredIntent | LeaseAsked):
+            if frame.start in self._copies:
+                self._copies.discard(frame.start)
+            elif isinstance(record, LeaseAsked):
+                self._open[record.lease.id] = frame.start
+            else:
+                self._begun(frame.start, record)
+
+    def _begun(self, place: int, intent: StoredIntent | Intent) -> None:
+        lost = intent.lost.id if isinstance(intent, Intent) else records.fact_id(intent.lost)
+        self._open[lost] = place
+        if intent.reservation is not None:
+            held = (intent.reservation, *intent.also)
+            self.leases.hold(
+                lost, [each if isinstance(each, Reservation) else each.revive() for each in held]
+            )
 
     def _close(self, opened: str, frame: Frame) -> None:
         place = self._open.pop(opened, -1)

@@ -162,7 +162,12 @@ class Recorder:
     def _write(self, record: Intent | Done | Cancel | Closed, done: Done | Closed | None) -> None:
         try:
             pipeline = self._pipeline or self._open()
-            pipeline.writer.write(self._encoded(record, done), done)
+            written: Intent | Done | Cancel | Closed | None = record
+            try:
+                encoded = encode(record)
+            except (TypeError, ValueError, OverflowError) as error:
+                encoded, written = self._remainder(done, error), None
+            pipeline.writer.write(encoded, done, written)
             if pipeline.shipper.asleep:
                 pipeline.shipper.wake()
         except Exception as error:
@@ -174,17 +179,14 @@ class Recorder:
             said = "a telemetry record could not be written; further ones are only counted"
             log.error(said, exc_info=error)
 
-    def _encoded(self, record: Intent | Done | Cancel | Closed, done: Done | Closed | None) -> bytes:
-        """Encode a record; of a `Done` whose fact cannot be (a plugin made it), at least the settlement."""
-        try:
-            return encode(record)
-        except (TypeError, ValueError, OverflowError):
-            remainder = None if done is None else closed(done)
-            if remainder is None:
-                raise
-            self._failed += 1
-            log.exception("a fact could not be encoded; its settlement was written without it")
-            return remainder
+    def _remainder(self, done: Done | Closed | None, error: Exception) -> bytes:
+        """Return, of a `Done` whose fact cannot be encoded (a plugin made it), at least the settlement."""
+        remainder = None if done is None else closed(done)
+        if remainder is None:
+            raise error
+        self._failed += 1
+        log.error("a fact could not be encoded; its settlement was written without it", exc_info=error)
+        return remainder
 
     def _open(self) -> Pipeline:
         with self._opening:

@@ -14,14 +14,14 @@ from mesh_store.model.facts import Cancel, Done, Fact, Intent, LeaseAsked, Lease
 from mesh_store.model.limits import Charge, Limit, Reservation
 
 
-class Closed(msgspec.Struct, frozen=True, array_like=True, tag="s"):
+class Closed(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="s"):
     """What is left of a `Done` whose fact found no room: the money and the intent it closes."""
 
     settlement: Settlement | None
     closes: str | None
 
 
-class StoredCharge(msgspec.Struct, frozen=True, array_like=True):
+class StoredCharge(msgspec.Struct, gc=False, frozen=True, array_like=True):
     """A `Charge` with its limit still encoded: few limits come again and again."""
 
     key: str
@@ -30,7 +30,7 @@ class StoredCharge(msgspec.Struct, frozen=True, array_like=True):
     enforce: bool = True
 
 
-class StoredReservation(msgspec.Struct, frozen=True, array_like=True):
+class StoredReservation(msgspec.Struct, gc=False, frozen=True, array_like=True):
     """A `Reservation`, field by field."""
 
     id: str
@@ -44,7 +44,7 @@ class StoredReservation(msgspec.Struct, frozen=True, array_like=True):
         return Reservation(self.id, charges, self.reserved_at_us, self.expires_at_us)
 
 
-class StoredSettlement(msgspec.Struct, frozen=True, array_like=True):
+class StoredSettlement(msgspec.Struct, gc=False, frozen=True, array_like=True):
     """A `Settlement`, field by field."""
 
     reservation: StoredReservation
@@ -55,14 +55,14 @@ class StoredSettlement(msgspec.Struct, frozen=True, array_like=True):
         return Settlement(self.reservation.revive(), self.actual)
 
 
-class StoredClosed(msgspec.Struct, frozen=True, array_like=True, tag="s"):
+class StoredClosed(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="s"):
     """A `Closed` with its settlement as stored."""
 
     settlement: StoredSettlement | None
     closes: str | None
 
 
-class StoredIntent(msgspec.Struct, frozen=True, array_like=True, tag="i"):
+class StoredIntent(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="i"):
     """An `Intent` with its fact still encoded."""
 
     lost: msgspec.Raw
@@ -71,7 +71,7 @@ class StoredIntent(msgspec.Struct, frozen=True, array_like=True, tag="i"):
     also: tuple[StoredReservation, ...] = ()
 
 
-class StoredDone(msgspec.Struct, frozen=True, array_like=True, tag="d"):
+class StoredDone(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="d"):
     """A `Done` with its fact still encoded."""
 
     fact: msgspec.Raw
@@ -79,26 +79,26 @@ class StoredDone(msgspec.Struct, frozen=True, array_like=True, tag="d"):
     closes: str | None = None
 
 
-class FactHead(msgspec.Struct, frozen=True, array_like=True):
+class FactHead(msgspec.Struct, gc=False, frozen=True, array_like=True):
     """The first fields of a fact, all that telling facts apart needs."""
 
     version: int
     id: str
 
 
-class _IntentBegins(msgspec.Struct, frozen=True, array_like=True, tag="i"):
+class _IntentBegins(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="i"):
     """As much of an `Intent` as pairing it with its ending needs."""
 
     lost: FactHead
 
 
-class _DoneEnds(msgspec.Struct, frozen=True, array_like=True, tag="d"):
+class _DoneEnds(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="d"):
     fact: msgspec.Raw
     settlement: msgspec.Raw = msgspec.Raw()
     closes: str | None = None
 
 
-class _ClosedEnds(msgspec.Struct, frozen=True, array_like=True, tag="s"):
+class _ClosedEnds(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="s"):
     settlement: msgspec.Raw
     closes: str | None
 
@@ -117,30 +117,33 @@ class _LeaseEnds(msgspec.Struct, frozen=True, array_like=True, tag="e"):
     lease: _ReservationHead
 
 
-class _FactOfDone(msgspec.Struct, frozen=True, array_like=True, tag="d"):
+class _FactOfDone(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="d"):
     """As much of a `Done` as shipping needs; decoding stops after it."""
 
     fact: msgspec.Raw
 
 
-class _FactOfIntent(msgspec.Struct, frozen=True, array_like=True, tag="i"):
+class _FactOfIntent(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="i"):
     lost: msgspec.Raw
 
 
-class _NoFactCancel(msgspec.Struct, frozen=True, array_like=True, tag="c"):
+class _NoFactCancel(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="c"):
     pass
 
 
-class _NoFactClosed(msgspec.Struct, frozen=True, array_like=True, tag="s"):
+class _NoFactClosed(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="s"):
     pass
 
 
 Stored = StoredIntent | StoredDone | Cancel | StoredClosed | LeaseAsked | LeaseEnded | SlotsMoved
+#: A record as it was read, or as it was written.
+Known = Stored | Intent | Done | Closed
 
 encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[Stored] = msgspec.msgpack.Decoder(Stored)
 _head = msgspec.msgpack.Decoder(FactHead)
 _fact = msgspec.msgpack.Decoder(Fact)
+_fact_of_done = msgspec.msgpack.Decoder(_FactOfDone)
 _facts_within: msgspec.msgpack.Decoder[_FactOfDone | _FactOfIntent | _NoFactCancel | _NoFactClosed] = (
     msgspec.msgpack.Decoder(_FactOfDone | _FactOfIntent | _NoFactCancel | _NoFactClosed)
 )
@@ -169,6 +172,11 @@ def decode(payload: bytes) -> Stored | None:
         return _decoder.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
+
+
+def fact_within(payload: bytes) -> msgspec.Raw:
+    """Return the encoded fact of a record that was encoded from a `Done`."""
+    return _fact_of_done.decode(payload).fact
 
 
 def facts_within(payload: bytes) -> tuple[bytes | None, bytes | None]:
@@ -237,6 +245,7 @@ __all__ = [
     "Closed",
     "Done",
     "Intent",
+    "Known",
     "Stored",
     "StoredClosed",
     "StoredDone",
@@ -246,6 +255,7 @@ __all__ = [
     "decode_fact",
     "encode",
     "fact_id",
+    "fact_within",
     "facts_within",
     "join",
     "kept",

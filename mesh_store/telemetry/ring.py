@@ -20,18 +20,15 @@ from enum import IntEnum
 from typing import NamedTuple
 from zlib import crc32
 
-MAGIC = b"MESHRING"
-FORMAT = 1
+from mesh_store.telemetry.ring_identity import ALIGN, Identity, NotARing, read_identity, write_identity
+
 #: Bytes before the first frame: one page.
 HEADER = 4096
-#: Frames start at multiples of this.
-ALIGN = 8
 
-_IDENTITY = struct.Struct("<8sI32sQQQQI")
-_IDENTITY_AT = (0, 1024)
 _MARKS_AT = 2048
 _FRAME = struct.Struct("<QII")
 _FRAME_SIZE = _FRAME.size
+_pack_into, _unpack_from = _FRAME.pack_into, _FRAME.unpack_from
 _PAD = 0xFFFF_FFFF
 
 
@@ -70,34 +67,12 @@ _HEAD, _TAIL, _TAIL_CHECK = int(Mark.HEAD), int(Mark.TAIL), int(Mark.TAIL_CHECK)
 _WORD = 2**64 - 1
 
 
-class Identity(NamedTuple):
-    """What a ring is; written once.
-
-    Attributes:
-        ring: 32 hex digits, unique.
-        generation: raised when the same file is used anew.
-        capacity: bytes for frames.
-        pid: the process that made it.
-        created_us: wall clock of its making.
-    """
-
-    ring: str
-    generation: int
-    capacity: int
-    pid: int
-    created_us: int
-
-
 class Frame(NamedTuple):
     """One record in the log; ``payload`` is None where the log is damaged."""
 
     start: int
     end: int
     payload: bytes | None
-
-
-class NotARing(ValueError):
-    """The file has no readable header: neither copy of the identity passes its check."""
 
 
 class Ring:
@@ -126,10 +101,7 @@ class Ring:
         """Make an empty ring in zeroed memory."""
         capacity = (len(memory) - HEADER) // ALIGN * ALIGN
         identity = Identity(ring, generation, capacity, pid, created_us)
-        head = _IDENTITY.pack(MAGIC, FORMAT, ring.encode(), generation, capacity, pid, created_us, 0)[:-4]
-        block = head + struct.pack("<I", crc32(head))
-        for at in _IDENTITY_AT:
-            memory[at : at + len(block)] = block
+        write_identity(memory, identity)
         made = cls(memory, identity)
         made.release(0)
         return made
@@ -141,7 +113,7 @@ class Ring:
         Raises:
             NotARing: when the memory does not hold one.
         """
-        ring = cls(memory, _read_identity(memory))
+        ring = cls(memory, read_identity(memory))
         ring._recover()
         return ring
 
@@ -151,19 +123,19 @@ class Ring:
         size = (_FRAME_SIZE + length + 7) & -ALIGN
         head, capacity = self.head, self.capacity
         offset = head % capacity
-        room = capacity - offset
-        pad = room if size > room else 0
+        pad = 0 if offset + size <= capacity else capacity - offset
         if head + pad + size + keep_free > self.tail + capacity:
             return False
         memory = self._memory
         if pad:
-            if room >= _FRAME_SIZE:
-                _FRAME.pack_into(memory, HEADER + offset, head, _PAD, _seed(head, _PAD))
+            if pad >= _FRAME_SIZE:
+                _pack_into(memory, HEADER + offset, head, _PAD, _seed(head, _PAD))
             head += pad
             offset = 0
         at = HEADER + offset
-        crc = crc32(payload, (head ^ length) & 0xFFFF_FFFF)
-        memory[at : at + _FRAME_SIZE + length] = _FRAME.pack(head, length, crc) + payload
+        _pack_into(memory, at, head, length, crc32(payload, (head ^ length) & 0xFFFF_FFFF))
+        at += _FRAME_SIZE
+        memory[at : at + length] = payload
         head += size
         # The record is whole before the head moves: a process killed here has not returned yet.
         self.head = head
@@ -186,8 +158,21 @@ class Ring:
 
     def frames(self, start: int, end: int) -> Iterator[Frame]:
         """Yield the records from ``start`` up to ``end``; a damaged stretch is one frame without payload."""
-        position = start
+        memory, capacity, position = self._memory, self.capacity, start
+        last = min(capacity, len(memory) - HEADER) - _FRAME_SIZE
         while position < end:
+            offset = position % capacity
+            if offset <= last:
+                # The plain case of `_frame`, in place: this loop runs for every record at every step.
+                stated, length, crc = _unpack_from(memory, HEADER + offset)
+                if stated == position and length <= last - offset:
+                    at = HEADER + offset + _FRAME_SIZE
+                    payload = memory[at : at + length]
+                    if crc32(payload, (position ^ length) & 0xFFFF_FFFF) == crc:
+                        after = position + ((_FRAME_SIZE + length + 7) & -ALIGN)
+                        yield Frame(position, after, payload)
+                        position = after
+                        continue
             frame = self._frame(position)
             if frame is None:
                 frame = Frame(position, self._resync(position + ALIGN, end), None)
@@ -211,7 +196,7 @@ class Ring:
         at = HEADER + offset
         if at + _FRAME_SIZE > len(self._memory):
             return None
-        stated, length, crc = _FRAME.unpack_from(self._memory, at)
+        stated, length, crc = _unpack_from(self._memory, at)
         if stated != position:
             return None
         if length == _PAD:
@@ -287,12 +272,4 @@ def _seed(position: int, length: int) -> int:
     return crc32(b"", (position ^ length) & 0xFFFF_FFFF)
 
 
-def _read_identity(memory: mmap.mmap) -> Identity:
-    for at in _IDENTITY_AT:
-        block = memory[at : at + _IDENTITY.size]
-        if len(block) < _IDENTITY.size or crc32(block[:-4]) != int.from_bytes(block[-4:], "little"):
-            continue
-        magic, form, ring, generation, capacity, pid, created_us, _ = _IDENTITY.unpack(block)
-        if magic == MAGIC and form == FORMAT and capacity and capacity % ALIGN == 0:
-            return Identity(ring.decode(), generation, capacity, pid, created_us)
-    raise NotARing("no readable ring header")
+__all__ = ["ALIGN", "HEADER", "Frame", "Identity", "Mark", "NotARing", "Ring", "frame_size"]

@@ -14,7 +14,7 @@ from mesh_store.model.facts import Settlement
 from mesh_store.model.limits import Charge
 
 
-class Spending(msgspec.Struct, frozen=True, array_like=True):
+class Spending(msgspec.Struct, gc=False, frozen=True, array_like=True):
     """Money of one settlement.
 
     Attributes:

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-from mesh_store.model.facts import Done
+from mesh_store.model.facts import Cancel, Done, Intent
 from mesh_store.telemetry.records import Closed, closed
 from mesh_store.telemetry.ring import Mark, Ring, frame_size
 
@@ -19,6 +19,12 @@ from mesh_store.telemetry.ring import Mark, Ring, frame_size
 RESERVED_SHARE = 8
 #: One record takes at most one part in so many of the ring.
 LARGEST_SHARE = 8
+#: Records kept as they are at most: more than come between two looks of the shipper.
+FRESH_RECORDS = 1_024
+
+Written = Intent | Done | Cancel | Closed
+#: Where a record starts and ends in the ring, encoded, and as it is.
+Fresh = tuple[int, int, bytes, Written]
 
 
 @dataclass(slots=True)
@@ -43,9 +49,10 @@ class Writer:
 
     Attributes:
         counts: what happened so far; written under the lock.
+        fresh: the newest records as they are, for who delivers them; the oldest first, not all of them.
     """
 
-    __slots__ = ("_busy", "_largest", "_lock", "_reserved", "_ring", "_side", "counts")
+    __slots__ = ("_busy", "_largest", "_lock", "_reserved", "_ring", "_side", "counts", "fresh")
 
     def __init__(self, ring: Ring) -> None:
         self._ring = ring
@@ -53,22 +60,24 @@ class Writer:
         # would wait for itself.
         self._lock = threading.RLock()
         self._busy = False
-        self._side: deque[tuple[bytes, Done | Closed | None]] = deque()
+        self._side: deque[tuple[bytes, Done | Closed | None, Written | None]] = deque()
         self._reserved = ring.capacity // RESERVED_SHARE
         self._largest = ring.capacity // LARGEST_SHARE
         self.counts = Counts()
+        self.fresh: deque[Fresh] = deque()
 
     @property
     def waiting(self) -> int:
         """Records in the side queue."""
         return len(self._side)
 
-    def write(self, record: bytes, done: Done | Closed | None = None) -> bool:
+    def write(self, record: bytes, done: Done | Closed | None = None, written: Written | None = None) -> bool:
         """Append a record; of a `Done`, at least the settlement, when only the reserved part has room.
 
         Args:
             record: the encoded record.
             done: the record itself when it is one that may settle something.
+            written: what ``record`` was encoded from, to be kept among the `fresh`.
 
         Returns:
             True when the whole record was taken.
@@ -76,13 +85,13 @@ class Writer:
         with self._lock:
             if self._busy:
                 self.counts.reentered += 1
-                self._side.append((record, done))
+                self._side.append((record, done, written))
                 return True
             self._busy = True
             try:
                 if self._side:
                     self._empty_side()
-                taken = self._put(record, done)
+                taken = self._put(record, done, written)
             finally:
                 self._busy = False
             self._late_side()
@@ -93,7 +102,7 @@ class Writer:
         with self._lock:
             if self._busy:
                 self.counts.reentered += 1
-                self._side.append((record, None))
+                self._side.append((record, None, None))
                 return True
             self._busy = True
             try:
@@ -131,10 +140,12 @@ class Writer:
         while self._side:
             self._put(*self._side.popleft())
 
-    def _put(self, record: bytes, done: Done | Closed | None) -> bool:
+    def _put(self, record: bytes, done: Done | Closed | None, written: Written | None) -> bool:
         ring, counts = self._ring, self.counts
         if len(record) <= self._largest and ring.append(record, self._reserved):
             counts.emitted += 1
+            if written is not None and len(self.fresh) < FRESH_RECORDS:
+                self.fresh.append((ring.head - frame_size(len(record)), ring.head, record, written))
             return True
         counts.dropped += 1
         ring.set_mark(Mark.DROPPED, counts.dropped)

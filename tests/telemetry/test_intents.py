@@ -70,7 +70,7 @@ class Bench:
 
     def write(self, *written: Any) -> None:
         for record in written:
-            assert self.writer.write(records.encode(record))
+            assert self.writer.write(records.encode(record), None, record)
 
     def ship(self) -> None:
         self.delivery.settle()
