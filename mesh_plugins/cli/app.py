@@ -60,6 +60,7 @@ def _add_commands(app: typer.Typer) -> None:
         demo,
         doctor,
         engines,
+        history,
         keys,
         limits,
         manifest,
@@ -81,7 +82,7 @@ def _add_commands(app: typer.Typer) -> None:
 
     work = (demo, chat, usage, quota, tail, samples, report)
     entities = (teams, keys, providers, prices, aliases, limits, manifest, tokens)
-    running = (engines, doctor, plugins, watch, collecting, telemetry, serving, database)
+    running = (engines, doctor, plugins, watch, collecting, telemetry, history, serving, database)
     for room in (*work, *entities, secrets, acl, *running):
         room.register(app)
 

@@ -35,6 +35,7 @@ class ChangeRow(Base):
         CheckConstraint("stream IN ('config', 'keys')", name="stream_known"),
         CheckConstraint("action IN ('insert', 'update', 'delete')", name="action_known"),
         Index("ix_changes_stream_revision", "stream", "revision"),
+        Index("ix_changes_at", "at"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -47,7 +48,10 @@ class ChangeRow(Base):
 
 
 class AuditRow(Base):
-    """Who did what: the entity before and after, never a secret. The database refuses to alter it."""
+    """Who did what: the entity before and after, never a secret. The database refuses to alter it.
+
+    Rows older than 30 days may be pruned; see `mesh_store.postgres.history_retention`.
+    """
 
     __tablename__ = "audit_log"
     __table_args__ = (

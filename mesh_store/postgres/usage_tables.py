@@ -153,6 +153,7 @@ telemetry_dead = Table(
     Column("detail", Text, nullable=False),
     Column("ring", Text, nullable=False),
     Column("body", LargeBinary, nullable=False),
+    Index("ix_telemetry_dead_at", "at"),
 )
 
 budget_windows = Table(
