@@ -46,9 +46,14 @@ class _Record:
 
 
 class Reference:
-    """Decides lists of charges, all or none; every method says when it happens."""
+    """Decides lists of charges, all or none; every method says when it happens.
 
-    def __init__(self) -> None:
+    Args:
+        done_us: how long it is remembered that a reservation was settled, microseconds.
+    """
+
+    def __init__(self, *, done_us: int = 60_000_000) -> None:
+        self._done_us = done_us
         self._debts: dict[str, gcra.Debt] = {}
         self._slots: dict[str, dict[str, int]] = {}
         self._windows: dict[tuple[str, int], _Window] = {}
@@ -90,8 +95,10 @@ class Reference:
         return record is not None
 
     def cancel(self, reservation: Reservation, *, now_us: int) -> bool:
-        """Give everything back; a reserve of that id that comes late is another's to refuse."""
-        return self.settle(reservation, [-charge.amount for charge in reservation.charges], now_us=now_us)
+        """Give everything back, once."""
+        was_open = self.settle(reservation, [-charge.amount for charge in reservation.charges], now_us=now_us)
+        self._done.setdefault(reservation.id, now_us + self._done_us)
+        return was_open
 
     def renew(self, reservation: Reservation, *, ttl_us: int = 900_000_000, now_us: int) -> bool:
         """Keep slots and record of a call that still runs; False when a lease had ended."""
@@ -118,6 +125,10 @@ class Reference:
         window.committed, window.version = spent, version
         return True
 
+    def forget(self, reservation_id: str) -> None:
+        """Lose the record of a reservation, as a server may."""
+        self._open.pop(reservation_id, None)
+
     def _record(self, owner: str, now_us: int) -> _Record | None:
         record = self._open.get(owner)
         if record is not None and record.reservation.expires_at_us <= now_us:
@@ -127,7 +138,7 @@ class Reference:
 
     def _end(self, owner: str, now_us: int) -> None:
         del self._open[owner]
-        self._done[owner] = now_us + 60_000_000
+        self._done[owner] = now_us + self._done_us
         if len(self._done) > 10_000:
             self._done = {each: until for each, until in self._done.items() if until > now_us}
 
