@@ -7,13 +7,13 @@ in a microsecond, and never outlives the configuration it was opened from.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from mesh_plugins.core.call import ProviderCall
 from mesh_plugins.core.ports import ConfigPort
 from mesh_store.model.errors import SecretError
-from mesh_store.model.sealing import KeyHolder, SealedSecret, Values, address_of
+from mesh_store.model.sealing import KeyHolder, SealedKey, SealedSecret, Values, address_of
 from mesh_store.model.snapshot import KeyEntry, Snapshot
 
 #: Seconds an opened secret is kept; opening one takes a tenth of a millisecond.
@@ -56,42 +56,45 @@ class SealedSecrets:
         Raises:
             SecretError: it is not there, not for this caller, or was altered.
         """
-        sealed, holder = _needed(call, snapshot)
+        boxes, holder = _needed(call, snapshot)
         entry: KeyEntry | None = call.request.principal
-        values = self._remembered(call, sealed, holder)
+        values = self._remembered(call, boxes, holder)
         if values is not None:
             return values
-        if not _knows(entry, sealed):
+        if _known(entry, boxes) is None:
             entry = self._config.refetch(holder.digest)
-        return self._open(call, sealed, holder, entry)
+        return self._open(call, boxes, holder, entry)
 
     async def aopen(self, call: ProviderCall, snapshot: Snapshot) -> Values:
         """Like `open`, on the caller's event loop."""
-        sealed, holder = _needed(call, snapshot)
+        boxes, holder = _needed(call, snapshot)
         entry: KeyEntry | None = call.request.principal
-        values = self._remembered(call, sealed, holder)
+        values = self._remembered(call, boxes, holder)
         if values is not None:
             return values
-        if not _knows(entry, sealed):
+        if _known(entry, boxes) is None:
             entry = await self._config.arefetch(holder.digest)
-        return self._open(call, sealed, holder, entry)
+        return self._open(call, boxes, holder, entry)
 
-    def _remembered(self, call: ProviderCall, sealed: SealedSecret, holder: KeyHolder) -> Values | None:
-        opened = self._opened.get((holder.digest, sealed.id))
-        if opened is None or opened.sealed != sealed or opened.address != _address(call):
-            return None
-        return opened.values if self._clock() < opened.until else None
+    def _remembered(
+        self, call: ProviderCall, boxes: Sequence[SealedSecret], holder: KeyHolder
+    ) -> Values | None:
+        for sealed in boxes:
+            opened = self._opened.get((holder.digest, sealed.id))
+            if opened is not None and opened.sealed == sealed and opened.address == _address(call):
+                return opened.values if self._clock() < opened.until else None
+        return None
 
     def _open(
-        self, call: ProviderCall, sealed: SealedSecret, holder: KeyHolder, entry: KeyEntry | None
+        self, call: ProviderCall, boxes: Sequence[SealedSecret], holder: KeyHolder, entry: KeyEntry | None
     ) -> Values:
-        known = () if entry is None else entry.data_keys
-        found = next((data_key for data_key in known if data_key.id == sealed.data_key), None)
-        if found is None:
+        known = _known(entry, boxes)
+        if known is None:
             raise SecretError(
                 f"the secret of provider {call.provider.name!r} is not sealed to this key: try again in a "
                 "second; if the key was minted before secrets were stored here, it needs `mesh key rotate`"
             )
+        sealed, found = known
         data_key = holder.open(found, call.request.principal.team)
         values = data_key.open(sealed, call.provider.id, _address(call))
         while len(self._opened) >= MOST_OPENED:
@@ -102,9 +105,9 @@ class SealedSecrets:
         return values
 
 
-def _needed(call: ProviderCall, snapshot: Snapshot) -> tuple[SealedSecret, KeyHolder]:
-    sealed = snapshot.sealed(call.provider.id, call.request.principal.team)
-    if sealed is None:
+def _needed(call: ProviderCall, snapshot: Snapshot) -> tuple[Sequence[SealedSecret], KeyHolder]:
+    boxes = snapshot.sealed(call.provider.id, call.request.principal.team)
+    if not boxes:
         raise SecretError(
             f"the secret of provider {call.provider.name!r} is not there for this key's team at revision "
             f"{snapshot.revision}: it was not set, or could not be published; the publisher's log says why"
@@ -113,11 +116,15 @@ def _needed(call: ProviderCall, snapshot: Snapshot) -> tuple[SealedSecret, KeyHo
         raise SecretError(
             f"the secret of provider {call.provider.name!r} opens with a caller's key, and there is none"
         )
-    return sealed, call.request.holder
+    return boxes, call.request.holder
 
 
-def _knows(entry: KeyEntry | None, sealed: SealedSecret) -> bool:
-    return entry is not None and any(data_key.id == sealed.data_key for data_key in entry.data_keys)
+def _known(entry: KeyEntry | None, boxes: Sequence[SealedSecret]) -> tuple[SealedSecret, SealedKey] | None:
+    """Return the box that a data key of this entry opens, with that data key."""
+    data_keys = {} if entry is None else {data_key.id: data_key for data_key in entry.data_keys}
+    return next(
+        ((sealed, data_keys[sealed.data_key]) for sealed in boxes if sealed.data_key in data_keys), None
+    )
 
 
 def _address(call: ProviderCall) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -47,13 +47,23 @@ class AliasTable:
             return found
         return self._caught.get((team, name)) or self._catch(name, team)
 
-    def stands_for(self, alias: Alias) -> Alias | None:
-        """Return the global alias that a team's own hides, or None."""
-        if alias.team is None:
-            return None
-        if is_pattern(alias.name):
-            return self._patterns.get((None, prefix_of(alias.name)))
-        return self._named.get((None, alias.name))
+    def under(self, prefix: str, team: str) -> Iterator[Alias]:
+        """Yield every alias that a team may mean by a name under ``prefix``, which ends in a slash."""
+        for table in (self._named, self._patterns):
+            for owner, name in table:
+                is_meant = owner == team or (owner is None and (team, name) not in table)
+                if is_meant and name.startswith(prefix):
+                    yield table[owner, name]
+        if (team, prefix) in self._patterns or (None, prefix) in self._patterns:
+            return
+        end = prefix.rfind("/", 0, -1)
+        while end > 0:
+            start = prefix[: end + 1]
+            pattern = self._patterns.get((team, start)) or self._patterns.get((None, start))
+            if pattern is not None:
+                yield pattern
+                return
+            end = prefix.rfind("/", 0, end)
 
     def _catch(self, name: str, team: str) -> Alias | None:
         for prefix, rest in prefixes(name):

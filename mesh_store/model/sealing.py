@@ -54,10 +54,10 @@ class SealedKey(msgspec.Struct, gc=False, frozen=True, array_like=True):
 
 
 class SealedSecret(msgspec.Struct, gc=False, frozen=True, array_like=True):
-    """A provider's secret, sealed under a team's data key.
+    """A provider's secret, sealed under a data key.
 
     Attributes:
-        id: ``<provider id>/<team id>``.
+        id: ``<provider id>/<team id>``; and ``+<data key id>`` under one of some keys alone.
         data_key: id of the data key that opens it.
         version: counts the settings of this secret.
         box: the values by label.
@@ -117,7 +117,7 @@ class Master(_Unshowable):
 
 
 class DataKey(_Unshowable):
-    """What one team's provider secrets are sealed under.
+    """What one team's provider secrets are sealed under, or some of them for some of its keys.
 
     Attributes:
         id: opaque.
@@ -155,11 +155,14 @@ class DataKey(_Unshowable):
         purpose = _purpose(self.team, self.id, digest)
         return SealedKey(self.id, _suite().encrypt(self.secret, receiver, purpose))
 
-    def seal(self, provider: str, address: str, version: int, values: Values) -> SealedSecret:
-        """Seal a provider's secret for this team."""
+    def seal(
+        self, provider: str, address: str, version: int, values: Values, *, scoped: bool = False
+    ) -> SealedSecret:
+        """Seal a provider's secret for this team; ``scoped`` for those of its keys that hold this one."""
         bound = (_PUBLISHED, provider, self.team, address, str(version))
         box = _sealed(self._cipher, _encoder.encode(values), bound)
-        return SealedSecret(f"{provider}/{self.team}", self.id, version, box)
+        place = f"{provider}/{self.team}" + (f"+{self.id}" if scoped else "")
+        return SealedSecret(place, self.id, version, box)
 
     def open(self, sealed: SealedSecret, provider: str, address: str) -> Values:
         """Open a provider's secret.

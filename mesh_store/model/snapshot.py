@@ -6,7 +6,7 @@ start, and never sees two configurations.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -100,7 +100,9 @@ class Snapshot:
             for target in alias.targets
             if (prices := passed.get(f"{target.provider}/{target.model}")) is not None
         }
-        self._sealed = {sealed.id: sealed for sealed in document.sealed}
+        self._sealed: dict[str, list[SealedSecret]] = {}
+        for sealed in document.sealed:
+            self._sealed.setdefault(sealed.id.partition("+")[0], []).append(sealed)
         self._key_rules = KeyRules(document)
         self._limits: dict[Subject, list[LimitRule]] = {}
         for rule in document.limits:
@@ -142,9 +144,9 @@ class Snapshot:
             return targets
         return tuple(self._target_of(target, team_id) for target in targets)
 
-    def sealed(self, provider_id: str, team_id: str) -> SealedSecret | None:
-        """Return a provider's stored secret as sealed for a team, or None when there is none."""
-        return self._sealed.get(f"{provider_id}/{team_id}")
+    def sealed(self, provider_id: str, team_id: str) -> Sequence[SealedSecret]:
+        """Return a provider's stored secret as sealed for a team, under each data key that opens it."""
+        return self._sealed.get(f"{provider_id}/{team_id}", ())
 
     def team(self, team_id: str) -> Team | None:
         """Return a team, or None when it is unknown or archived."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from sqlalchemy import (
+    ARRAY,
     CheckConstraint,
     Double,
     ForeignKey,
@@ -11,6 +12,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     Text,
+    Uuid,
     text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
@@ -97,6 +99,11 @@ class KeyRow(Revised, Base):
         object_check("metadata"),
         Index("ix_keys_team_id_user_id", "team_id", "user_id"),
         Index("ix_keys_keys_revision", "keys_revision"),
+        Index(
+            "ix_keys_confined",
+            "keys_revision",
+            postgresql_where=text("aliases IS NOT NULL AND revoked_at IS NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -118,7 +125,8 @@ class KeySecretRow(Base):
     ``trust`` is derived from the key's text when it is minted. It lets the control plane prove to the
     caller, on first contact, that it is the one who minted the key; it opens nothing. ``sealing_public``
     is the public half of the same text; ``data_key_id`` names the newest data key sealed to it, and
-    stays what it was once the secret is revoked or has ended.
+    stays what it was once the secret is revoked or has ended. ``held`` are those before, from the moment
+    on that the key was confined to some aliases.
     """
 
     __tablename__ = "key_secrets"
@@ -141,3 +149,4 @@ class KeySecretRow(Base):
     expires_at: Mapped[Timestamp | None]
     sealing_public: Mapped[bytes | None] = mapped_column(LargeBinary)
     data_key_id: Mapped[Ref | None] = mapped_column(ForeignKey("team_data_keys.id", ondelete="RESTRICT"))
+    held: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)), server_default=text("'{}'"))

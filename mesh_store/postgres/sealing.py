@@ -49,14 +49,19 @@ async def sealed_secrets(
         for row in stored
         if (values := _opened(held, row, names, addresses)) is not None
     }
-    present = [data_key(held, row) for row in await connection.fetch(sql["present"])]
-    keys = {key.team: key for key in present if key is not None}
+    present = [(row["scope"], data_key(held, row)) for row in await connection.fetch(sql["present"])]
+    keys = {key.team: key for scope, key in present if key is not None and scope is None}
+    wanted = [
+        (keys[row["team_id"]], row["provider_id"], False)
+        for row in await connection.fetch(sql["entitled"])
+        if row["team_id"] in keys
+    ]
+    wanted += [(key, provider, True) for scope, key in present if key is not None for provider in scope or ()]
     sealed = []
-    for row in await connection.fetch(sql["entitled"]):
-        team, provider = row["team_id"], row["provider_id"]
-        if team in keys and provider in opened:
+    for key, provider, scoped in wanted:
+        if provider in opened:
             version, values = opened[provider]
-            sealed.append(keys[team].seal(provider, addresses[provider], version, values))
+            sealed.append(key.seal(provider, addresses[provider], version, values, scoped=scoped))
     return tuple(sealed)
 
 
@@ -68,7 +73,8 @@ async def sealed_keys(
     Args:
         connection: asyncpg's.
         master: what data keys are kept under.
-        secrets: rows with ``digest``, ``sealing_public``, ``data_key_id``, ``live`` and ``created_at``.
+        secrets: rows with ``digest``, ``sealing_public``, ``data_key_id``, ``held``, ``live`` and
+            ``created_at``.
     """
     takers = [row for row in secrets if row["live"] and row["data_key_id"] and row["sealing_public"]]
     if not takers:
@@ -77,26 +83,31 @@ async def sealed_keys(
     ids = list({row["data_key_id"] for row in takers})
     kept = await connection.fetch(statements("sealing")["data_keys"], ids)
     of_team: dict[str, list[tuple[Any, DataKey]]] = defaultdict(list)
+    scopes: dict[str, Any] = {}
     for row in kept:
         key = data_key(held, row)
         if key is not None:
             of_team[key.team].append((row, key))
+            scopes[key.id] = row["scope"]
     return {
         bytes(taker["digest"]): tuple(
             key.seal_to(bytes(taker["sealing_public"]), bytes(taker["digest"]))
             for row, key in of_team[taker["team_id"]]
-            if _is_for(row, taker)
+            if row["scope"] == scopes.get(taker["data_key_id"]) and _is_for(row, taker)
         )
         for taker in takers
     }
 
 
 def _is_for(kept: Any, taker: Any) -> bool:
-    """Tell whether a key takes a data key: its present one, and one before that it may know."""
-    return bool(
-        kept["id"] == taker["data_key_id"]
-        or (kept["retired_at"] is not None and taker["created_at"] < kept["retired_at"])
-    )
+    """Tell whether a key takes a data key: its present one, and the one before if it held that."""
+    if kept["id"] == taker["data_key_id"]:
+        return True
+    if kept["retired_at"] is None:
+        return False
+    if kept["scope"] is not None or taker["held"]:
+        return kept["id"] in taker["held"]
+    return bool(taker["created_at"] < kept["retired_at"])
 
 
 def _needed(master: Master | None) -> Master:
@@ -117,6 +128,13 @@ def data_key(master: Master, row: Any) -> DataKey | None:
     except SecretError as error:
         log.error("%s; the team gets another one", error)
         return None
+
+
+async def retire(raw: Any, data_keys: Sequence[str]) -> None:
+    """Take data keys out of use; those before them are no longer needed by any document."""
+    if data_keys:
+        await raw.execute(statements("sealing")["forget"], data_keys)
+        await raw.execute(statements("sealing")["retire"], data_keys)
 
 
 def _opened(master: Master, row: Any, names: dict[str, str], addresses: dict[str, str]) -> Values | None:

@@ -49,9 +49,11 @@ class ProviderSecretRow(Base):
 
 
 class DataKeyRow(Base):
-    """A team's data key; the present one has no end, the one before is kept until the next comes.
+    """A data key; the present one has no end, the one before is kept until the next comes.
 
     Attributes:
+        scope: providers that alone it is for, held by keys whose aliases lead to exactly these; NULL is the
+            team's own, for all it may use.
         sealed: the key, sealed under the master; NULL once no published document needs it any more.
         covers: providers whose secrets were ever sealed under it: what its holders may have seen.
     """
@@ -59,8 +61,19 @@ class DataKeyRow(Base):
     __tablename__ = "team_data_keys"
     __table_args__ = (
         CheckConstraint("sealed IS NOT NULL OR retired_at IS NOT NULL", name="present_is_kept"),
+        CheckConstraint("scope = covers", name="scope_is_covered"),
         Index(
-            "uq_team_data_keys_present", "team_id", unique=True, postgresql_where=text("retired_at IS NULL")
+            "uq_team_data_keys_present",
+            "team_id",
+            unique=True,
+            postgresql_where=text("retired_at IS NULL AND scope IS NULL"),
+        ),
+        Index(
+            "uq_team_data_keys_present_scope",
+            "team_id",
+            "scope",
+            unique=True,
+            postgresql_where=text("retired_at IS NULL AND scope IS NOT NULL"),
         ),
         Index("ix_team_data_keys_team_id", "team_id"),
     )
@@ -72,6 +85,7 @@ class DataKeyRow(Base):
     covers: Mapped[list[str]] = mapped_column(ARRAY(Uuid(as_uuid=False)))
     created_at: Mapped[CreatedAt]
     retired_at: Mapped[Timestamp | None]
+    scope: Mapped[list[str] | None] = mapped_column(ARRAY(Uuid(as_uuid=False)))
 
 
 class HandoverRow(Base):
@@ -103,6 +117,7 @@ class SealingStateRow(Base):
     Attributes:
         revision, keys_revision: changes up to these were looked at.
         next_end: when the next key ends whose holder has a present data key.
+        reach: stands for which alias led to which stored secret then.
     """
 
     __tablename__ = "sealing_state"
@@ -112,3 +127,4 @@ class SealingStateRow(Base):
     revision: Mapped[int]
     keys_revision: Mapped[int]
     next_end: Mapped[Timestamp | None]
+    reach: Mapped[str | None]

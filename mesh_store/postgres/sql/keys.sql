@@ -6,7 +6,7 @@
 SELECT s.digest, k.id, k.team_id::text, k.user_id::text, k.aliases, k.keys_revision,
        (extract(epoch FROM LEAST(k.expires_at, s.expires_at)) * 1000000)::bigint AS expires_at_us,
        k.revoked_at IS NOT NULL AS revoked,
-       s.sealing_public, s.data_key_id::text, s.created_at,
+       s.sealing_public, s.data_key_id::text, s.held::text[], s.created_at,
        k.revoked_at IS NULL AND COALESCE(LEAST(k.expires_at, s.expires_at) > now(), true) AS live
 FROM keys k
 JOIN key_secrets s ON s.key_id = k.id
