@@ -47,12 +47,36 @@ def prune(
     typer.echo(f"{verb} {len(dropped)} days of calls{span}, {sums}")
 
 
+@telemetry.command("revive")
+def revive(as_json: AsJson = False) -> None:
+    """Store the facts of newer versions that older collectors had to park; after an upgrade."""
+    from mesh_plugins.cli.control import run_async
+
+    stored, waiting = run_async(_revive())
+    if as_json:
+        print_json({"stored": stored, "waiting": waiting})
+    else:
+        typer.echo(f"{stored} facts are stored, {waiting} entries still wait for a newer version")
+
+
 @telemetry.command("dashboard")
 def dashboard(source: Annotated[Literal["prometheus", "postgres"], typer.Argument()]) -> None:
     """Print a Grafana dashboard, to import or to provision."""
     from mesh_store.telemetry.exporters import grafana
 
     print_json(grafana.prometheus() if source == "prometheus" else grafana.postgres())
+
+
+async def _revive() -> tuple[int, int]:
+    from mesh_plugins.cli.control import database, place
+    from mesh_store.telemetry.fact_store import FactStore
+
+    async with place() as found, database(found):
+        store = await FactStore.open(found.database_url)
+        try:
+            return await store.revive()
+        finally:
+            await store.close()
 
 
 async def _prune(days: int, minutes: int, hours: int, dry_run: bool) -> dict[str, Any]:

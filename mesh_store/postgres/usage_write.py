@@ -92,6 +92,16 @@ async def bury(connection: asyncpg.Connection, dead: Sequence[Dead]) -> None:
     )
 
 
+async def buried(connection: asyncpg.Connection, reason: str) -> list[tuple[bytes, bytes]]:
+    """Return digest and body of what was buried for a reason."""
+    return [(row["digest"], row["body"]) for row in await connection.fetch(_SQL["parked"], reason)]
+
+
+async def unbury(connection: asyncpg.Connection, digest: bytes) -> None:
+    """Take something back out."""
+    await connection.execute(_SQL["unbury"], digest)
+
+
 async def teams_of_keys(connection: asyncpg.Connection, keys: Sequence[str]) -> dict[str, str]:
     """Return the teams of the keys that exist."""
     return {row["id"]: row["team_id"] for row in await connection.fetch(_SQL["teams_of_keys"], keys)}

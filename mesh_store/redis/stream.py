@@ -26,6 +26,8 @@ from mesh_store.redis.client import node_of
 GROUP = "collectors"
 COLLECTORS = "mesh:collector"
 LOST = "mesh:telemetry:lost"
+#: Version of an entry's fields.
+BATCH_VERSION = 1
 #: How long a range stays acknowledged for a ring that nobody has looked at since.
 DONE_TTL_S = 7 * 24 * 3600
 
@@ -83,7 +85,7 @@ class Batch(NamedTuple):
     def fields(self) -> dict[Any, Any]:
         """Return the fields of the stream entry."""
         fields: dict[Any, Any] = {
-            b"v": 1,
+            b"v": BATCH_VERSION,
             b"r": self.ring,
             b"g": self.generation,
             b"s": self.start,
@@ -106,7 +108,7 @@ class Batch(NamedTuple):
             body = fields[b"b"]
         except (KeyError, ValueError) as error:
             raise ValueError(f"not a batch of facts: {error!r}") from error
-        if version != 1 or not 0 <= start <= end:
+        if version != BATCH_VERSION or not 0 <= start <= end:
             raise ValueError(f"not a batch of facts: version {version}, from {start} to {end}")
         return cls(ring, generation, start, end, facts, body, fields.get(b"m", b""))
 

@@ -25,12 +25,13 @@ from mesh_store.model.ids import now_us
 from mesh_store.postgres.usage_write import Dead
 from mesh_store.redis.client import connect_async
 from mesh_store.redis.failures import FAILURES
-from mesh_store.redis.stream import Batch
+from mesh_store.redis.stream import BATCH_VERSION, Batch
 from mesh_store.redis.stream_reader import Entry, StreamReader
 from mesh_store.telemetry.budget_keeper import BudgetKeeper
 from mesh_store.telemetry.draining import drain
 from mesh_store.telemetry.exporters.feed import listening, offer
 from mesh_store.telemetry.fact_store import FactStore
+from mesh_store.telemetry.intake import parked
 from mesh_store.telemetry.sample_keeper import SampleKeeper
 
 log = logging.getLogger(__name__)
@@ -196,21 +197,20 @@ class Collector:
         return done
 
     async def _take(self, store: FactStore, entries: Sequence[Entry]) -> Collected:
-        batches, dead = [], []
+        batches, dead, buried = [], [], []
         for entry in entries:
             try:
                 batches.append(Batch.parse(entry.fields))
             except ValueError as error:
                 if entry.fields:
-                    dead.append(
-                        Dead("not_a_batch", str(error), "", msgspec.msgpack.encode(dict(entry.fields)))
-                    )
+                    dead.append(_dead(entry, str(error)))
+                    buried += _acknowledgeable(entry)
         stored = await store.store(batches, dead)
         # Committed: from here on nothing can be lost, only repeated.
         await self._budgets.tell(stored.counted)
         if batches and self._exporting:
             await offer(self._client, batches)
-        await self._reader.finish(entries, batches)
+        await self._reader.finish(entries, [*batches, *buried])
         return Collected(len(entries), stored.new, stored.repeated, stored.dead)
 
     async def _beat(self) -> None:
@@ -247,6 +247,20 @@ class Collector:
                 log.exception("orphaned rings cannot be drained")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), DRAIN_S)
+
+
+def _dead(entry: Entry, why: str) -> Dead:
+    if (version := entry.fields.get(b"v", b"")).isdigit() and int(version) > BATCH_VERSION:
+        return parked(dict(entry.fields), "", f"a batch of version {int(version)}")
+    return Dead("not_a_batch", why, "", msgspec.msgpack.encode(dict(entry.fields)))
+
+
+def _acknowledgeable(entry: Entry) -> list[Batch]:
+    """Return the range an entry that is buried stands for, or its producer would send it for ever."""
+    try:
+        return [Batch.parse({**entry.fields, b"v": b"%d" % BATCH_VERSION})]
+    except ValueError:
+        return []
 
 
 def _parts(entries: Sequence[Entry]) -> Iterator[list[Entry]]:

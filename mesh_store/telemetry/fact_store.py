@@ -17,7 +17,7 @@ from mesh_store.postgres import usage_budgets, usage_partitions, usage_write
 from mesh_store.postgres.usage_budgets import ApartWindow, Budget, Spent
 from mesh_store.postgres.usage_write import REFUSALS, Dead
 from mesh_store.redis.stream import Batch
-from mesh_store.telemetry.intake import FUTURE_US, Horizon, take
+from mesh_store.telemetry.intake import FUTURE_US, NEWER, Horizon, take
 from mesh_store.telemetry.key_teams import KeyTeams
 from mesh_store.telemetry.ledger import Counted, Ledger
 
@@ -32,6 +32,8 @@ _FAILURES = (
     TimeoutError,
 )
 
+#: The fields of a stream entry as they are parked.
+_FIELDS = dict[bytes, bytes]
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -140,6 +142,28 @@ class FactStore:
                 await usage_write.bury(self._connection, buried)
             counted = ledger.counted(await self._spent(ledger))
         return Stored(new, len(facts) - refused - new, len(buried), counted)
+
+    async def revive(self) -> tuple[int, int]:
+        """Store what a newer version had written and this one can read by now.
+
+        Returns:
+            How many facts were new, and how many entries still have to wait.
+        """
+        with _explained():
+            stored = waiting = 0
+            for digest, body in await usage_write.buried(self._connection, NEWER):
+                try:
+                    batch = Batch.parse(msgspec.msgpack.decode(body, type=_FIELDS))
+                except (ValueError, msgspec.MsgspecError):
+                    waiting += 1
+                    continue
+                # What still cannot be read is parked again by the same transaction.
+                async with self._connection.transaction():
+                    await usage_write.unbury(self._connection, digest)
+                    done = await self._store([batch], ())
+                stored += done.new
+                waiting += done.dead
+            return stored, waiting
 
     async def _spent(self, ledger: Ledger) -> dict[tuple[str, int], Spent]:
         return await usage_budgets.windows(self._connection, ledger.windows) if ledger.windows else {}

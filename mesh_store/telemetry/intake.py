@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
-from mesh_store.model.facts import Fact
+from mesh_store.model.facts import FACT_VERSION, Fact
 from mesh_store.postgres.usage_write import Dead
 from mesh_store.redis.stream import Batch
 from mesh_store.telemetry import spending
@@ -14,6 +15,9 @@ from mesh_store.telemetry.spending import Spending
 
 #: How far ahead of the collector's clock a fact may be.
 FUTURE_US = 10 * 60 * 1_000_000
+
+#: The reason of what a newer version wrote.
+NEWER = "newer_version"
 
 _facts = msgspec.msgpack.Decoder(list[Fact])
 _pieces = msgspec.msgpack.Decoder(list[msgspec.Raw])
@@ -37,13 +41,21 @@ class Taken(NamedTuple):
 
 
 def take(batch: Batch, horizon: Horizon) -> Taken:
-    """Decode a batch; one bad fact does not cost the others."""
+    """Decode a batch; one bad fact does not cost the others.
+
+    A batch of a newer version is parked whole, its money with it, until a collector that knows that
+    version revives it: what its fields mean is not for this one to guess.
+    """
     facts: list[Fact] = []
     dead: list[Dead] = []
     try:
         decoded = _facts.decode(batch.body)
+        newest = max((fact.version for fact in decoded), default=0)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        decoded = _one_by_one(batch, dead)
+        newest = _newest(batch.body)
+        decoded = [] if newest > FACT_VERSION else _one_by_one(batch, dead)
+    if newest > FACT_VERSION:
+        return Taken([], [parked(batch.fields(), batch.ring, f"facts of version {newest}")], [])
     for fact in decoded:
         reason = _objection(fact, horizon)
         if reason is None:
@@ -51,6 +63,22 @@ def take(batch: Batch, horizon: Horizon) -> Taken:
         else:
             dead.append(Dead(*reason, batch.ring, _encode(fact)))
     return Taken(facts, dead, _money(batch, dead))
+
+
+def parked(fields: Mapping[bytes, Any], ring: str, what: str) -> Dead:
+    """Return what keeps an entry of a newer version, as it came, until it can be read."""
+    plain = {name: v if isinstance(v, bytes) else str(v).encode() for name, v in fields.items()}
+    what += ": upgrade this collector, then run mesh telemetry revive"
+    return Dead(NEWER, what, ring, _encode(plain))
+
+
+def _newest(body: bytes) -> int:
+    """Return the highest version among facts that cannot be read; it is their first field."""
+    try:
+        heads = msgspec.msgpack.decode(body, type=list[list[Any]])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return 0
+    return max((head[0] for head in heads if head and type(head[0]) is int), default=0)
 
 
 def minted_us(identifier: str) -> int | None:

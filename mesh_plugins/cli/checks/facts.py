@@ -75,7 +75,10 @@ async def dead(database: Database) -> list[Finding]:
     if not counts:
         return [Finding("fine", "dead letters", "none in the last week")]
     found = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
-    return [Finding("warning", "dead letters", found, "look into telemetry_dead: reason and detail say why")]
+    fix = "look into telemetry_dead: reason and detail say why"
+    if "newer_version" in counts:
+        fix = "callers are newer than collectors: upgrade these, then run `mesh telemetry revive`"
+    return [Finding("warning", "dead letters", found, fix)]
 
 
 def rings_of(home: Path) -> list[Finding]:

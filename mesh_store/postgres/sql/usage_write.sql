@@ -197,6 +197,14 @@ INSERT INTO telemetry_dead (digest, reason, detail, ring, body)
 SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::bytea[])
 ON CONFLICT (digest) DO NOTHING
 
+-- name: parked
+-- In: a reason. Out: what was buried for it.
+SELECT digest, body FROM telemetry_dead WHERE reason = $1 ORDER BY at
+
+-- name: unbury
+-- In: a digest.
+DELETE FROM telemetry_dead WHERE digest = $1
+
 -- name: teams_of_keys
 -- In: ids of keys. Out: id and team of those that exist.
 SELECT id, team_id::text AS team_id FROM keys WHERE id = ANY($1::text[])
