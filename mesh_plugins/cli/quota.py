@@ -161,6 +161,7 @@ def _row(rule: LimitRule, seen: Decision) -> dict[str, Any]:
         "counted": counted,
         "enforced": rule.enforce,
         "hard": limit.hard,
+        "lease": limit.lease,
         "on_outage": limit.on_outage,
         "on_exhausted": rule.on_exhausted,
     }

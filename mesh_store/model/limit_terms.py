@@ -36,7 +36,7 @@ class LimitTerms(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defau
         amount: units per period; USD for ``usd``.
         period_us: the period, or a slot's lease.
         burst: units at once, or None for the rule of thumb.
-        kind, hard, on_outage, tz: see `Limit`.
+        kind, hard, on_outage, tz, lease: see `Limit`.
     """
 
     dimension: Dimension
@@ -47,6 +47,7 @@ class LimitTerms(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defau
     hard: bool = False
     on_outage: OnOutage = "share"
     tz: str = "UTC"
+    lease: bool = True
 
     def limit(self, context_window: int = 0) -> Limit:
         """Return the limit in whole units, pico-USD for money.
@@ -69,6 +70,7 @@ class LimitTerms(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defau
             hard=self.hard,
             on_outage=self.on_outage,
             tz=self.tz,
+            lease=self.lease,
         )
 
     @property
@@ -86,6 +88,8 @@ class LimitTerms(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defau
             words.append(f"tz {self.tz}")
         if self.on_outage != usual_outage(self.kind):
             words.append(f"on outage {self.on_outage}")
+        if not self.lease:
+            words.append("lease off")
         if self.kind != "slots":
             words[0] += f"/{_period_text(self.period_us)}"
         return ", ".join(words)

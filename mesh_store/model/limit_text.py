@@ -4,6 +4,7 @@
 
     <amount> <unit> / [<count>] <period> [, burst <amount>] [, hard] [, calendar | rolling]
                                          [, tz <zone>] [, on outage closed | share | open]
+                                         [, lease off]
 
 No unit means requests. Money counts calendar windows, everything else flows (GCRA), unless
 ``rolling`` or ``calendar`` says otherwise. ``burst`` is what may be taken at once; without it the rule
@@ -120,6 +121,7 @@ def limit_text(dimension: Dimension, limit: Limit) -> str:
         hard=limit.hard,
         on_outage=limit.on_outage,
         tz=limit.tz,
+        lease=limit.lease,
     ).text
 
 
@@ -224,6 +226,8 @@ class _Reader:
                 options["tz"] = self._zone()
             elif word := self._take(r"on\s+outage\s+(closed|share|open)\b"):
                 options["on_outage"] = word[1].lower()
+            elif word := self._take(r"lease\s+(on|off)\b"):
+                options["lease"] = word[1].lower() == "on"
             else:
                 raise ValueError(f"{self._rest[:20]!r} is not understood")
         return kind, options

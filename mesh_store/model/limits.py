@@ -47,6 +47,8 @@ class Limit(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=T
         on_outage: what answers when Redis cannot: ``closed`` refuses, ``share`` spends this
             process's share of the rate, ``open`` admits.
         tz: IANA time zone of calendar windows.
+        lease: False has every call decided by Redis; else slices of a hot limit may be taken ahead and
+            spent in memory, which keeps every bound.
     """
 
     amount: int
@@ -56,6 +58,7 @@ class Limit(msgspec.Struct, gc=False, frozen=True, kw_only=True, omit_defaults=T
     hard: bool = False
     on_outage: OnOutage = "share"
     tz: str = "UTC"
+    lease: bool = True
 
     def __post_init__(self) -> None:
         for name in ("amount", "period_us", "burst"):

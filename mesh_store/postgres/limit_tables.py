@@ -81,5 +81,6 @@ class LimitRow(Tracked, Base):
     hard: Mapped[bool] = mapped_column(server_default=text("false"))
     on_outage: Mapped[str]
     tz: Mapped[str] = mapped_column(server_default=text("'UTC'"))
+    lease: Mapped[bool] = mapped_column(server_default=text("true"))
     enforce: Mapped[bool] = mapped_column(server_default=text("true"))
     on_exhausted: Mapped[str] = mapped_column(server_default=text("'allow'"))

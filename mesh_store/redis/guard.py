@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import redis
 import redis.asyncio
@@ -79,7 +79,8 @@ class Guard:
 
     def draw(self, charges: Sequence[Charge], reservation_id: str, ttl_us: int) -> Decision | None:
         """Return the decision of a lease this process holds; None when there is none for it."""
-        return self.leases.draw(charges, reservation_id, ttl_us) if self.leases else None
+        drawn = self.leases.draw(charges, reservation_id, ttl_us) if self.leases else None
+        return cast("Decision | None", drawn)
 
     def hoarded(self, charges: Sequence[Charge], decision: Decision) -> bool:
         """Tell whether what refused is also held here unspent; if so it is on its way back now."""

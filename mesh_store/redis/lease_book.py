@@ -15,19 +15,26 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from operator import attrgetter, sub
 
 from mesh_store.model.facts import (
     Cancel,
     Settlement,
 )
-from mesh_store.model.limits import Charge, Decision, Reservation
+from mesh_store.model.limits import Charge, Reservation
 from mesh_store.redis.lease_desk import Desk, Lease
-from mesh_store.redis.lease_ledger import Ledger, boottime_us
+from mesh_store.redis.lease_drawn import Drawn
+from mesh_store.redis.lease_ledger import Ledger, boottime_ns, boottime_us
 from mesh_store.redis.leasing import Grant
 from mesh_store.redis.reserving import RECORD_LIFETIME_US
 
+_key, _limit, _amount = attrgetter("key"), attrgetter("limit"), attrgetter("amount")
+
 #: How many tuples of limits are watched; the rest are asked for one by one.
 MOST_DESKS = 1_024
+
+#: How often, at the most, room is made by forgetting tuples nobody came back to, microseconds.
+SWEEP_US = 1_000_000
 
 #: How many calls admitted without Redis are remembered; beyond them no slot is lent any more.
 MOST_UNBACKED = 65_536
@@ -46,6 +53,7 @@ class LeaseBook:
 
     def __init__(self, *, clock_us: Callable[[], int] = boottime_us) -> None:
         self._clock_us = clock_us
+        self._clock_ns = boottime_ns if clock_us is boottime_us else lambda: clock_us() * 1_000
         self.ledger: Ledger | None = None
         self.wanted: Callable[[], None] = lambda: None
         self._begin()
@@ -57,13 +65,14 @@ class LeaseBook:
         self._busy = False
         self._later: deque[Callable[[], None]] = deque()
         self._desks: dict[tuple[str, ...], Desk] = {}
+        self._swept_us = 0
         self._unbacked: set[str] = set()
         self._lends = True
         self._running: dict[str, tuple[Lease, Sequence[Charge], int]] = {}
 
     def draw(
         self, charges: Sequence[Charge], reservation_id: str, ttl_us: int = RECORD_LIFETIME_US
-    ) -> Decision | None:
+    ) -> Drawn | None:
         """Take all charges from a lease; None when Redis has to be asked.
 
         Args:
@@ -71,46 +80,37 @@ class LeaseBook:
             reservation_id: under which the call is settled.
             ttl_us: how long its reservation waits for that.
         """
-        name = tuple([charge.key for charge in charges])
+        name = tuple(map(_key, charges))
         desk = self._desks.get(name)
         if desk is None:
             self._open(name, charges)
             return None
-        now = self._clock_us()
+        now_ns = self._clock_ns()
         with self._lock:
             if self._busy:
                 return None
             self._busy = True
             try:
                 for lease in desk.leases:
-                    if lease.covers(charges, now):
-                        return self._drawn(desk, lease, charges, reservation_id, ttl_us)
-                if desk.missed(charges, now):
+                    # Written for speed: whole lists at a time, equal limits found by their identity.
+                    left = list(map(sub, lease.left, map(_amount, charges)))
+                    same = list(map(_limit, charges)) == lease.limits
+                    if same and now_ns < lease.until_ns and min(left) >= 0:
+                        lease.left = left
+                        lease.drawn += 1
+                        if lease.drawn == lease.low:
+                            self.wanted()
+                        self._running[reservation_id] = lease, charges, ttl_us
+                        at_us = lease.at_us
+                        made = Reservation(reservation_id, tuple(charges), at_us, at_us + ttl_us)
+                        return Drawn(made, lease)
+                if desk.missed(charges, now_ns // 1_000):
                     self.wanted()
                 return None
             finally:
                 self._busy = False
                 if self._later:
                     self._catch_up()
-
-    def _drawn(
-        self, desk: Desk, lease: Lease, charges: Sequence[Charge], reservation_id: str, ttl_us: int
-    ) -> Decision:
-        left = lease.left
-        for place, charge in enumerate(charges):
-            left[place] -= charge.amount
-        lease.drawn += 1
-        self._running[reservation_id] = lease.running[reservation_id] = (lease, charges, ttl_us)
-        if lease.drawn == lease.low:
-            self.wanted()
-        at_us = lease.slice.reserved_at_us
-        return Decision(
-            admitted=True,
-            remaining=tuple(map(_sum, left, lease.remaining)),
-            retry_after_us=0,
-            reset_after_us=lease.reset_after_us,
-            reservation=Reservation(reservation_id, tuple(charges), at_us, at_us + ttl_us),
-        )
 
     def settle(self, settlement: Settlement, write: Callable[[Settlement | None], None]) -> None:
         """True a call up within its lease, if that is still held, and write down what is left to settle.
@@ -153,7 +153,6 @@ class LeaseBook:
     def _settled(self, lease: Lease, settlement: Settlement) -> Settlement | None:
         """True a call up within its lease; return what its budgets still have to be told."""
         reservation = settlement.reservation
-        lease.running.pop(reservation.id, None)
         elapsed = self._clock_us() - lease.asked_us
         money: list[tuple[Charge, int]] = []
         for place, (charge, actual) in enumerate(zip(reservation.charges, settlement.actual, strict=True)):
@@ -194,8 +193,22 @@ class LeaseBook:
 
     def _open(self, name: tuple[str, ...], charges: Sequence[Charge]) -> None:
         with self._lock:
-            if self.ledger is not None and len(self._desks) < MOST_DESKS:
-                self._desks.setdefault(name, Desk(charges, self._clock_us()))
+            if self.ledger is None:
+                return
+            now = self._clock_us()
+            if len(self._desks) >= MOST_DESKS:
+                # A crowd of tuples seen once (limits for each end user) must not keep out a hot one.
+                self._forget(now)
+            if len(self._desks) < MOST_DESKS:
+                self._desks.setdefault(name, Desk(charges, now))
+
+    def _forget(self, now: int) -> None:
+        if now - self._swept_us < SWEEP_US:
+            return
+        self._swept_us = now
+        for name, desk in list(self._desks.items()):
+            if desk.idle(now, SWEEP_US):
+                del self._desks[name]
 
     def _catch_up(self) -> None:
         while self._later:
@@ -258,11 +271,12 @@ class LeaseBook:
             self._end(lease)
 
     def _end(self, lease: Lease) -> None:
+        calls = [(call, ttl_us, drew) for call, (of, drew, ttl_us) in self._running.items() if of is lease]
         if self.ledger is not None:
-            self.ledger.lease(lease.ended())
+            self.ledger.lease(lease.ended(calls))
         # Only now: a call that is not found here settles by itself, and that must come after the end.
-        for call_id in lease.running:
-            self._running.pop(call_id, None)
+        for call, *_ in calls:
+            del self._running[call]
 
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
@@ -274,10 +288,6 @@ class LeaseBook:
             finally:
                 self._busy = False
                 self._catch_up()
-
-
-def _sum(one: int, other: int) -> int:
-    return max(0, one) + other
 
 
 def _after_fork_in_child() -> None:

@@ -39,7 +39,6 @@ class Lease:
         left: units per charge that may still be drawn; negative when calls took more than they reserved.
         refunded: units per charge that ended calls had reserved beyond what they took.
         slots: how many slots it holds, per charge; lent ones count from here on.
-        running: the calls that drew from it and still run, by reservation id.
         drawn: how many calls drew.
         low: at how many it is time for another slice.
         asked_us, until_us: when it was asked for, and until when it may be spent.
@@ -49,6 +48,7 @@ class Lease:
     __slots__ = (
         "_rates",
         "asked_us",
+        "at_us",
         "drawn",
         "left",
         "limits",
@@ -56,9 +56,9 @@ class Lease:
         "refunded",
         "remaining",
         "reset_after_us",
-        "running",
         "slice",
         "slots",
+        "until_ns",
         "until_us",
     )  # fmt: skip
 
@@ -69,21 +69,12 @@ class Lease:
         self.left = [charge.amount for charge in charges]
         self.slots = [charge.amount if charge.limit.kind == "slots" else 0 for charge in charges]
         self.refunded = [0] * len(charges)
-        self.running: dict[str, tuple[Lease, Sequence[Charge], int]] = {}
         self.drawn, self.low = 0, max(1, calls * 3 // 4)
         # Counted from before the question: the server charged it later.
         self.asked_us, self.until_us = asked_us, asked_us + grant.usable_us
+        self.until_ns, self.at_us = self.until_us * 1_000, self.slice.reserved_at_us
         self.remaining, self.reset_after_us = grant.remaining, grant.reset_after_us
         self._rates = [rate_of(limit) if limit.kind == "rate" else None for limit in self.limits]
-
-    def covers(self, charges: Sequence[Charge], now_us: int) -> bool:
-        """Tell whether all charges can be drawn, under the very limits the slice was taken from."""
-        if now_us >= self.until_us:
-            return False
-        for charge, left, limit in zip(charges, self.left, self.limits, strict=False):
-            if charge.amount > left or (charge.limit is not limit and charge.limit != limit):
-                return False
-        return True
 
     def holds(self, now_us: int, charges: Sequence[Charge]) -> bool:
         """Tell whether calls with these limits may still draw from it."""
@@ -126,17 +117,24 @@ class Lease:
             self.refunded[place] += back
         self.left[place] += back
 
-    def ended(self) -> LeaseEnded:
-        """Return the record of its end."""
+    def ended(self, running: Sequence[tuple[str, int, Sequence[Charge]]]) -> LeaseEnded:
+        """Return the record of its end.
+
+        Args:
+            running: the calls that drew from it and still run: reservation id, how long its record is to
+                be kept, and what it drew.
+        """
         left = tuple(
             held if charge.limit.kind == "slots" else rest
             for charge, rest, held in zip(self.slice.charges, self.left, self.slots, strict=True)
         )
-        running = tuple(
-            (call_id, ttl_us, tuple([charge.amount for charge in charges]))
-            for call_id, (_, charges, ttl_us) in self.running.items()
+        calls = tuple(
+            [
+                (call, ttl_us, tuple([charge.amount for charge in charges]))
+                for call, ttl_us, charges in running
+            ]
         )
-        return LeaseEnded(self.slice, left, tuple(self.refunded), running)
+        return LeaseEnded(self.slice, left, tuple(self.refunded), calls)
 
 
 class Wish(NamedTuple):
@@ -235,9 +233,9 @@ class Desk:
         self._paused_until = now_us + self._pause_us
         self._pause_us = min(self._pause_us * 2, PAUSE_US[1])
 
-    def idle(self, now_us: int) -> bool:
+    def idle(self, now_us: int, after_us: int = FORGET_US) -> bool:
         """Tell whether nobody came for long."""
-        return not self.leases and now_us - self._seen_us > FORGET_US
+        return not self.leases and now_us - self._seen_us >= after_us
 
 
 def ttl_of(charges: Sequence[Charge]) -> int:
@@ -248,7 +246,7 @@ def ttl_of(charges: Sequence[Charge]) -> int:
     ttl = LONGEST_TTL_US
     for charge in charges:
         limit = charge.limit
-        if not charge.enforce:
+        if not charge.enforce or not limit.lease:
             return 0
         if limit.kind == "rate":
             ttl = min(ttl, rate_of(limit).tau // TTL_SHARE)

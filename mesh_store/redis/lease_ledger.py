@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from mesh_store.model.facts import LeaseAsked, LeaseEnded, SlotsMoved
@@ -10,9 +12,13 @@ from mesh_store.model.facts import LeaseAsked, LeaseEnded, SlotsMoved
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
+#: Nanoseconds of a clock that also runs while the machine sleeps.
+boottime_ns: Callable[[], int] = partial(time.clock_gettime_ns, _CLOCK)
+
+
 def boottime_us() -> int:
-    """Return microseconds of a clock that also runs while the machine sleeps."""
-    return time.clock_gettime_ns(_CLOCK) // 1_000
+    """Return microseconds of the same clock."""
+    return boottime_ns() // 1_000
 
 
 class Ledger(Protocol):

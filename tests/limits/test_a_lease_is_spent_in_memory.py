@@ -290,10 +290,11 @@ SMALL: list[Callable[[str], Charge]] = [
     lambda tag: Charge(f"{{{tag}}}:q:a", Limit(amount=1_000_000, period_us=60_000_000, burst=6_000), 1),
     lambda tag: Charge(f"{{{tag}}}:q:a", Limit(amount=10, period_us=60_000_000, kind="slots"), 4),
     lambda tag: Charge(f"{{{tag}}}:q:a", REQUESTS, 1, enforce=False),
+    lambda tag: Charge(f"{{{tag}}}:q:a", msgspec.structs.replace(REQUESTS, lease=False), 1),
 ]
 
 
-@pytest.mark.parametrize("number", range(len(SMALL)), ids=["small", "fast", "few", "shadow"])
+@pytest.mark.parametrize("number", range(len(SMALL)), ids=["small", "fast", "few", "shadow", "off"])
 def test_a_limit_without_room_to_spare_is_not_leased(world: World, tag: str, number: int) -> None:
     process = Process(world, [SMALL[number](tag)])
     for _ in range(12):
@@ -303,6 +304,23 @@ def test_a_limit_without_room_to_spare_is_not_leased(world: World, tag: str, num
         process.ship()
         process.keeper.turn()
     assert world.leased == 0
+
+
+def test_a_crowd_seen_once_does_not_keep_out_what_is_hot(world: World, tag: str) -> None:
+    crowded = Process(world, [])
+    for number in range(1_100):
+        crowded.book.draw([Charge(f"{{{tag}}}:q:{number}", REQUESTS, 1)], f"c{number}")
+    world.passes(1_000_000)
+    crowded.charges = four(tag)
+    world.client.set(f"{{{tag}}}:tracked", 0)
+    for _ in range(10):
+        call = crowded.call()
+        assert call is not None
+        crowded.finish(call)
+    crowded.ship()
+    crowded.keeper.turn()
+    crowded.call()
+    assert world.leased == 1
 
 
 def test_a_desk_forgets_without_io_after_a_fork(world: World, tag: str) -> None:

@@ -47,6 +47,7 @@ MINUTE, HOUR, DAY = PERIODS["min"], PERIODS["hour"], PERIODS["day"]
             "usd",
             Limit(amount=50 * 10**12, period_us=DAY, kind="window", on_outage="closed"),
         ),
+        ("600/min, lease off", "requests", Limit(amount=600, period_us=MINUTE, burst=60, lease=False)),
         ("20 concurrent", "concurrency", Limit(amount=20, period_us=MINUTE, kind="slots")),
         (
             "1M tokens/day, calendar, tz Europe/Berlin, on outage share",
@@ -71,6 +72,8 @@ def test_a_limit_is_read_as_people_write_it(written: str, dimension: str, limit:
         ("20 concurrency", "20 concurrent"),
         ("5 requests/90 sec hard burst 2", "5 requests/90 s, burst 2, hard"),
         ("$5/60 minutes on outage open", "$5/hour, on outage open"),
+        ("600 rpm LEASE off, hard", "600 requests/min, hard, lease off"),
+        ("600 rpm lease on", "600 requests/min"),
     ],
 )
 def test_a_limit_is_written_one_way(written: str, canonical: str) -> None:
@@ -125,6 +128,7 @@ terms = st.builds(
     kind=st.sampled_from(["rate", "window"]),
     on_outage=st.sampled_from(["closed", "share", "open"]),
     tz=st.sampled_from(["UTC", "Europe/Berlin", "America/Argentina/Buenos_Aires"]),
+    lease=st.booleans(),
 )
 money = st.builds(
     LimitTerms,

@@ -104,7 +104,7 @@ def _fill(row: LimitRow, spec: LimitSpec) -> None:
     terms = parse_terms(spec.limit)
     row.dimension, row.kind = terms.dimension, terms.kind
     row.amount, row.burst, row.period_us = terms.amount, terms.burst, terms.period_us
-    row.hard, row.on_outage, row.tz = terms.hard, terms.on_outage, terms.tz
+    row.hard, row.on_outage, row.tz, row.lease = terms.hard, terms.on_outage, terms.tz, terms.lease
     row.enforce, row.on_exhausted = spec.enforce, spec.on_exhausted
     row.distinct_values = spec.distinct
 

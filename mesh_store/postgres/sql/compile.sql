@@ -52,7 +52,7 @@ ORDER BY v.id
 SELECT l.id::text, l.team_id::text, l.user_id::text, NULL AS key_id, l.target_id::text,
        COALESCE(account.id, l.provider_id)::text AS provider_id,
        COALESCE(own.id, l.alias_id)::text AS alias_id,
-       l.dimension, l.amount, l.period_us, l.burst, l.kind, l.hard, l.on_outage, l.tz,
+       l.dimension, l.amount, l.period_us, l.burst, l.kind, l.hard, l.on_outage, l.tz, l.lease,
        l.enforce, l.on_exhausted, l.end_user, l.tag, l.distinct_values,
        t.name AS team, u.name AS "user", NULL AS key, a.name AS alias, p.name AS provider,
        tp.name || '/' || tg.model AS target

@@ -30,7 +30,7 @@ ORDER BY id
 -- name: limits
 -- Inputs: $1 ids of keys. Outputs: their limits, oldest first. Complexity: one look-up for each key.
 SELECT l.id::text, l.team_id::text, l.user_id::text, l.key_id, l.alias_id::text, l.provider_id::text,
-       l.target_id::text, l.dimension, l.amount, l.period_us, l.burst, l.kind, l.hard, l.on_outage, l.tz,
+       l.target_id::text, l.dimension, l.amount, l.period_us, l.burst, l.kind, l.hard, l.on_outage, l.tz, l.lease,
        l.enforce, l.on_exhausted, l.end_user, l.tag, l.distinct_values,
        t.name AS team, u.name AS "user", l.key_id AS key, a.name AS alias, p.name AS provider,
        tp.name || '/' || tg.model AS target
