@@ -46,7 +46,7 @@ def mesh_estimate(request: CallRequest, alias: Alias, target: Target) -> Usage |
 
 @hookspec
 def mesh_charges(
-    request: CallRequest, target: Target, estimate: Usage, snapshot: Snapshot, price: Quote
+    request: CallRequest, alias: Alias, target: Target, estimate: Usage, snapshot: Snapshot, price: Quote
 ) -> Sequence[tuple[LimitRule, Charge]] | None:
     """Return every limit this call takes from on this target; the core reserves them all or none.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
 from typing import Any
 
 from mesh_store.model.errors import MeshError, PluginError
@@ -33,12 +34,17 @@ class Hook:
     def __init__(self, name: str, implementations: Iterable[Implementation] = ()) -> None:
         self.name = name
         self.failures = 0
-        self._callers = tuple(implementations)
+        self._callers = tuple((plugin, call, _picking(names)) for plugin, call, names in implementations)
 
     def first(self, **arguments: Any) -> Any:
         """Return the first answer that is not None, or None."""
-        for plugin, function, names in self._callers:
-            result = self._call(plugin, function, names, arguments)
+        for plugin, function, pick in self._callers:
+            try:
+                result = function(*pick(arguments))
+            except MeshError:
+                raise
+            except Exception as error:
+                raise self._failed(plugin, error) from error
             if result is not None:
                 return result
         return None
@@ -50,9 +56,9 @@ class Hook:
             sound: tells whether an answer may be used; None needs not be asked about.
             arguments: what the implementations are given.
         """
-        for plugin, function, names in self._callers:
+        for plugin, function, pick in self._callers:
             try:
-                result = self._call(plugin, function, names, arguments)
+                result = function(*pick(arguments))
                 if result is not None and not sound(result):
                     raise TypeError(f"answered {result!r}")
             except Exception as error:
@@ -64,16 +70,23 @@ class Hook:
 
     def every(self, **arguments: Any) -> list[Any]:
         """Return every answer that is not None; an exception ends the call."""
-        results = (
-            self._call(plugin, function, names, arguments) for plugin, function, names in self._callers
-        )
-        return [result for result in results if result is not None]
+        results = []
+        for plugin, function, pick in self._callers:
+            try:
+                result = function(*pick(arguments))
+            except MeshError:
+                raise
+            except Exception as error:
+                raise self._failed(plugin, error) from error
+            if result is not None:
+                results.append(result)
+        return results
 
     def fold(self, argument: str, value: Any, **arguments: Any) -> Any:
         """Hand ``value`` from one implementation to the next; one that fails is counted and skipped."""
-        for plugin, function, names in self._callers:
+        for plugin, function, pick in self._callers:
             try:
-                result = self._call(plugin, function, names, {**arguments, argument: value})
+                result = function(*pick({**arguments, argument: value}))
                 if result is not None and type(result) is not type(value):
                     raise TypeError(f"answered a {type(result).__name__}, not a {type(value).__name__}")
             except Exception as error:
@@ -88,9 +101,9 @@ class Hook:
         Returns:
             The value, or None when it was dropped.
         """
-        for plugin, function, names in self._callers:
+        for plugin, function, pick in self._callers:
             try:
-                result = self._call(plugin, function, names, {**arguments, argument: value})
+                result = function(*pick({**arguments, argument: value}))
                 if result is not None and type(result) is not type(value):
                     raise TypeError(f"answered a {type(result).__name__}, not a {type(value).__name__}")
             except Exception as error:
@@ -101,29 +114,30 @@ class Hook:
 
     def notify(self, **arguments: Any) -> None:
         """Tell everybody; one that fails is counted and does not stop the others."""
-        for plugin, function, names in self._callers:
+        for plugin, function, pick in self._callers:
             try:
-                self._call(plugin, function, names, arguments)
+                function(*pick(arguments))
             except Exception as error:
                 self._observer_failed(plugin, error)
 
-    def _call(
-        self, plugin: str, function: Callable[..., Any], names: tuple[str, ...], arguments: dict[str, Any]
-    ) -> Any:
-        try:
-            return function(*[arguments[name] for name in names])
-        except MeshError:
-            raise
-        except Exception as error:
-            raise PluginError(
-                f"plugin {plugin!r} failed in {self.name}: {type(error).__name__}: {error}; "
-                "fix the plugin or take it out of MESH_PLUGINS"
-            ) from error
+    def _failed(self, plugin: str, error: Exception) -> PluginError:
+        """Return what a call ends with when an implementation that decides has raised ``error``."""
+        return PluginError(
+            f"plugin {plugin!r} failed in {self.name}: {type(error).__name__}: {error}; "
+            "fix the plugin or take it out of MESH_PLUGINS"
+        )
 
     def _observer_failed(self, plugin: str, error: Exception) -> None:
         self.failures += 1
         if self.failures == 1:
             log.warning("plugin %r failed in %s and was skipped: %s", plugin, self.name, error)
+
+
+def _picking(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """Return what picks an implementation's arguments out of a call's."""
+    if len(names) > 1:
+        return itemgetter(*names)
+    return lambda arguments: tuple(arguments[name] for name in names)
 
 
 class Hooks:

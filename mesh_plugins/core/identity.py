@@ -6,6 +6,8 @@ reason is in the audit log.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from mesh_plugins.core.ports import ConfigPort
 from mesh_store.model import keys
 from mesh_store.model.errors import InvalidKey
@@ -34,6 +36,12 @@ async def aprincipal(config: ConfigPort, key: str | None) -> tuple[KeyEntry, Key
 def _holder(key: str | None) -> KeyHolder:
     if not key:
         raise InvalidKey("no key: set MESH_KEY, or pass key=; an operator makes one with 'mesh key create'")
+    return _well_formed(key)
+
+
+@lru_cache(maxsize=256)
+def _well_formed(key: str) -> KeyHolder:
+    """Return a key as what it opens; kept, because one key calls again and again."""
     keys.parse(key)
     return KeyHolder(key)
 

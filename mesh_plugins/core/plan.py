@@ -56,7 +56,7 @@ def plan_call(
         raise _unknown(request, snapshot)
     hooks.authorize.every(request=request, alias=alias, snapshot=snapshot)
     targets = _ordered(request, alias, snapshot, hooks)
-    if len(targets) > 1:
+    if len(targets) > 1 and any(cooling(target.id) for target in targets):
         targets = tuple(sorted(targets, key=lambda target: cooling(target.id)))
     rules: dict[str, LimitRule] = {}
     needs: list[dict[str, Charge]] = []
@@ -71,7 +71,7 @@ def plan_call(
             money = max(money or 0, cost)
         taken: dict[str, Charge] = {}
         for charges in hooks.charges.every(
-            request=request, target=target, estimate=estimate, snapshot=snapshot, price=price
+            request=request, alias=alias, target=target, estimate=estimate, snapshot=snapshot, price=price
         ):
             for rule, charge in charges:
                 rules[rule.id] = rule
@@ -123,9 +123,14 @@ def without_first(plan: Plan, skipped: int) -> Plan:
 
 def _reserved(rule: LimitRule, needs: Sequence[Mapping[str, Charge]]) -> Charge:
     """Return what is reserved of one limit for a call that tries these targets in order."""
-    taken = [each[rule.id] for each in needs if rule.id in each]
+    name = rule.id
+    taken = [each[name] for each in needs if name in each]
     if not is_of_target(rule):
-        return max(taken, key=lambda charge: charge.amount)
+        most = taken[0]
+        for charge in taken:
+            if charge.amount > most.amount:
+                most = charge
+        return most
     if rule.id in needs[0]:
         return needs[0][rule.id]
     # Asks without taking and cannot refuse.

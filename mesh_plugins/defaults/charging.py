@@ -6,7 +6,7 @@ upper bound, so that it never overshoots: all input bytes as tokens, and the cap
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from msgspec.structs import replace
@@ -25,50 +25,96 @@ from mesh_store.model.labels import (
     value_of,
 )
 from mesh_store.model.limits import Charge, Limit
-from mesh_store.model.snapshot import Alias, LimitRule, Snapshot, Subject, Target
+from mesh_store.model.snapshot import Alias, KeyEntry, LimitRule, Snapshot, Subject, Target
 from mesh_store.model.usage import Usage
+
+#: Limits that bind a call, each with the Redis key of its state.
+_Bound = tuple[tuple[LimitRule, str], ...]
+_MOST_KEPT = 4_096
 
 
 class Charging:
-    """Charges every limit whose subject the call matches."""
+    """Charges every limit whose subject the call matches.
+
+    What binds a key's calls on a target stays the same until a new snapshot, unless they name an end user or
+    tags, so it is worked out once.
+    """
+
+    def __init__(self) -> None:
+        #: Of the newest snapshot, by key, alias and target; with the entry it holds for.
+        self._kept: tuple[Snapshot | None, dict[tuple[str, str, str], tuple[KeyEntry, _Bound]]] = (None, {})
 
     @hookimpl(trylast=True)
     def mesh_charges(
-        self, request: CallRequest, target: Target, estimate: Usage, snapshot: Snapshot, price: Quote
+        self,
+        request: CallRequest,
+        alias: Alias,
+        target: Target,
+        estimate: Usage,
+        snapshot: Snapshot,
+        price: Quote,
     ) -> Sequence[tuple[LimitRule, Charge]]:
         """Return one charge per limit that binds this call on this target."""
-        principal = request.principal
-        alias = snapshot.alias(request.alias, principal.team)
-        call = Subject(
-            team=principal.team,
-            user=principal.user,
-            key=principal.id,
-            alias=alias.id if alias else None,
-            provider=target.provider,
-            target=target.id,
-            end_user=request.end_user,
-        )
-        rules = list(snapshot.limits_on(call, principal, request.tags))
+        if request.end_user is None and not request.tags:
+            return [
+                (
+                    rule,
+                    Charge(
+                        key, rule.limit, _amount(rule, request, alias, target, estimate, price), rule.enforce
+                    ),
+                )
+                for rule, key in self._bound(request, alias, target, snapshot)
+            ]
         charges = []
-        for rule in rules if call.end_user is None and not request.tags else _told_apart(rules, request):
-            key = charge_key(rule, principal.team, request.end_user, request.tags)
+        for rule, key in _told_apart(request, alias, target, snapshot):
             amount = _amount(rule, request, alias, target, estimate, price)
             charges.append((rule, Charge(key, rule.limit, amount, rule.enforce)))
             if is_per_value(rule.subject):
                 charges.append(_seen(rule, request))
         return charges
 
+    def _bound(self, request: CallRequest, alias: Alias, target: Target, snapshot: Snapshot) -> _Bound:
+        principal = request.principal
+        holds_for, kept = self._kept
+        if holds_for is not snapshot or len(kept) > _MOST_KEPT:
+            kept = {}
+            self._kept = (snapshot, kept)
+        found = kept.get((principal.id, alias.id, target.id))
+        if found is None or found[0] is not principal:
+            rules = _binding(request, alias, target, snapshot)
+            found = principal, tuple((rule, charge_key(rule, principal.team)) for rule in rules)
+            kept[principal.id, alias.id, target.id] = found
+        return found[1]
 
-def _told_apart(rules: list[LimitRule], request: CallRequest) -> list[LimitRule]:
-    """Return the limits that hold; those on each end user or value are labelled with the very one."""
+
+def _binding(request: CallRequest, alias: Alias, target: Target, snapshot: Snapshot) -> list[LimitRule]:
+    """Return the limits whose subject a call on ``target`` matches."""
+    principal = request.principal
+    call = Subject(
+        team=principal.team,
+        user=principal.user,
+        key=principal.id,
+        alias=alias.id,
+        provider=target.provider,
+        target=target.id,
+        end_user=request.end_user,
+    )
+    return list(snapshot.limits_on(call, principal, request.tags))
+
+
+def _told_apart(
+    request: CallRequest, alias: Alias, target: Target, snapshot: Snapshot
+) -> Iterator[tuple[LimitRule, str]]:
+    """Yield the limits that hold; those on each end user or value are labelled with the very one."""
+    rules = _binding(request, alias, target, snapshot)
     gone = overruled(rules)
-    return [
-        replace(rule, label=named_label(rule, request.end_user, request.tags))
-        if is_per_value(rule.subject)
-        else rule
-        for rule in rules
-        if rule.id not in gone
-    ]
+    for rule in rules:
+        if rule.id not in gone:
+            key = charge_key(rule, request.principal.team, request.end_user, request.tags)
+            if is_per_value(rule.subject):
+                yield replace(rule, label=named_label(rule, request.end_user, request.tags)), key
+            else:
+                yield rule, key
 
 
 @lru_cache(maxsize=256)
@@ -120,7 +166,7 @@ def charge_key(
 
 
 def _amount(
-    rule: LimitRule, request: CallRequest, alias: Alias | None, target: Target, estimate: Usage, price: Quote
+    rule: LimitRule, request: CallRequest, alias: Alias, target: Target, estimate: Usage, price: Quote
 ) -> int:
     if rule.dimension in ("requests", "concurrency"):
         return 1
@@ -161,10 +207,8 @@ def _dearest(bound: Usage, price: Quote) -> int:
     return most
 
 
-def _bound(
-    rule: LimitRule, request: CallRequest, alias: Alias | None, target: Target, estimate: Usage
-) -> Usage:
-    cap = output_cap(request, alias, target) if alias else request.max_tokens
+def _bound(rule: LimitRule, request: CallRequest, alias: Alias, target: Target, estimate: Usage) -> Usage:
+    cap = output_cap(request, alias, target)
     # Shadow mode never refuses, not for want of a bound either.
     if cap is None:
         if rule.enforce:
