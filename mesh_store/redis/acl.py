@@ -8,9 +8,8 @@ sentinel    where sentinels have users: asks them where the primary is
 ==========  ======================================================================================
 
 A caller that is confined to its team still reaches the limits that span teams, because it counts in
-them. What callers hand in lies in one stream: whoever may add there can also read what is still on
-its way, usage of other teams included, but never what was said: to the stream of content samples a
-caller may only add.
+them. What callers hand in, facts and samples of what was said, lies in streams which they may only add
+to: nobody can read what others handed in.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from mesh_store.redis.config_channel import CALLER_RULES, NEWS
 from mesh_store.redis.presence import CLIENTS_KEY
 from mesh_store.redis.sample_stream import SAMPLES
 from mesh_store.redis.scripts import COMMANDS
-from mesh_store.redis.stream import COLLECTORS, LOST, stream_key
+from mesh_store.redis.stream import COLLECTORS, LOST, REACHED, stream_key
 
 Rules = tuple[str, ...]
 
@@ -31,13 +30,14 @@ _EXPORTING = ("~mesh:exports", "~mesh:exporters", f"~{SAMPLES}")
 _DONE = "mesh:done:*"
 #: The last two: finding one's way in a cluster.
 _CONNECTING = ("+select", "+ping", "+cluster|slots", "+asking")
-_PRODUCING = ("+xadd", "+xrange", "+hgetall", "+hdel", "+hincrby", "+info")
+_PRODUCING = ("+xadd", "+hget", "+hgetall", "+hdel", "+hincrby", "+info")
 _COLLECTING = (
     *("+xgroup|create", "+xgroup|delconsumer", "+xinfo|consumers", "+xreadgroup", "+xautoclaim"),
     *(
         "+xack",
         "+xdel",
         "+xlen",
+        "+xrange",
         "+hset",
         "+hget",
         "+hexists",
@@ -64,13 +64,14 @@ def caller_rules(tags: Sequence[str] | None = None) -> Rules:
     """
     configuration = [rule for rule in CALLER_RULES if not rule.startswith("+")]
     commands = [rule for rule in CALLER_RULES if rule.startswith("+")]
-    keys = [*_limits(tags), f"~{_FACTS}", f"~{_DONE}", f"~{LOST}", f"~{CLIENTS_KEY}", f"%W~{SAMPLES}"]
+    telemetry = [f"%W~{_FACTS}", f"%W~{SAMPLES}", f"%R~{REACHED}", f"~{_DONE}", f"~{LOST}"]
+    keys = [*_limits(tags), *telemetry, f"~{CLIENTS_KEY}"]
     return _unique(*configuration, *keys, *_CONNECTING, *commands, *_counting(), *_PRODUCING)
 
 
 def collector_rules() -> Rules:
     """Return what a collector may do, and an exporter; it keeps the budgets of every team."""
-    keys = [*_limits(None), f"~{_FACTS}", f"~{_DONE}", f"~{COLLECTORS}", f"~{LOST}"]
+    keys = [*_limits(None), f"~{_FACTS}", f"~{_DONE}", f"~{COLLECTORS}", f"~{LOST}", f"~{REACHED}"]
     return _unique(*keys, *_EXPORTING, *_CONNECTING, *_counting(), *_COLLECTING)
 
 

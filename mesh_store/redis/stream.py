@@ -3,6 +3,7 @@
 ==========================  =========================================================================
 ``mesh:facts:<shard>``      stream; one entry is one batch: a range of one ring and its facts
 ``mesh:done:{…}:<ring>``    hash ``<generation>:<start>`` → ``end``: ranges that Postgres has committed
+``mesh:reached``            hash shard → the oldest entry that may still be in the stream
 ``mesh:collector``          hash consumer → what it last did; expires when no collector lives
 ``mesh:telemetry:lost``     hash of counters: what producers had to drop, for `mesh doctor`
 ==========================  =========================================================================
@@ -26,6 +27,7 @@ from mesh_store.redis.client import node_of
 GROUP = "collectors"
 COLLECTORS = "mesh:collector"
 LOST = "mesh:telemetry:lost"
+REACHED = "mesh:reached"
 #: Version of an entry's fields.
 BATCH_VERSION = 1
 #: How long a range stays acknowledged for a ring that nobody has looked at since.
@@ -62,6 +64,10 @@ class EntryId(NamedTuple):
         text = raw.decode() if isinstance(raw, bytes) else raw
         ms, _, sequence = text.partition("-")
         return cls(int(ms), int(sequence or 0))
+
+
+#: Before every entry.
+NO_ENTRY = EntryId(0, 0)
 
 
 class Batch(NamedTuple):
@@ -137,13 +143,13 @@ class FactStream:
         stream = stream_key(shard_of(batch.ring, self._shards))
         return EntryId.parse(self._client.xadd(stream, batch.fields()))
 
-    def present(self, ring: str, entries: Sequence[EntryId]) -> list[bool]:
-        """Tell which entries are still in the stream."""
-        stream = stream_key(shard_of(ring, self._shards))
-        with self._client.pipeline(transaction=False) as pipeline:
-            for entry in entries:
-                pipeline.xrange(stream, str(entry), str(entry), count=1)
-            return [bool(found) for found in pipeline.execute()]
+    def reached(self, ring: str) -> EntryId:
+        """Return before which entry a ring's stream holds none any more, as a collector last said.
+
+        A producer may only write into the stream: what others handed in is none of its business.
+        """
+        said: Any = self._client.hget(REACHED, str(shard_of(ring, self._shards)))
+        return NO_ENTRY if said is None else EntryId.parse(said)
 
     def committed(self, ring: str, generation: int) -> list[tuple[int, int]]:
         """Return the ranges that are in Postgres, in order."""

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from mesh_store.redis.client import anode_of
 from mesh_store.redis.servers.cluster_async import AsyncCluster
-from mesh_store.redis.stream import COLLECTORS, DONE_TTL_S, GROUP, Batch, done_key, stream_key
+from mesh_store.redis.stream import COLLECTORS, DONE_TTL_S, GROUP, REACHED, Batch, done_key, stream_key
 
 #: A consumer that has not read for so long and owes nothing is forgotten.
 FORGET_CONSUMER_S = 24 * 3600
@@ -82,6 +83,17 @@ class StreamReader:
                     pipeline.xack(stream, GROUP, *ids)
                     pipeline.xdel(stream, *ids)
             await pipeline.execute()
+
+    async def tell_how_far(self) -> None:
+        """Tell producers before which entry the streams hold none: what of it is not acknowledged is lost.
+
+        The moment is taken first, so that an entry added meanwhile is never counted among them.
+        """
+        for shard, stream in enumerate(self._streams):
+            seconds, micros = await (await anode_of(self._client, stream)).time()
+            oldest: Any = await self._client.xrange(stream, count=1)
+            reached = oldest[0][0] if oldest else f"{seconds * 1000 + micros // 1000}-0"
+            await self._client.hset(REACHED, str(shard), reached)
 
     async def beat(self, report: str) -> None:
         """Show that this collector lives, and how it does."""

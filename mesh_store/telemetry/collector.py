@@ -223,8 +223,10 @@ class Collector:
         await self._reader.forget_the_dead()
 
     async def _seed(self, store: FactStore) -> None:
+        """Do what is due more often than a report: tell producers how far this is, and seed budgets."""
         if time.monotonic() - self._seed_at >= SEED_S:
             self._seed_at = time.monotonic()
+            await self._reader.tell_how_far()
             await self._budgets.seed(store, now_us())
 
     def _broken(self, error: Exception, in_a_row: int) -> None:

@@ -279,9 +279,9 @@ class Delivery:
         return Batch(identity.ring, identity.generation, start, end, len(facts), body, money)
 
     def _look_for_oldest(self, now_us: int) -> None:
-        """Send again when the oldest unacknowledged entry has been missing from the stream for a while."""
+        """Send again what was passed by and not acknowledged for a while: it went missing from the stream."""
         oldest = self._sent[0]
-        there = reach(lambda: self._stream.present(self.ring.identity.ring, [oldest.entry]))[0]
+        there = oldest.entry >= reach(lambda: self._stream.reached(self.ring.identity.ring))
         since = self.ring.mark(Mark.GONE_SINCE_US)
         if there:
             if since:

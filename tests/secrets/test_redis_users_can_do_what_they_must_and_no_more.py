@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from urllib.parse import urlsplit
 
 import pytest
@@ -12,6 +13,7 @@ from mesh_plugins.mesh import Mesh
 from mesh_plugins.settings import Settings
 from mesh_store.admin import Admin
 from mesh_store.redis import acl, config_channel
+from mesh_store.telemetry import delivery
 from mesh_store.telemetry.collector import Collector
 from mesh_store.telemetry.exporters.running import Exporter
 
@@ -131,6 +133,10 @@ def test_a_caller_confined_to_its_team_counts_in_its_own_limits_and_nobody_elses
         ("CONFIG", "GET", "*"),
         ("XTRIM", "mesh:facts:0", "MAXLEN", "0"),
         ("XDEL", "mesh:facts:0", "0-1"),
+        ("XRANGE", "mesh:facts:0", "-", "+"),
+        ("XREAD", "STREAMS", "mesh:facts:0", "0"),
+        ("XRANGE", "mesh:samples", "-", "+"),
+        ("HSET", "mesh:reached", "0", "9-9"),
         ("ACL", "WHOAMI"),
         ("EVAL", "return redis.call('SET', KEYS[1], 'x')", "1", config_channel.SNAPSHOT),
     ],
@@ -152,3 +158,27 @@ def test_a_publisher_reaches_no_limit_and_a_collector_no_configuration(sealed, u
         collector.get(config_channel.SNAPSHOT)
     publisher.close()
     collector.close()
+
+
+def test_facts_that_went_missing_are_sent_again_by_a_caller_that_cannot_read_them(
+    sealed, user, words, monkeypatch
+):
+    monkeypatch.setattr(delivery, "GONE_S", 0.2)
+    mesh = caller(sealed, user("mesh-caller", acl.caller_rules()))
+    collector_url = user("mesh-collector", acl.collector_rules())
+    mesh.chat(sealed.alias_name, words.ASK)
+    assert mesh.flush(10)
+    sealed.redis().delete("mesh:facts:0")
+
+    async def collect():
+        collector = Collector(sealed.engines.database_url, collector_url)
+        await collector.collect_once()
+        await collector.close()
+
+    deadline = time.monotonic() + 30
+    while not sealed.rows("e.outcome"):
+        assert time.monotonic() < deadline
+        asyncio.run(collect())
+        time.sleep(0.1)
+    assert [row["outcome"] for row in sealed.rows("e.outcome")] == ["ok"]
+    assert mesh.telemetry_health().resends >= 1

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mesh_store.model.errors import QuotaUnavailable
 from mesh_store.model.facts import Cancel
-from mesh_store.redis.stream import Batch, EntryId, ServerState
+from mesh_store.redis.stream import NO_ENTRY, Batch, EntryId, ServerState
 from mesh_store.telemetry import records
 from mesh_store.telemetry.orphan import _open_intents
 from mesh_store.telemetry.own import OwnDelivery
@@ -33,8 +33,8 @@ class Stream:
         self.sent.append(batch)
         return EntryId(1, len(self.sent))
 
-    def present(self, ring: str, entries: list[EntryId]) -> list[bool]:
-        return [True for _ in entries]
+    def reached(self, ring: str) -> EntryId:
+        return NO_ENTRY
 
     def committed(self, ring: str, generation: int) -> list[tuple[int, int]]:
         return self.done

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mesh_store.model.facts import Fact
-from mesh_store.redis.stream import Batch, EntryId, ServerState
+from mesh_store.redis.stream import NO_ENTRY, Batch, EntryId, ServerState
 from mesh_store.telemetry import delivery, ready, records
 from mesh_store.telemetry import writer as writer_module
 from mesh_store.telemetry.own import OwnDelivery
@@ -45,6 +45,10 @@ class Server:
     def committed(self, ring: str, generation: int) -> list[tuple[int, int]]:
         self._answer()
         return [(batch.start, batch.end) for batch in self.sent]
+
+    def reached(self, ring: str) -> EntryId:
+        self._answer()
+        return NO_ENTRY
 
     def forget(self, ring: str, generation: int, starts: list[int]) -> None:
         self._answer()
