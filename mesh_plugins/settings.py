@@ -28,6 +28,7 @@ class Settings(BaseModel):
 
     Attributes:
         database_url: Postgres, for operators' commands only; a caller never connects to it.
+        database_session_url: the same database past a pooler, for what needs a session: collecting, LISTEN.
         redis_url: Redis or Valkey: quotas, live configuration, and facts unless named elsewhere. One server,
             sentinels or a cluster, with or without TLS: `mesh_store.redis.servers.address`.
         telemetry_redis_url: another Redis for facts, or None; of any topology, too.
@@ -43,6 +44,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     database_url: str | None = None
+    database_session_url: str | None = None
     redis_url: str | None = None
     telemetry_redis_url: str | None = None
     key: SecretStr | None = None
@@ -100,6 +102,7 @@ def _switch(text: str) -> bool:
 
 _VARIABLES: dict[str, Any] = {
     "database_url": str,
+    "database_session_url": str,
     "redis_url": str,
     "telemetry_redis_url": str,
     "key": SecretStr,

@@ -63,15 +63,15 @@ async def _collect(publish: bool) -> None:
     async with place() as found, database(found) as opened, contextlib.AsyncExitStack() as held:
         home = found.settings.home
         telemetry_url = found.telemetry_redis_url
-        collector = Collector(found.database_url, telemetry_url, home, settle_redis_url=found.redis_url)
-        told = outputs(asked, found.settings, telemetry_url, found.database_url, pages=False)
+        collector = Collector(found.session_url, telemetry_url, home, settle_redis_url=found.redis_url)
+        told = outputs(asked, found.settings, telemetry_url, found.session_url, pages=False)
         await held.enter_async_context(exporting(told.exporters))
         work = [collector.run(stop)]
         if publish:
             redis = connect_async(found.redis_url, deadline=PUBLISH_DEADLINE)
             held.push_async_callback(redis.aclose)
             source = PostgresSource(opened)
-            listen = listen_to(found.database_url.replace("+asyncpg", "", 1))
+            listen = listen_to(found.session_url.replace("+asyncpg", "", 1))
             publishing = watch_and_publish(
                 source,
                 redis,

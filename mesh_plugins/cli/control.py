@@ -37,6 +37,29 @@ class Place:
     telemetry_redis_url: str
     own: bool
 
+    @property
+    def session_url(self) -> str:
+        """The database as who collects, listens or alerts reaches it: over connections that keep a session.
+
+        Raises:
+            ConfigError: only a pooler in transaction mode is known.
+        """
+        if (url := self.session_url_if_any) is None:
+            raise ConfigError(
+                "MESH_DATABASE_URL leads through a pooler in transaction mode, and collecting needs a "
+                "session: set MESH_DATABASE_SESSION_URL to the server itself, or to a pool in session mode"
+            )
+        return url
+
+    @property
+    def session_url_if_any(self) -> str | None:
+        """Like `session_url`, or None."""
+        from mesh_store.postgres.database import is_pooled
+
+        if self.settings.database_session_url is not None:
+            return self.settings.database_session_url
+        return None if is_pooled(self.database_url) else self.database_url
+
 
 def run_async(work: Coroutine[None, None, _T]) -> _T:
     """Run a command's asynchronous part."""

@@ -32,7 +32,7 @@ async def collect_now(found: Place) -> bool:
     await asyncio.to_thread(drain, home, found.redis_url, found.telemetry_redis_url)
     redis: Any = connect_async(found.telemetry_redis_url, deadline=5.0)
     # Budgets live where the limits are: told to another server, they would stay open until their window ends.
-    collector = Collector(found.database_url, found.telemetry_redis_url, settle_redis_url=found.redis_url)
+    collector = Collector(found.session_url, found.telemetry_redis_url, settle_redis_url=found.redis_url)
     try:
         return await _until_committed(collector, redis)
     finally:

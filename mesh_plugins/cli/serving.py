@@ -54,6 +54,8 @@ async def _serve(host: str, port: int, unix: Path | None, publish: bool, collect
 
     stop, asked = told_to_stop(), Asked.from_env()
     async with place() as found, database(found) as opened:
+        session_url = found.session_url if collect else found.session_url_if_any
+        direct_url = session_url or found.database_url
         serving = Serving(
             redis_url=found.redis_url,
             telemetry_redis_url=found.telemetry_redis_url,
@@ -64,6 +66,7 @@ async def _serve(host: str, port: int, unix: Path | None, publish: bool, collect
             publish=publish,
             collect=collect,
             signer=signer_of(found),
-            outputs=outputs(asked, found.settings, found.telemetry_redis_url, found.database_url, pages=True),
+            outputs=outputs(asked, found.settings, found.telemetry_redis_url, direct_url, pages=True),
+            session_url=session_url,
         )
         await run(serving, opened, stop, lambda address: typer.echo(f"serving on {address}"))

@@ -23,7 +23,7 @@ from mesh_plugins.server.app import NO_OUTPUTS, build
 from mesh_plugins.server.control import Control
 from mesh_plugins.server.sockets import listening
 from mesh_store.admin.admin import PUBLISH_DEADLINE
-from mesh_store.model.errors import MeshError
+from mesh_store.model.errors import ConfigError, MeshError
 from mesh_store.postgres.compile import PostgresSource
 from mesh_store.redis.client import connect_async
 from mesh_store.redis.failures import FAILURES
@@ -57,7 +57,8 @@ class Serving:
         host, port: where to listen; port 0 lets the system choose.
         unix: a unix socket to listen on instead.
         publish: bring configuration to Redis.
-        collect: bring facts to Postgres.
+        collect: bring facts to Postgres; needs a session.
+        session_url: the database past a pooler, or None where there is no pooler.
         signer: signs what is published and seals secrets, or None where nothing is signed or sealed.
         outputs: what others are told of facts.
     """
@@ -70,6 +71,7 @@ class Serving:
     unix: Path | None = None
     publish: bool = True
     collect: bool = True
+    session_url: str | None = None
     signer: Signer | None = None
     outputs: Outputs = NO_OUTPUTS
 
@@ -77,7 +79,7 @@ class Serving:
 class Nudge:
     """Lets the publisher hear of commits made in this process, also where LISTEN hears nothing."""
 
-    def __init__(self, listen: Listen) -> None:
+    def __init__(self, listen: Listen | None) -> None:
         self._listen = listen
         self._heard: Callable[[], None] | None = None
 
@@ -85,6 +87,9 @@ class Nudge:
     async def listening(self, heard: Callable[[], None]) -> AsyncIterator[None]:
         """Listen, and remember whom to tell."""
         self._heard = heard
+        if self._listen is None:
+            yield
+            return
         async with self._listen(heard):
             yield
 
@@ -112,7 +117,9 @@ async def serve(
         bound, address = held.enter_context(listening(serving.host, serving.port, serving.unix))
         redis = connect_async(serving.redis_url, deadline=PUBLISH_DEADLINE, connect_deadline=2.0)
         held.push_async_callback(redis.aclose)
-        nudge = Nudge(listen_to(database.url.set(drivername="postgresql").render_as_string(False)))
+        session_url = _session_url(serving, database)
+        # Behind a pooler nothing is ever heard; what others commit is found by the poll, within a second.
+        nudge = Nudge(None if session_url is None else listen_to(session_url.replace("+asyncpg", "", 1)))
         after_commit = nudge.committed if serving.publish else None
         master = None if serving.signer is None else serving.signer.master
         control = Control(database, redis, after_commit, master, publishes=serving.publish)
@@ -163,6 +170,12 @@ class _Server(uvicorn.Server):
         yield
 
 
+def _session_url(serving: Serving, database: Database) -> str | None:
+    if serving.session_url is not None or database.pooled:
+        return serving.session_url
+    return database.url.render_as_string(hide_password=False)
+
+
 def _background(
     serving: Serving, database: Database, redis: Redis, nudge: Nudge, ended: asyncio.Event
 ) -> list[Coroutine[Any, Any, None]]:
@@ -171,8 +184,11 @@ def _background(
         source = PostgresSource(database)
         work.append(watch_and_publish(source, redis, ended, signer=serving.signer, listen=nudge.listening))
     if serving.collect:
+        session_url = _session_url(serving, database)
+        if session_url is None:
+            raise ConfigError("collecting needs a session with Postgres, and there is only a pooler")
         collector = Collector(
-            database.url.render_as_string(hide_password=False),
+            session_url,
             serving.telemetry_redis_url,
             serving.home,
             settle_redis_url=serving.redis_url,

@@ -45,21 +45,26 @@ class Database:
     """Connections to one Postgres database; close it when done.
 
     Args:
-        url: ``postgresql+asyncpg://user:password@host/database`` (``postgresql://`` is taken too).
+        url: ``postgresql+asyncpg://user:password@host/database`` (``postgresql://`` is taken too);
+            ``?pooler=transaction`` says the same as ``pooler``.
         pooler: True behind a pooler in transaction mode (pgbouncer): connections are not kept, no
             prepared statement outlives its transaction, settings are made inside each transaction.
         pool_size: connections kept open at most.
         statement_timeout: seconds after which the server gives a statement up; the client waits five
             seconds more.
+
+    Attributes:
+        url: without what it said of a pooler.
+        pooled: True behind a pooler.
     """
 
     def __init__(
         self, url: str, *, pooler: bool = False, pool_size: int = 5, statement_timeout: float = 30
     ) -> None:
-        self.url = _async_url(url)
-        self._pooler = pooler
+        self.url, said = _parsed(url)
+        self.pooled = pooler or said
         self._statement_timeout_ms = int(statement_timeout * 1000)
-        options = {"poolclass": NullPool} if pooler else {"pool_size": pool_size, "pool_pre_ping": True}
+        options = {"poolclass": NullPool} if self.pooled else {"pool_size": pool_size, "pool_pre_ping": True}
         self.engine = self._engine(options)
 
     def __repr__(self) -> str:
@@ -129,7 +134,7 @@ class Database:
         connect_args: dict[str, Any] = {"timeout": 10}
         if limited:
             connect_args["command_timeout"] = timeout_ms / 1000 + 5
-        if self._pooler:
+        if self.pooled:
             # A pooler refuses start-up settings and mixes up named statements (sqlalchemy #12836).
             connect_args |= {
                 "statement_cache_size": 0,
@@ -140,7 +145,7 @@ class Database:
             connect_args["server_settings"] = {**settings, "application_name": "mesh"}
         # What was to be written stays out of errors, and so out of logs.
         engine = create_async_engine(self.url, connect_args=connect_args, hide_parameters=True, **options)
-        if self._pooler:
+        if self.pooled:
             _set_in_each_transaction(engine, settings)
         return engine
 
@@ -185,6 +190,23 @@ async def read_head(connection: AsyncConnection) -> Head:
     """Return where the order of changes stands, as ``connection``'s transaction sees it."""
     row = (await connection.execute(select(RevisionsRow.__table__))).mappings().one()
     return Head(row["epoch"], row["revision"], row["keys_revision"])
+
+
+def is_pooled(url: str) -> bool:
+    """Tell whether a URL says that it leads through a pooler in transaction mode.
+
+    Raises:
+        ConfigError: it is no URL of a database, or names another kind of pooler.
+    """
+    return _parsed(url)[1]
+
+
+def _parsed(url: str) -> tuple[URL, bool]:
+    parsed = _async_url(url)
+    said = parsed.query.get("pooler")
+    if said not in (None, "transaction"):
+        raise ConfigError("the database URL may say pooler=transaction; any other mode needs no word")
+    return parsed.difference_update_query(["pooler"]), said is not None
 
 
 def _async_url(url: str) -> URL:
