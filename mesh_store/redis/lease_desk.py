@@ -241,12 +241,13 @@ class Desk:
 def ttl_of(charges: Sequence[Charge]) -> int:
     """Return how long slices of these limits may be spent, microseconds; 0 when they are not leased.
 
-    A limit in shadow mode is not: whether it would have refused is decided call by call.
+    A limit in shadow mode is not: whether it would have refused is decided call by call. Nor is one that
+    tells callers apart: who is meant is different with every call.
     """
     ttl = LONGEST_TTL_US
     for charge in charges:
         limit = charge.limit
-        if not charge.enforce or not limit.lease:
+        if not charge.enforce or not limit.lease or limit.kind not in _MOST:
             return 0
         if limit.kind == "rate":
             ttl = min(ttl, rate_of(limit).tau // TTL_SHARE)

@@ -291,10 +291,11 @@ SMALL: list[Callable[[str], Charge]] = [
     lambda tag: Charge(f"{{{tag}}}:q:a", Limit(amount=10, period_us=60_000_000, kind="slots"), 4),
     lambda tag: Charge(f"{{{tag}}}:q:a", REQUESTS, 1, enforce=False),
     lambda tag: Charge(f"{{{tag}}}:q:a", msgspec.structs.replace(REQUESTS, lease=False), 1),
+    lambda tag: Charge(f"{{{tag}}}:q:a", Limit(amount=10_000, period_us=DAY_US, kind="distinct"), 7),
 ]
 
 
-@pytest.mark.parametrize("number", range(len(SMALL)), ids=["small", "fast", "few", "shadow", "off"])
+@pytest.mark.parametrize("number", range(len(SMALL)), ids=["small", "fast", "few", "shadow", "off", "apart"])
 def test_a_limit_without_room_to_spare_is_not_leased(world: World, tag: str, number: int) -> None:
     process = Process(world, [SMALL[number](tag)])
     for _ in range(12):
