@@ -10,8 +10,9 @@ from mesh_store.postgres.tables import metadata
 
 
 def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
-    """Hide partitions: they are made as time passes, and no table in code stands for one."""
-    return not (type_ == "table" and name is not None and name.startswith("usage_events_p"))
+    """Hide partitions: no table in code stands for one."""
+    partitions = ("usage_events_p", "usage_rollups_")
+    return not (type_ == "table" and name is not None and name.startswith(partitions))
 
 
 connection = context.config.attributes.get("connection")

@@ -122,6 +122,7 @@ usage_rollups = Table(
     Column("last_at", _MOMENT, nullable=False),
     CheckConstraint("grain IN ('minute', 'hour', 'day')", name="grain_known"),
     Index("ix_usage_rollups_key_id", "key_id", "starts_at", postgresql_where=text("grain = 'day'")),
+    postgresql_partition_by="LIST (grain)",
 )
 
 #: What re-pricing changed: a fact costs what its row says plus these.
