@@ -13,35 +13,28 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib.util
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import asyncpg
 import msgspec
 import redis
+from bench_telemetry_collecting import EXECUTEMANY, collecting
+from bench_telemetry_peers import Case, litellm_payload, otel_span
 
 from mesh_store.embedded import attach
 from mesh_store.model.facts import Done, Fact, Settlement
 from mesh_store.model.ids import new_id, now_us
 from mesh_store.model.limits import Charge, Limit, Reservation
-from mesh_store.postgres import usage_write
-from mesh_store.postgres.database import Database
-from mesh_store.redis.stream import Batch
+from mesh_store.redis.stream import stream_key
 from mesh_store.telemetry import Recorder, drain
-from mesh_store.telemetry.collector import COMMIT_FACTS
-from mesh_store.telemetry.fact_store import FactStore
 
-Case = Callable[[], object]
+ONE_BY_ONE = "one XADD per fact"
+_encode = msgspec.msgpack.Encoder().encode
 
 LIMITS = [Limit(amount=1000, period_us=60_000_000, burst=burst) for burst in (100, 200, 300, 400)]
 RESERVATION = Reservation(
@@ -50,30 +43,6 @@ RESERVATION = Reservation(
     now_us(),
     now_us() + 60_000_000,
 )
-ATTRIBUTES = {
-    "gen_ai.operation.name": "chat",
-    "gen_ai.provider.name": "openai",
-    "gen_ai.request.model": "gpt-5-mini",
-    "gen_ai.response.model": "gpt-5-mini-2026-01-01",
-    "gen_ai.response.id": "chatcmpl-abc",
-    "gen_ai.usage.input_tokens": 812,
-    "gen_ai.usage.output_tokens": 143,
-    "gen_ai.usage.cache_read.input_tokens": 512,
-    "gen_ai.response.finish_reasons": ("stop",),
-    "mesh.team.id": new_id(),
-    "mesh.user.id": new_id(),
-    "mesh.key.id": "abcdefgh",
-    "mesh.alias": "fast",
-    "mesh.attempt": 1,
-    "mesh.call.id": new_id(),
-    "mesh.cost.pico_usd": 489_000_000,
-    "mesh.price.version": "2026-01-01",
-    "mesh.revision": 77,
-    "mesh.host": "direct",
-    "mesh.estimate_tokens": 1024,
-    "mesh.session": "s1",
-    "server.address": "api.openai.com",
-}
 
 
 class Quiet:
@@ -131,81 +100,6 @@ def recording(recorder: Recorder) -> Case:
     return record
 
 
-SINK = """
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-class Sink(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    def do_POST(self):
-        self.rfile.read(int(self.headers["Content-Length"]))
-        self.send_response(200); self.send_header("Content-Length", "0"); self.end_headers()
-    def log_message(self, *_): pass
-server = ThreadingHTTPServer(("127.0.0.1", 0), Sink)
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
-
-
-def otel_span(stack: ExitStack) -> Case | None:
-    """Return one span with the same attributes, exported by OTLP; None without the SDK."""
-    if importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is None:
-        return None
-    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-    from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-    sink = subprocess.Popen([sys.executable, "-c", SINK], stdout=subprocess.PIPE, text=True)
-    stack.callback(sink.kill)
-    assert sink.stdout
-    provider = TracerProvider()
-    exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{int(sink.stdout.readline())}/v1/traces")
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-    stack.callback(provider.shutdown)
-    tracer = provider.get_tracer("bench")
-
-    def span() -> None:
-        tracer.start_span("chat gpt-5-mini", attributes=ATTRIBUTES).end()
-
-    return span
-
-
-def litellm_payload() -> Case | None:
-    """Return one build of litellm's logging payload; None without litellm."""
-    if importlib.util.find_spec("litellm") is None:
-        return None
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # it looks on the network otherwise
-    import litellm
-    from litellm.litellm_core_utils import litellm_logging
-
-    messages = [{"role": "user", "content": "hello"}]
-    started = datetime.now(UTC)
-    logging = litellm_logging.Logging(
-        model="gpt-5-mini",
-        messages=messages,
-        stream=False,
-        call_type="completion",
-        start_time=started,
-        litellm_call_id="1",
-        function_id="1",
-    )
-    logging.update_environment_variables(
-        model="gpt-5-mini", user="", optional_params={}, litellm_params={"metadata": {}}
-    )
-    reply = litellm.ModelResponse(model="gpt-5-mini", usage={"prompt_tokens": 812, "completion_tokens": 143})
-    given = {"model": "gpt-5-mini", "messages": messages, "litellm_params": {"metadata": {}}}
-
-    def build() -> object:
-        return litellm_logging.get_standard_logging_object_payload(
-            kwargs=given,
-            init_response_obj=reply,
-            start_time=started,
-            end_time=started,
-            logging_obj=logging,
-            status="success",
-        )
-
-    return build if build() is not None else None
-
-
 def tight(case: Case, count: int) -> float:
     """Return microseconds a call, one after the other."""
     started = time.perf_counter()
@@ -225,6 +119,11 @@ def processor(case: Case, count: int) -> float:
 
 def paced(case: Case, count: int, rate: float = 500.0) -> float:
     """Return the median microseconds of a call at a steady rate."""
+    return statistics.median(_each(case, count, rate))
+
+
+def _each(case: Case, count: int, rate: float = 500.0) -> list[float]:
+    """Return the microseconds of each call at a steady rate."""
     taken = []
     due = time.perf_counter()
     for _ in range(count):
@@ -233,8 +132,8 @@ def paced(case: Case, count: int, rate: float = 500.0) -> float:
             time.sleep(left)
         started = time.perf_counter()
         case()
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken) * 1e6
+        taken.append((time.perf_counter() - started) * 1e6)
+    return taken
 
 
 def interleaved(cases: dict[str, Case], rounds: int, measure: Callable[[Case], float]) -> dict[str, float]:
@@ -246,8 +145,44 @@ def interleaved(cases: dict[str, Case], rounds: int, measure: Callable[[Case], f
     return {name: statistics.median(values) for name, values in found.items()}
 
 
-def shipping(url: str, home: Path, count: int) -> tuple[float, float]:
-    """Return facts a second from a dead process' ring to the stream, and with one XADD per fact."""
+def shipping(url: str, home: Path, count: int, rounds: int) -> dict[str, float]:
+    """Return facts a second to the stream: of this process, of a dead one's ring, and one XADD per fact."""
+    client = redis.Redis.from_url(url)
+    found: dict[str, list[float]] = {"mesh": [], "mesh, ring of a dead process": [], ONE_BY_ONE: []}
+    for number in range(rounds):
+        found["mesh"].append(_living(url, home / f"alive{number}", count))
+        found["mesh, ring of a dead process"].append(_dead(url, home / f"dead{number}", count))
+        facts = [_encode(fact()) for _ in range(count // 10)]
+        started = time.perf_counter()
+        for encoded in facts:
+            client.xadd("one-by-one", {"fact": encoded})
+        found[ONE_BY_ONE].append(len(facts) / (time.perf_counter() - started))
+        client.delete("one-by-one", stream_key(0))
+    return {name: statistics.median(values) for name, values in found.items()}
+
+
+def _living(url: str, home: Path, count: int) -> float:
+    """Deliver by hand what is recorded in between, as the thread does: settled, then shipped."""
+    recorder = Recorder(home, url, settler=Quiet())
+    pipeline = recorder._pipeline
+    assert pipeline is not None
+    pipeline.shipper.stop(5)
+    delivery, case, taken = pipeline.delivery, recording(recorder), 0.0
+    for _ in range(count // 500):
+        for _ in range(500):
+            case()
+        started = time.perf_counter()
+        while delivery.settled < pipeline.file.ring.head:
+            delivery.settle()
+        while delivery.ship(started, force=True):
+            pass
+        taken += time.perf_counter() - started
+    assert delivery.facts == count
+    recorder.close(0.0)
+    return count / taken
+
+
+def _dead(url: str, home: Path, count: int) -> float:
     dead = Recorder(home, "unix:///nowhere", settler=Quiet())
     case = recording(dead)
     for _ in range(count):
@@ -255,58 +190,27 @@ def shipping(url: str, home: Path, count: int) -> tuple[float, float]:
     dead.close(0.0)
     started = time.perf_counter()
     assert drain(home, url, settler=Quiet(), timeout_s=120).facts == count
-    ours = count / (time.perf_counter() - started)
-    client = redis.Redis.from_url(url)
-    encode = msgspec.msgpack.Encoder().encode
-    facts = [encode(fact()) for _ in range(count // 10)]
-    started = time.perf_counter()
-    for encoded in facts:
-        client.xadd("one-by-one", {"fact": encoded})
-    theirs = len(facts) / (time.perf_counter() - started)
-    client.delete("one-by-one")
-    return ours, theirs
+    return count / (time.perf_counter() - started)
 
 
-INSERT = f"""INSERT INTO usage_events ({
-    ", ".join("started_at" if c == "started_at_us" else c for c in usage_write.COLUMNS)
-})
-VALUES ({
-    ", ".join(
-        f"'epoch'::timestamptz + ${n} * interval '1 microsecond'" if c == "started_at_us" else f"${n}"
-        for n, c in enumerate(usage_write.COLUMNS, start=1)
-    )
-}) ON CONFLICT (id) DO NOTHING"""
+def outage(url: str, home: Path, rounds: int) -> dict[str, float]:
+    """Return what a record costs at a steady rate with the server there and away: median and 99th percentile.
 
-
-async def collecting(database_url: str, rounds: int) -> tuple[float, float]:
-    """Return facts a second with rows, dedupe and rollups, and with asyncpg's executemany of rows alone."""
-    store = await FactStore.open(database_url)
-    bare = await asyncpg.connect(database_url)
-    ours, theirs = [], []
-    encode = msgspec.msgpack.Encoder().encode
-    for _ in range(rounds + 1):
-        facts = [msgspec.structs.replace(fact(), alias=f"a{n % 20}") for n in range(COMMIT_FACTS)]
-        batches = [
-            Batch("r", 1, at, at + 500, 500, encode(facts[at : at + 500]))
-            for at in range(0, COMMIT_FACTS, 500)
-        ]
-        started = time.perf_counter()
-        await store.store(batches)
-        ours.append(COMMIT_FACTS / (time.perf_counter() - started))
-        rows = [usage_write._row(fact()) for _ in range(COMMIT_FACTS)]
-        started = time.perf_counter()
-        async with bare.transaction():
-            await bare.executemany(INSERT, rows)
-        theirs.append(COMMIT_FACTS / (time.perf_counter() - started))
-    await bare.close()
-    await store.close()
-    return statistics.median(ours[1:]), statistics.median(theirs[1:])
-
-
-async def migrate(url: str) -> None:
-    """Make the tables."""
-    async with Database(url) as database:
-        await database.migrate()
+    A record touches neither server; what it could wait for is the thread that tries to reach them.
+    """
+    there = Recorder(home / "there", url, settler=Quiet())
+    away = Recorder(home / "away", "unix:///nowhere", settler=Quiet())
+    found: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        for name, recorder in (("there", there), ("away", away)):
+            found.setdefault(name, []).extend(_each(recording(recorder), 500))
+    there.close()
+    away.close(0.0)
+    rows = {}
+    for name, taken in found.items():
+        cuts = statistics.quantiles(taken, n=100)
+        rows[f"server {name}, median"], rows[f"server {name}, p99"] = cuts[49], cuts[98]
+    return rows
 
 
 def show(title: str, rows: dict[str, float], unit: str, base: str) -> None:
@@ -340,12 +244,12 @@ def main() -> None:
         show("the same in processor time, background threads included", found, "us", ours)
         found = interleaved(cases, options.rounds, lambda case: paced(case, 500))
         show("paced, 500 a second (median)", found, "us", ours)
-        shipped, single = shipping(engines.redis_url, home, options.facts)
-        show("to the stream", {"mesh": shipped, "one XADD per fact": single}, "/s", "one XADD per fact")
-        asyncio.run(migrate(engines.database_url))
-        stored, bare = asyncio.run(collecting(engines.dsn, options.rounds))
-        rows = {"mesh: rows, dedupe, rollups, ledger": stored, "asyncpg executemany, rows only": bare}
-        show("into Postgres, batches of 5,000", rows, "/s", "asyncpg executemany, rows only")
+        found = outage(engines.redis_url, home, options.rounds)
+        show("paced, with the server there and away", found, "us", "server there, median")
+        found = shipping(engines.redis_url, home, options.facts, options.rounds)
+        show("to the stream", found, "/s", ONE_BY_ONE)
+        found = asyncio.run(collecting(engines.database_url, engines.dsn, options.rounds, fact))
+        show("into Postgres, batches of 5,000", found, "/s", EXECUTEMANY)
 
 
 if __name__ == "__main__":
