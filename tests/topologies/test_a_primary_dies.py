@@ -19,7 +19,7 @@ from mesh_store.redis import Limiter, connect
 from mesh_store.redis.keys import record_key
 from tests.topologies.callers import CALLERS, Callers
 from tests.topologies.conftest import PATIENCE, charge
-from tests.topologies.servers import Process, eventually
+from tests.topologies.servers import Process, eventually, passed_on
 
 #: So slow a drain that nothing comes back during a test.
 MONTH = 30 * 86_400_000_000
@@ -60,13 +60,14 @@ def test_no_call_counts_twice_and_the_overspend_is_what_replication_lost(
         may_be_lost = CALLERS
         if not in_step:
             replica = place.replica_of(primary)
+            safe = len(held(replica, tag))
             cut_off(primary, replica)
-            passed_on = len(callers.granted)
-            callers.wait_for(lambda seen: len(seen.granted) >= passed_on + limit // 10)
+            so_far = len(callers.granted)
+            callers.wait_for(lambda seen: len(seen.granted) >= so_far + limit // 10)
         primary.kill()
         died = time.monotonic()
         if not in_step:
-            may_be_lost += len(callers.granted) - passed_on
+            may_be_lost += len(callers.granted) - safe
             replica.resume()
         callers.wait_for(lambda seen: seen.heard_since(died + 0.1) >= CALLERS, RESUMED_S)
         callers.wait_for(lambda seen: seen.refused == CALLERS)
@@ -97,7 +98,7 @@ def test_a_reservation_outlives_the_primary_that_made_it(place: Any, tag: str) -
         decision = limiter.reserve([one], reservation_id=f"{tag}-first")
         assert decision.reservation
         primary = place.holder(one.key)
-        primary.client.wait(1, 1000)
+        passed_on(primary, place.replica_of(primary))
         primary.kill()
 
         def again() -> Any:

@@ -19,7 +19,7 @@ from mesh_store.redis.guard import Guard, GuardedLimiter
 from mesh_store.redis.outage import OutagePolicy
 from tests.topologies.conftest import PATIENCE, charge
 from tests.topologies.forwarder import Forwarder
-from tests.topologies.servers import Cluster, Process, Sentinels, Servers, eventually, replicate
+from tests.topologies.servers import Cluster, Process, Sentinels, Servers, eventually, passed_on, replicate
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -122,7 +122,7 @@ async def test_a_primary_that_was_demoted_is_left_in_the_same_decision(
     with connect(f"redis://127.0.0.1:{name.near}", deadline=PATIENCE) as client:
         limiter = Limiter(client)
         assert limiter.reserve([charge(tag)]).admitted
-        other.client.wait(1, 1000)
+        passed_on(other, successor)
         successor.client.execute_command("REPLICAOF NO ONE")
         other.client.replicaof("127.0.0.1", successor.port)
         name.port = successor.port

@@ -17,7 +17,7 @@ from mesh_store.redis.breaker import Breaker
 from mesh_store.redis.guard import Guard, GuardedAsyncLimiter, GuardedLimiter
 from mesh_store.redis.outage import OutagePolicy
 from tests.topologies.conftest import PATIENCE, charge
-from tests.topologies.servers import Cluster, Process, eventually
+from tests.topologies.servers import Cluster, Process, eventually, passed_on
 
 MONTH = 30 * 86_400_000_000
 
@@ -142,7 +142,7 @@ async def test_a_reservation_is_settled_on_both_when_the_other_is_there_again(
     asked = charges(apart)
     decision = await reserve(asked)
     assert decision.remaining == (8, 8)
-    apart.holder.client.wait(1, 1000)
+    passed_on(apart.holder, cluster.replica_of(apart.holder))
     apart.holder.kill()
     with connect(cluster.url, deadline=0.5, connect_deadline=0.5) as client:
         limiter = Limiter(client)

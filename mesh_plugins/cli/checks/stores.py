@@ -51,11 +51,51 @@ def _schema_fix(said: str) -> str:
 
 
 async def redis(client: Redis) -> list[Finding]:
-    """Look at the server, what it forgets, and its clock.
+    """Look at the server, what it forgets, and its clock; in a cluster at every primary.
 
     Versions are told, never judged: Valkey 9 says it is redis 7. That the commands we need are there
     is judged instead.
     """
+    from mesh_store.redis.client import aprimaries
+
+    servers = await aprimaries(client)
+    if servers == [client]:
+        return await _server(client)
+    looked = [(_name(server), await _server(server)) for server in servers]
+    worst = [
+        max(zip([name for name, _ in looked], found, strict=True), key=lambda pair: _RANKS[pair[1].state])
+        for found in zip(*[found for _, found in looked], strict=True)
+    ]
+    told = [finding if finding.state == "fine" else _of(name, finding) for name, finding in worst]
+    return [await _cluster(client, len(servers)), *told]
+
+
+_RANKS = {"fine": 0, "warning": 1, "failed": 2}
+
+
+def _name(server: Redis) -> str:
+    options = server.connection_pool.connection_kwargs
+    return f"{options['host']}:{options['port']}"
+
+
+def _of(name: str, finding: Finding) -> Finding:
+    return Finding(finding.state, finding.check, f"{name}: {finding.found}", finding.fix)
+
+
+async def _cluster(client: Redis, primaries: int) -> Finding:
+    """Look at what a cluster is made of: whose data has no copy is lost with its primary."""
+    anything: Any = client
+    bare = 0
+    for _, _, _, *replicas in await anything.execute_command("CLUSTER SLOTS"):
+        bare += not replicas
+    said = f"{primaries} primaries"
+    if bare:
+        fix = "give every primary a replica, or accept that its limits start anew when it is lost"
+        return Finding("warning", "cluster", f"{said}, some without a replica", fix)
+    return Finding("fine", "cluster", f"{said}, each with a replica")
+
+
+async def _server(client: Redis) -> list[Finding]:
     info: dict[str, Any] = await client.info()
     name, version = "Redis", info.get("redis_version", "?")
     if "valkey_version" in info:
