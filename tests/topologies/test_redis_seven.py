@@ -1,4 +1,4 @@
-"""The same suites against Debian's Redis 7.0, where it is installed: other suites of this repository, run anew."""
+"""The suites that talk to Redis, against Debian's Redis 7.0 where it is installed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,12 @@ import pytest
 REDIS = shutil.which("redis-server")
 ROOT = Path(__file__).parents[2]
 
-#: What talks to Redis most closely: vectors, fractions, scripts, the channel, the stream, the topologies.
+#: What talks to Redis most closely: vectors, fractions, scripts, the stream.
 CLOSELY = (
     "tests/limits/test_gcra_conforms.py",
     "tests/limits/test_the_script_obeys_the_fractions.py",
     "tests/limits/test_the_script_refuses_hostile_arguments.py",
-    "tests/limits/test_two_tags_are_still_one_decision.py",
     "tests/telemetry/test_delivery.py",
-    "tests/topologies/test_every_topology_counts.py",
 )
 WHOLE = ("tests/limits", "tests/sync", "tests/telemetry", "tests/topologies")
 
@@ -33,6 +31,7 @@ def run(*what: str) -> str:
     return ended.stdout
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.skipif(REDIS is None, reason="redis-server is not installed")
 @pytest.mark.skipif("MESH_TEST_REDIS_SERVER" in os.environ, reason="runs that server already")
 def test_what_talks_to_redis_most_closely_works_with_redis_seven() -> None:
