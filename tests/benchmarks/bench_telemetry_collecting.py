@@ -26,7 +26,8 @@ _VALUES = [
     f"'epoch'::timestamptz + ${place} * interval '1 microsecond'" if name == "started_at" else f"${place}"
     for place, name in enumerate(_NAMES, start=1)
 ]
-INSERT = f"INSERT INTO usage_events ({', '.join(_NAMES)}) VALUES ({', '.join(_VALUES)}) ON CONFLICT (id) DO NOTHING"
+_INTO = f"usage_events ({', '.join(_NAMES)})"
+INSERT = f"INSERT INTO {_INTO} VALUES ({', '.join(_VALUES)}) ON CONFLICT (id) DO NOTHING"
 
 
 async def collecting(database_url: str, dsn: str, rounds: int, fact: Callable[[], Fact]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What a caller pays for telemetry does not depend on who can be reached; the benchmark measures it."""
+"""What a caller pays for telemetry does not depend on which server can be reached."""
 
 from __future__ import annotations
 
