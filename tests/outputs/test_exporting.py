@@ -234,7 +234,7 @@ def hook() -> Iterator[Any]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}/hook", told, answers
     server.shutdown()
@@ -409,7 +409,7 @@ def test_a_span_is_sent_over_otlp(place: Any, hook: Any) -> None:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     sink = otlp(f"http://127.0.0.1:{server.server_port}")
     sink.fact(place.fact())
