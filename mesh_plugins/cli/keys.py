@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mesh_plugins.cli.key_import import import_keys
 from mesh_plugins.cli.operating import done, every, listing, operate
 from mesh_plugins.cli.options import AsJson, Description, Team, User
 from mesh_plugins.cli.printing import print_json
@@ -26,6 +27,7 @@ Lifetime = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    key.command("import")(import_keys)
     app.add_typer(key, name="key")
 
 

@@ -1,8 +1,9 @@
 """What live configuration costs: sizes, look-ups, and commit-to-visible against a bare PUBLISH.
 
-Run ``python tests/benchmarks/bench_config.py``; it starts a Valkey of its own and prints a table. Figures of
-one run are comparable with each other, not with those of another machine: latencies are given as ratios to
-what the bare transport needed in the same run.
+Run ``python tests/benchmarks/bench_config.py [KEYS] [keys|sizes|visible …]``, for example with
+``1000000 keys``; it starts a Valkey of its own and prints a table. Every tenth key has two limits of its
+own. Figures of one run are comparable with each other, not with those of another machine: latencies are
+given as ratios to what the bare transport needed in the same run.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import resource
 import statistics
 import subprocess
 import sys
@@ -22,13 +22,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mesh_store.model.ids import new_id
+from mesh_store.model.limit_text import parse_terms
 from mesh_store.model.signing import Signer, seal
 from mesh_store.model.snapshot import (
     Alias,
     KeyEntry,
+    KeyLimit,
     Provider,
     Snapshot,
     SnapshotDocument,
+    Subject,
     Target,
     Team,
     encode,
@@ -39,10 +42,29 @@ from mesh_store.sync import Subscriber
 from mesh_store.sync.delta import place_of
 from mesh_store.sync.publisher import publish
 
-TEAMS, ALIASES = 1_000, 10_000
+TEAMS, ALIASES, PATTERNS = 1_000, 10_000, 100
 CLIENTS, COMMITS = 50, 150
-KEYS = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+KEYS = int(sys.argv[1]) if sys.argv[1:2] and sys.argv[1].isdigit() else 100_000
 SIGNER = Signer(b"b" * 32)
+
+
+LIMITS = tuple(
+    KeyLimit(id=new_id(), subject=Subject(key="k"), terms=parse_terms(text), label="key k")
+    for text in ("60 requests/min", "100k tokens/min")
+)
+#: A client in a process of its own, which says how much memory it has whenever it is asked.
+IDLE = """
+import sys
+from mesh_store.sync import Subscriber
+with Subscriber(sys.argv[1], poll_s=0.2) as subscriber:
+    subscriber.snapshot()
+    for line in sys.stdin:
+        while subscriber.keys.place is None or subscriber.keys.place.revision < int(line):
+            subscriber.wait(2**62, 0.2)
+        rollup = open("/proc/self/smaps_rollup").read().splitlines()[1:]
+        fields = dict(line.split(":", 1) for line in rollup)
+        print(sum(int(fields[name].split()[0]) for name in ("Private_Clean", "Private_Dirty")), flush=True)
+"""
 
 
 class Head(NamedTuple):
@@ -89,9 +111,13 @@ class Source:
         """Return the next page of keys, made on the fly."""
         upto = min(keys_revision + limit, self.keys)
         numbers = range(keys_revision + 1, upto + 1)
-        return KeysDelta(
-            upto, [(n.to_bytes(32, "big"), KeyEntry(id=str(n), team="t", revision=n)) for n in numbers]
-        )
+        return KeysDelta(upto, [(n.to_bytes(32, "big"), entry(n)) for n in numbers])
+
+
+def entry(number: int) -> KeyEntry:
+    """Make the entry of a key."""
+    limits = LIMITS if number % 10 == 0 else ()
+    return KeyEntry(id=f"{number:08d}", team="t", revision=number, limits=limits)
 
 
 def document(teams: int, aliases: int) -> SnapshotDocument:
@@ -114,6 +140,10 @@ def document(teams: int, aliases: int) -> SnapshotDocument:
                 ),
             )
             for n in range(aliases)
+        )
+        + tuple(
+            Alias(id=new_id(), name=f"vendor-{n}/*", targets=(Target(id=new_id(), provider="p", model="*"),))
+            for n in range(PATTERNS)
         ),
     )
 
@@ -205,6 +235,16 @@ async def sizes(url: str) -> None:
             snapshot.alias(name, team)
 
     show("resolve an alias", f"{1e6 * best(resolve, 50) / len(names):.2f} us", "< 5 us")
+    names = [f"vendor-{n % PATTERNS}/model-{n}" for n in range(1_000)]
+    show("resolve a name that a pattern catches", f"{1e6 * best(resolve, 50) / len(names):.2f} us", "< 5 us")
+    snapshots = [Snapshot(snapshot.document) for _ in range(9)]
+
+    def first() -> None:
+        fresh = snapshots.pop()
+        for name in names:
+            fresh.alias(name, team)
+
+    show("the first time", f"{1e6 * best(first, 9) / len(names):.2f} us")
     body = encode(snapshot.document)
     show("size of the document", f"{len(body) / 1e6:.1f} MB")
     sealing = best(lambda: seal("snapshot", place_of(snapshot.document), body, signer=SIGNER), 5)
@@ -282,43 +322,75 @@ async def visible(url: str) -> tuple[float, float]:
     return percentiles(arrived)
 
 
+@contextlib.contextmanager
+def idle(url: str) -> Iterator[Callable[[int], int]]:
+    """Run a client in a process of its own; yields a function: its memory once it knows of so many keys."""
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", IDLE, url], stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        write, read = process.stdin, process.stdout
+
+        def memory(keys: int) -> int:
+            print(keys, file=write, flush=True)
+            return int(read.readline())
+
+        yield memory
+        write.close()
+
+
+async def questions(redis: Any) -> int:
+    """Return how many look-ups of keys the server has answered; the polls of clients are among them."""
+    stats = await redis.info("commandstats")
+    return int(stats.get("cmdstat_mget", {"calls": 0})["calls"])
+
+
 async def keys(url: str) -> None:
     """Fill in many keys beside an idle client, then look some up."""
     async with connect_async(url, deadline=10) as redis:
         await redis.flushall()
         source = Source(document(1, 1))
         await publish(source, redis, signer=SIGNER)
-        with Subscriber(url, poll_s=0.2) as subscriber:
+        with idle(url) as memory, Subscriber(url, poll_s=0.2) as subscriber:
             subscriber.snapshot()
-            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            table = sum(map(sys.getsizeof, (subscriber.keys.table.entries, subscriber.keys.table._misses)))
+            before = await asyncio.to_thread(memory, 0)
             source.keys = KEYS
             started = time.perf_counter()
             await publish(source, redis, signer=SIGNER)
             show(f"publish {KEYS} keys", f"{KEYS / (time.perf_counter() - started):.0f} /s")
-            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-            show("growth of this process, publisher included", f"{grown / 1024:.1f} MB")
-            show("what the idle client holds of them", f"{table} bytes", "< 1 MB")
-            per_key = await redis.memory_usage(channel.key_name((1).to_bytes(32, "big")))
-            show("memory of one key in Redis", f"{per_key} bytes")
-            digests = [n.to_bytes(32, "big") for n in range(1, 2_001)]
+            grown = await asyncio.to_thread(memory, KEYS) - before
+            show("what an idle client in its own process grows by", f"{grown / 1024:.0f} KB", "< 1 MB")
+            for what, number in (("a key", 1), ("a key with two limits", 10)):
+                size = await redis.memory_usage(channel.key_name(number.to_bytes(32, "big")))
+                show(f"memory of {what} in Redis", f"{size} bytes")
+            digests = [n.to_bytes(32, "big") for n in range(1, min(KEYS, 2_000) + 1)]
             await until(lambda: subscriber.keys.place == (source.epoch, KEYS))
+            asked = await questions(redis)
             first = best(lambda: [subscriber.keys.lookup(digest) for digest in digests], 1)
             show("first look-up of a key", f"{1e6 * first / len(digests):.0f} us")
+            asked = await questions(redis) - asked
+            show("round trips of it", f"{asked / len(digests):.3f}", "1")
             again = best(lambda: [subscriber.keys.lookup(digest) for digest in digests], 20)
             show("later look-ups", f"{1e6 * again / len(digests):.2f} us")
 
 
 def main() -> None:
     """Measure everything."""
+    parts = sys.argv[2:] or ["sizes", "visible", "keys"]
     with valkey() as url:
-        asyncio.run(sizes(url))
-        bare_p50, bare_p99 = asyncio.run(bare(url))
-        p50, p99 = asyncio.run(visible(url))
-        show(f"bare PUBLISH to message, {CLIENTS} clients, p50 / p99", f"{bare_p50:.1f} / {bare_p99:.1f} ms")
-        show(f"commit to visible, {CLIENTS} clients, p50 / p99", f"{p50:.1f} / {p99:.1f} ms")
-        show("ratio of the p99s", f"{p99 / bare_p99:.1f} x", "< 25 x")
-        asyncio.run(keys(url))
+        if "sizes" in parts:
+            asyncio.run(sizes(url))
+        if "visible" in parts:
+            bare_p50, bare_p99 = asyncio.run(bare(url))
+            p50, p99 = asyncio.run(visible(url))
+            show(
+                f"bare PUBLISH to message, {CLIENTS} clients, p50 / p99",
+                f"{bare_p50:.1f} / {bare_p99:.1f} ms",
+            )
+            show(f"commit to visible, {CLIENTS} clients, p50 / p99", f"{p50:.1f} / {p99:.1f} ms")
+            show("ratio of the p99s", f"{p99 / bare_p99:.1f} x", "< 25 x")
+        if "keys" in parts:
+            asyncio.run(keys(url))
 
 
 if __name__ == "__main__":

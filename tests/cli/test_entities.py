@@ -1,5 +1,6 @@
 """Teams, users, keys, providers, prices, aliases and limits from the command line, on real engines."""
 
+import csv
 import re
 
 import pytest
@@ -104,6 +105,28 @@ def test_a_pattern_passes_on_what_it_caught_and_a_canary_gets_its_share(mesh):
     assert "canary=N%" in mesh.refused("alias", "set", "trial", "--target", "local/a,canary=")
     mesh("alias", "archive", "v/*")
     mesh("alias", "archive", "trial")
+
+
+def test_keys_come_from_a_file_all_of_them_or_none(mesh, tmp_path):
+    listed, made = tmp_path / "keys.csv", tmp_path / "made.csv"
+    lines = ["team,user,description,aliases,expires"]
+    lines += [f'research,ada@example.com,"laptop {number}, hers",fast,' for number in range(3)]
+    listed.write_text("\n".join([*lines, "research,,,,never", "reserch,,,,"]))
+    before = len(mesh.json("key", "list"))
+    assert "row 5: key: there is no team 'reserch'" in mesh.refused("key", "import", str(listed))
+    assert len(mesh.json("key", "list")) == before
+    listed.write_text("\n".join([*lines, "research,,,,never"]))
+    assert "4 keys are there" in mesh.run("key", "import", str(listed), "--out", str(made)).stderr
+    assert made.stat().st_mode & 0o777 == 0o600
+    rows = list(csv.DictReader(made.read_text().splitlines()))
+    known = {row["id"]: row for row in mesh.json("key", "list")}
+    assert len(known) == before + 4
+    assert [known[row["id"]]["description"] for row in rows[:3]] == [f"laptop {n}, hers" for n in range(3)]
+    assert known[rows[0]["id"]]["aliases"] == ["fast"]
+    assert known[rows[3]["id"]]["expires_at"] is None
+    assert mesh.json("key", "check", rows[0]["key"])["id"] == rows[0]["id"]
+    listed.write_text("team,user\nresearch\n")
+    assert "row 1" in mesh.refused("key", "import", str(listed))
 
 
 def test_a_limit_is_created_changed_and_archived_by_its_id(mesh):
