@@ -47,7 +47,9 @@ def held(server: Process, tag: str) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("in_step", [True, False], ids=["in step", "cut off"])
+@pytest.mark.parametrize(
+    "in_step", [pytest.param(True, id="in step", marks=pytest.mark.full), pytest.param(False, id="cut off")]
+)
 def test_no_call_counts_twice_and_the_overspend_is_what_replication_lost(
     place: Any, tag: str, in_step: bool
 ) -> None:
