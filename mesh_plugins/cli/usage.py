@@ -63,7 +63,8 @@ def usage(
     dimensions = [word for words in by or () for word in words.replace(",", " ").split()]
     span = (moment(since), moment(until, "until"))
     rows = run_async(_report(dimensions, span, team, flush=flush, unpriced=unpriced, sparkline=sparkline))
-    columns: Sequence[str] = [*dimensions, *COLUMNS, *(["trend"] if sparkline else [])]
+    shadow = ["shadow_denied"] if any(row.get("shadow_denied") for row in rows) else []
+    columns: Sequence[str] = [*dimensions, *COLUMNS, *shadow, *(["trend"] if sparkline else [])]
     if unpriced:
         columns = ["provider", "model", "unpriced", "calls", "input_tokens", "output_tokens"]
     if as_csv:

@@ -49,7 +49,8 @@ async def usage_report(
     Returns:
         One dictionary per row, sorted by cost, then calls, the highest first: the dimensions,
         ``calls``, ``attempts``, ``denied``, ``errors``, ``cancelled``, ``lost``, ``estimated``,
-        ``unpriced``, tokens of every kind, ``cost_usd`` (`Decimal`, adjustments of re-pricing included),
+        ``unpriced``, ``shadow_denied``, tokens of every kind,
+        ``cost_usd`` (`Decimal`, adjustments of re-pricing included),
         ``mean_latency_ms``, and percentiles of latency and of the time to the first token
         (`mesh_store.postgres.usage_latency.PERCENTILES`).
 

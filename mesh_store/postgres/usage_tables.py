@@ -96,6 +96,7 @@ SUMS = (
     "lost",
     "estimated",
     "unpriced",
+    "shadow_denied",
     "input_tokens",
     "output_tokens",
     "cache_read_tokens",

@@ -64,7 +64,9 @@ class Lives(RuleBasedStateMachine):
     def key(self, name: str) -> str:
         return f"{{{self.tag}}}:q:{name}"
 
-    @rule(step=st.sampled_from([0, 1, 1_000_000, 20_000_000, MINUTE, 10 * MINUTE, HOUR, 5 * HOUR, DAY]))
+    @rule(
+        step=st.sampled_from([0, 1, 1_000_000, 20_000_000, MINUTE, 10 * MINUTE, HOUR, 5 * HOUR, DAY, 8 * DAY])
+    )
     def time_passes(self, step: int) -> None:
         self.now += step
 

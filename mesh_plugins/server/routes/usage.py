@@ -44,6 +44,7 @@ class UsageRow(BaseModel):
     lost: int
     estimated: int
     unpriced: int
+    shadow_denied: int
     input_tokens: int
     output_tokens: int
     cache_read_tokens: int

@@ -60,7 +60,7 @@ WITH inserted AS (
 ), rolled AS (
     INSERT INTO usage_rollups AS r (
         grain, starts_at, team_id, user_id, key_id, alias, provider, model, calls, attempts, denied,
-        errors, cancelled, lost, estimated, unpriced, input_tokens, output_tokens, cache_read_tokens,
+        errors, cancelled, lost, estimated, unpriced, shadow_denied, input_tokens, output_tokens, cache_read_tokens,
         cache_write_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, cost_pico_usd,
         duration_us, latency, ttft, last_at
     )
@@ -81,6 +81,7 @@ WITH inserted AS (
         count(*) FILTER (WHERE outcome = 'lost'),
         count(*) FILTER (WHERE estimated),
         count(*) FILTER (WHERE cost_pico_usd IS NULL AND input_tokens + output_tokens > 0),
+        count(*) FILTER (WHERE attempt <= 1 AND 'shadow_denied' = ANY(flags)),
         sum(input_tokens),
         sum(output_tokens),
         sum(cache_read_tokens),
@@ -127,6 +128,7 @@ WITH inserted AS (
         lost = r.lost + excluded.lost,
         estimated = r.estimated + excluded.estimated,
         unpriced = r.unpriced + excluded.unpriced,
+        shadow_denied = r.shadow_denied + excluded.shadow_denied,
         input_tokens = r.input_tokens + excluded.input_tokens,
         output_tokens = r.output_tokens + excluded.output_tokens,
         cache_read_tokens = r.cache_read_tokens + excluded.cache_read_tokens,

@@ -50,6 +50,7 @@ class Names(NamedTuple):
     estimated: str = "mesh.usage.estimated"
     spend: str = "mesh.client.cost"
     unpriced: str = "mesh.client.unpriced"
+    shadow_denied: str = "mesh.client.shadow_denied"
 
 
 V1_41 = Names()

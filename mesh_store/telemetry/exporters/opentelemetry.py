@@ -88,6 +88,7 @@ class OpenTelemetry:
         self._tokens = meter.create_histogram(names.tokens, "{token}")
         self._spend = meter.create_counter(names.spend, "USD")
         self._unpriced = meter.create_counter(names.unpriced, "{attempt}")
+        self._shadow_denied = meter.create_counter(names.shadow_denied, "{call}")
 
     def fact(self, fact: Fact) -> None:
         """Take a fact."""
@@ -165,6 +166,8 @@ class OpenTelemetry:
             self._spend.add(float(usd(fact.cost_pico_usd)), whose)
         elif fact.input_tokens + fact.output_tokens:
             self._unpriced.add(1, whose)
+        if fact.attempt <= 1 and "shadow_denied" in fact.flags:
+            self._shadow_denied.add(1, whose)
 
 
 def _parent(fact: Fact) -> Any:

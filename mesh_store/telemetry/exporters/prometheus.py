@@ -40,6 +40,8 @@ class Prometheus:
             self._of(registry.ERRORS, labels | {"error": labels["error"] or fact.outcome}).inc()
         if fact.outcome == "denied":
             return
+        if fact.attempt <= 1 and "shadow_denied" in fact.flags:
+            self._of(registry.SHADOW_DENIED, labels).inc()
         for kind, count in _tokens(fact).items():
             if count:
                 self._of(registry.TOKENS, labels | {"type": kind}).inc(count)

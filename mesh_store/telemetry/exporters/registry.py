@@ -44,6 +44,9 @@ COST = Metric("mesh_cost_usd_total", "counter", "USD at the prices of the call's
 UNPRICED = Metric(
     "mesh_unpriced_total", "counter", "Attempts whose model has no price.", ("provider", "model")
 )
+SHADOW_DENIED = Metric(
+    "mesh_shadow_denied_total", "counter", "Calls that limits in shadow mode would have refused.", _WHERE
+)
 DURATION = Metric(
     "mesh_duration_seconds", "histogram", "Until the last byte.", ("alias", "provider", "model", "operation")
 )
@@ -56,4 +59,4 @@ FIRST_TOKEN = Metric(
 BACKLOG = Metric("mesh_backlog_entries", "gauge", "Batches of facts that wait for a collector.")
 LOST = Metric("mesh_lost_total", "counter", "What producers had to drop, by kind.", ("type",))
 
-METRICS = (CALLS, ERRORS, TOKENS, COST, UNPRICED, DURATION, FIRST_TOKEN, BACKLOG, LOST)
+METRICS = (CALLS, ERRORS, TOKENS, COST, UNPRICED, SHADOW_DENIED, DURATION, FIRST_TOKEN, BACKLOG, LOST)
