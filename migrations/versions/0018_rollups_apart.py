@@ -10,7 +10,7 @@ branch_labels = None
 depends_on = None
 
 KEY = "PRIMARY KEY (grain, starts_at, team_id, user_id, key_id, alias, provider, model)"
-GRAINS = ("day", "hour", "minute")
+GRAINS = ("minute", "hour", "day")
 BEFORE = (
     "ALTER TABLE usage_rollups RENAME TO usage_rollups_before",
     "ALTER TABLE usage_rollups_before RENAME CONSTRAINT pk_usage_rollups TO pk_usage_rollups_before",
