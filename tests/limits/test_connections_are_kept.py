@@ -151,3 +151,19 @@ async def test_our_own_clients_are_not(server: Any) -> None:
         assert Line.of(client) is Line.of(client) is not None
     async with connect_async(server.url) as aclient:
         assert AsyncLine.of(aclient) is AsyncLine.of(aclient) is not None
+
+
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_a_connection_that_was_closed_does_not_cost_the_one_replay(
+    proxy: Any, charge: Charge, client: redis.Redis, tag: str, colour: str
+) -> None:
+    with connect(proxy.url, deadline=5, client_name=tag) as made:
+        async with connect_async(proxy.url, deadline=5, connect_deadline=5, client_name=tag) as amade:
+            limiter: Any = Limiter(made) if colour == "sync" else AsyncLimiter(amade)
+            await settled(limiter.reserve([charge]))
+            for number in connections(client, tag):
+                client.client_kill_filter(_id=number)
+            await asyncio.sleep(0.15)
+            proxy.lose = 1
+            assert (await settled(limiter.reserve([charge]))).remaining == (98,)
+            assert proxy.lost == 1
