@@ -82,6 +82,14 @@ class TestWho:
         )
         refused(world, AccessDenied, "not for chat")
 
+    @pytest.mark.parametrize(("for_", "asked"), [("embeddings", "chat"), ("chat", "embeddings")])
+    def test_an_alias_for_chat_is_not_for_embeddings_and_the_reverse(self, make_world, for_, asked):
+        world = make_world(aliases=(Alias(id="a1", name="fast", operations=(for_,), targets=(TARGET,)),))
+        request = world.runtime.request(asked, "fast", {"input": "x", "messages": []})
+        with pytest.raises(AccessDenied, match=f"alias 'fast' is for {for_}, not for {asked}"):
+            world.runtime.call(request, world.sender)
+        assert not world.sender.calls
+
     def test_a_teams_own_alias_hides_the_global_one(self, make_world):
         own = Target(id="x2", provider="p2", model="ours")
         world = make_world(
