@@ -16,10 +16,11 @@ window began at ``c`` and the same holds without ttl.) As ``E <= burst / rate``,
 ``spent - window``. A bare ``burst - rate * ttl`` for slices alone would not do: direct calls could take
 what drained before the leased units were spent.
 
-Returning ``u`` unspent units keeps that: E is lowered by ``u - elapsed`` at the most, and the debt without
-these units would have been lower by at least as much, for the two draw nearer only by what drains while
-the lower one is empty. A refund of what a call did not use is a refund like any other: whole on soft
-limits, only what has not drained on ``hard`` ones.
+Returning ``u`` unspent units keeps that. With ``E0`` the debt after the grant, E was at least
+``E0 - elapsed`` ever since: as long as that is no less than ``ttl + u``, every later grant stood on what it
+needed without these units, and all of them may go back. Beyond that, ``u`` is lessened by what is short. On
+a busy limit nothing is, on an idle one nobody misses it. A refund of what a call did not use is a refund
+like any other: whole on soft limits, only what has not drained on ``hard`` ones.
 
 Invariant of money: what is open in Redis covers every call drawn and not yet in the ledger. The slice
 stands until the shipper reached the record of its end, which lies in the ring behind the settlements of

@@ -59,7 +59,7 @@ end
 if not taken then
   for i, limit in ipairs(limits) do limit.debt, limit.rem = before[i][1], before[i][2] end
 end
-local kept, size_of = {shape, lifetime, 0}, charges * 5
+local kept, size_of = {shape, lifetime, ttl}, charges * 5
 if taken then answer = {ADMITTED, now, 0, now + lifetime * 1000} end
 for i = taken or size - size_of + 1, (taken or size - size_of + 1) + size_of - 1, 5 do
   local limit, a, b = limits[request[i]], request[i + 1], request[i + 2]

@@ -83,12 +83,19 @@ end
 -- What has drained since it was charged was there for others already. Nobody can tell how much that is
 -- once the rate was changed: then nothing comes back of what was never spent.
 local function give_back(limit, a, b, elapsed)
-  if elapsed > a or (elapsed > 0 and limit.stored ~= limit.rate) then return end
+  if elapsed > a then return end
   limit.hard = false
   rate.settle(limit, a - elapsed, b, true, kept, now)
 end
 
+-- The debt after the grant stood so far above ttl and what comes back; only when that has drained may the
+-- debt without these units have been lower by less than them.
+local function drained(told, a)
+  return math.max(0, now - kept[1][2] - math.max(0, told - kept[4] - a - 1))
+end
+
 if ending[2] == 1 then
+  local told = 5
   for i = 3, #ending, 6 do
     local limit, a, b = limits[ending[i]], ending[i + 1], ending[i + 2]
     if limit.kind == slots then
@@ -103,13 +110,15 @@ if ending[2] == 1 then
       if back and (a > slice or (a == slice and b > slice_rem) or ending[i + 4] > slice) then
         refuse('a refund exceeds what was leased')
       end
+      if back and limit.stored ~= limit.rate then a, b = 0, 0 end
       if back then
-        give_back(limit, a, b, math.max(0, now - kept[1][2]))
+        give_back(limit, a, b, drained(kept[1][told], a))
         give_back(limit, ending[i + 4], ending[i + 5], 0)
       else
         rate.settle(limit, a, b, false, kept, now)
       end
     end
+    told = told + (limit.kind == rate and 2 or 3)
   end
 end
 
