@@ -348,6 +348,12 @@ def test_every_query_of_the_postgres_dashboard_runs(place: Any) -> None:
         place.query(plain(query))
 
 
+def test_dashboards_read_sums_and_no_single_fact(place: Any) -> None:
+    for query in queries(grafana.postgres(), "rawSql"):
+        plan = "\n".join(row[0] for row in place.query("EXPLAIN " + plain(query)))
+        assert "usage_events" not in plan
+
+
 def plain(query: str) -> str:
     """A query as Grafana sends it for the last day."""
     now = datetime.now(UTC)
