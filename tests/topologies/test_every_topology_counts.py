@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mesh_store.model import Charge, ConfigError, Limit
-from mesh_store.redis import Limiter, connect
+from mesh_store.redis import AsyncLimiter, Limiter, connect, connect_async
 from tests.topologies.conftest import HOUR, PATIENCE, charge
 from tests.topologies.servers import Cluster, Process, Sentinels
 
@@ -93,3 +93,17 @@ def test_a_server_under_the_url_of_sentinels_is_a_mistake(server: Process, tag: 
         pytest.raises(ConfigError),
     ):
         Limiter(client).reserve([charge(tag)])
+
+
+async def test_mistakes_of_the_url_are_told_on_an_event_loop_too(
+    sentinels: Sentinels, server: Process, tag: str
+) -> None:
+    unknown = sentinels.url.replace(sentinels.service, "another")
+    for url, says in (
+        (unknown, r"they know: mymaster\. Check MESH_REDIS_URL"),
+        (f"redis+cluster://{server.host}", "not part of a cluster"),
+        (f"redis+sentinel://{server.host}/x", "will not by itself"),
+    ):
+        async with connect_async(url, deadline=PATIENCE) as client:
+            with pytest.raises(ConfigError, match=says):
+                await AsyncLimiter(client).reserve([charge(tag)])
