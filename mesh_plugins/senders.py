@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-import threading
 from collections.abc import Coroutine
 from importlib import import_module
 from importlib.util import find_spec
@@ -19,6 +18,7 @@ from mesh_plugins.core.call import ProviderCall, ProviderReply
 from mesh_plugins.core.ports import AsyncProviderStream, ProviderStream, Sender
 from mesh_plugins.http.sender import DirectSender
 from mesh_store.model.errors import ConfigError, ProviderError
+from mesh_store.model.forking import forkable_lock
 
 #: By name: it belongs to a host, which is a layer above, and takes seconds to import.
 _LITELLM = "mesh_plugins.hosts.litellm.any_vendor"
@@ -34,7 +34,7 @@ class SenderByKind:
     def __init__(self, direct: Sender | None = None) -> None:
         self._direct: Any = direct or DirectSender()
         self._litellm: Sender | None = None
-        self._lock = threading.Lock()
+        self._lock = forkable_lock()
 
     def send(self, call: ProviderCall) -> ProviderReply:
         """Send and wait for the whole reply."""

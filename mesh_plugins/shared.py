@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
+
+from mesh_store.model.forking import forkable_lock
 
 if TYPE_CHECKING:
     from mesh_plugins.mesh import Mesh
 
-_lock = threading.Lock()
+_lock = forkable_lock()
 _mesh: Mesh | None = None
 
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from mesh_plugins.core.call import ProviderCall
 from mesh_plugins.core.ports import TokenPort, TokenUnreachable
 from mesh_plugins.core.references import read_reference
 from mesh_store.model.errors import ConfigError, ProviderError
+from mesh_store.model.forking import forkable_lock
 
 #: Seconds an exchange may take, unless the call has less left.
 EXCHANGE_S = 10.0
@@ -51,7 +51,7 @@ class Token:
     def __init__(self) -> None:
         self.value = ""
         self.renew_at = self.ends_at = float("-inf")
-        self.lock = threading.Lock()
+        self.lock = forkable_lock()
         self.loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = (
             weakref.WeakKeyDictionary()
         )

@@ -8,12 +8,12 @@ within the retry budget and the total deadline. Nothing is retried after the fir
 from __future__ import annotations
 
 import random
-import threading
 import time
 from dataclasses import dataclass
 
 from mesh_plugins.core.call import ProviderCall
 from mesh_store.model.errors import ConfigError, ProviderError
+from mesh_store.model.forking import forkable_lock
 
 #: Statuses after which another attempt may fare better.
 TRANSIENT = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
@@ -95,7 +95,7 @@ class RetryBudget:
         self.ratio = ratio
         self.floor = floor
         self._tokens = floor
-        self._lock = threading.Lock()
+        self._lock = forkable_lock()
 
     def earn(self) -> None:
         """Count one call."""

@@ -6,7 +6,6 @@ pyreqwest's runtime started through httpx (see `pyreqwest`).
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from mesh_plugins.http.transport import (
     HttpResponse,
     TransportOptions,
 )
+from mesh_store.model.forking import forkable_lock
 
 if TYPE_CHECKING:
     from mesh_plugins.http.aiohttp import AiohttpTransport
@@ -30,7 +30,7 @@ class DefaultTransport:
         self._options = options or TransportOptions()
         self._threads = PyreqwestTransport(self._options)
         self._loops: AiohttpTransport | None = None
-        self._lock = threading.Lock()
+        self._lock = forkable_lock()
 
     def send(self, request: HttpRequest) -> HttpResponse:
         return self._threads.send(request)

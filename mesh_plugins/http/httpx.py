@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -26,6 +25,7 @@ from mesh_plugins.http.transport import (
     bounded,
     most_of,
 )
+from mesh_store.model.forking import forkable_lock
 
 if TYPE_CHECKING:
     import httpx
@@ -41,7 +41,7 @@ class HttpxTransport:
         self._options = options or TransportOptions()
         self._sync: httpx.Client | None = None
         self._async: PerLoop[httpx.AsyncClient] = PerLoop(self._made, lambda c: c.aclose(), lambda c: None)
-        self._lock = threading.Lock()
+        self._lock = forkable_lock()
         self._pid = os.getpid()
 
     def send(self, request: HttpRequest) -> HttpResponse:
@@ -111,7 +111,7 @@ class HttpxTransport:
     def _forget(self) -> None:
         _inherited.append(self._sync)
         self._sync = None
-        self._lock = threading.Lock()
+        self._lock = forkable_lock()
         self._pid = os.getpid()
 
     def _settings(self) -> dict[str, Any]:

@@ -12,8 +12,10 @@ import importlib
 import sys
 import threading
 
+from mesh_store.model.forking import forkable_lock
+
 _MODULE = "pyreqwest.client"
-_lock = threading.Lock()
+_lock = forkable_lock()
 
 
 def load() -> None:

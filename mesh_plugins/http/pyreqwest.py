@@ -11,7 +11,6 @@ loops are `AiohttpTransport`'s business.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
@@ -29,6 +28,7 @@ from mesh_plugins.http.transport import (
     bounded,
     most_of,
 )
+from mesh_store.model.forking import forkable_lock
 
 if TYPE_CHECKING:
     from pyreqwest.client import SyncClient
@@ -43,7 +43,7 @@ class PyreqwestTransport:
         self._options = options or TransportOptions()
         self._clients: dict[float | None, SyncClient] = {}
         self._other: SyncTransport | None = None
-        self._lock = threading.Lock()
+        self._lock = forkable_lock()
 
     def send(self, request: HttpRequest) -> HttpResponse:
         if (client := self._client(request.idle_s)) is None:

@@ -14,10 +14,11 @@ from __future__ import annotations
 import logging
 import os
 import random
-import threading
 import time
 from collections.abc import Callable
 from typing import Literal
+
+from mesh_store.model.forking import forkable_lock
 
 log = logging.getLogger("mesh.limits")
 
@@ -62,7 +63,7 @@ class Breaker:
 
     def _start_afresh(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = forkable_lock()
         self._in_a_row = 0
         self._pause_s = FIRST_PAUSE_S
         self._until: float | None = None

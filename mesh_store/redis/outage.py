@@ -20,13 +20,13 @@ count it, and a grant whose reply was lost is trued up.
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mesh_store.model import gcra
 from mesh_store.model.errors import QuotaUnavailable
+from mesh_store.model.forking import forkable_lock
 from mesh_store.model.limits import Charge, Decision, Limit, Reservation
 
 #: How many limits' shares are remembered; the rest are refused until Redis is back.
@@ -65,7 +65,7 @@ class OutagePolicy:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = forkable_lock()
         self._shares: dict[str, _Share] = {}
         self._since_us: int | None = None
 

@@ -13,13 +13,13 @@ Redis cannot be asked), ``changed`` (known to have changed, not read again yet: 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import msgspec
 
 from mesh_store.model.errors import ConfigError
+from mesh_store.model.forking import forkable_lock
 from mesh_store.model.signing import Place
 from mesh_store.model.snapshot import KeyEntry
 from mesh_store.redis.config_channel import Answer, Change, parse_place
@@ -84,7 +84,7 @@ class KeyTable:
 
     def after_fork(self) -> None:
         """Start anew in a child: a lock held by a thread that is not here."""
-        self._lock = threading.Lock()
+        self._lock = forkable_lock()
 
     # --- one look-up -------------------------------------------------------------------------------
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
 from mesh_store.model.errors import ConfigError
+from mesh_store.model.forking import forkable_lock
 from mesh_store.sync.disk import DISK_FORMAT, Disk, Kept
 from mesh_store.sync.key_table import KeyTable
 from mesh_store.sync.replica import Made, Replica
@@ -104,7 +104,7 @@ class LastGood:
 
     def after_fork(self) -> None:
         """Start anew in a child: a lock held by a thread that is not here."""
-        self._lock = threading.Lock()
+        self._lock = forkable_lock()
 
     def _write(self, disk: Disk, made: Made, now: float, age_s: float) -> None:
         version = self._keys.version

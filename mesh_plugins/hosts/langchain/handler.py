@@ -11,7 +11,6 @@ calls (LangChain swallows what it raises), and an executor thread would lose the
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +26,7 @@ from mesh_plugins.hosts.langchain.usage import message_usage
 from mesh_plugins.mesh import Mesh
 from mesh_plugins.shared import shared_mesh
 from mesh_store.model.errors import ProviderError
+from mesh_store.model.forking import forkable_lock
 
 
 class MeshCallbackHandler(BaseCallbackHandler):
@@ -53,7 +53,7 @@ class MeshCallbackHandler(BaseCallbackHandler):
         super().__init__()
         self._alias, self._mesh, self._key, self._tags = alias, mesh, key, tags
         self._running: dict[UUID, Course] = {}
-        self._lock = threading.Lock()
+        self._lock = forkable_lock()
 
     def on_chat_model_start(
         self,

@@ -11,7 +11,6 @@ is left alone: it fetches an image that a message names.
 from __future__ import annotations
 
 import functools
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,9 +19,11 @@ from typing import Any
 
 import httpx
 
+from mesh_store.model.forking import forkable_lock
+
 #: Monotonic time at which the attempt's total deadline passes; None outside of attempts.
 _ends: ContextVar[float | None] = ContextVar("mesh_litellm_attempt_ends", default=None)
-_lock = threading.Lock()
+_lock = forkable_lock()
 #: What stood in each class before, and what we put there.
 _wrapped: dict[type, tuple[Callable[..., Any], Callable[..., Any]]] = {}
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import threading
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -21,12 +20,14 @@ import openai
 from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler, HTTPHandler, get_ssl_configuration
 from litellm.llms.openai.common_utils import BaseOpenAILLM
 
+from mesh_store.model.forking import forkable_lock
+
 #: Enough for 100 threads on one host; httpx keeps 20 connections otherwise.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=100)
 #: Seconds a client is kept; a rotated secret's client goes then.
 _TTL_S = 3_600
 
-_making = threading.Lock()
+_making = forkable_lock()
 
 
 def openai_client(base_url: str, key: str, query: Mapping[str, str], *, is_async: bool) -> Any:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from mesh_plugins.hosts.litellm.doors import DOORS, Door
 from mesh_plugins.shared import shared_mesh
 from mesh_store.model.errors import ConfigError
+from mesh_store.model.forking import forkable_lock
 
 if TYPE_CHECKING:
     from mesh_plugins.core.ports import Sender
@@ -103,7 +104,7 @@ class Installation:
         self.active = True
         self.direct: Sender | None = None
         self._mesh: Runtime | None = None
-        self._lock = threading.Lock()
+        self._lock = forkable_lock()
         self._wrapped: list[tuple[ModuleType, str, Callable[..., Any], Callable[..., Any]]] = []
         for module in modules:
             for door in DOORS:

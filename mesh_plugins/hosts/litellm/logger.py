@@ -20,7 +20,6 @@ It is a meter, not a fence: where limits must hold, use ``mesh/`` models and `in
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -38,6 +37,7 @@ from mesh_plugins.hosts.litellm.failures import provider_failure
 from mesh_plugins.hosts.litellm.reading import ChatReader, Reader, ResponsesReader
 from mesh_plugins.shared import shared_mesh
 from mesh_store.model.errors import MeshError
+from mesh_store.model.forking import forkable_lock
 from mesh_store.model.snapshot import Operation
 
 _log = logging.getLogger("mesh_plugins.litellm")
@@ -73,7 +73,7 @@ class MeshLogger(CustomLogger):  # type: ignore[misc]
         # Private, because litellm tells loggers apart by their class and public attributes only.
         self._mesh, self._key = mesh, key
         self._open: dict[str, tuple[Course, float]] = {}
-        self._lock = threading.Lock()
+        self._lock = forkable_lock()
 
     async def async_pre_call_deployment_hook(self, kwargs: dict[str, Any], call_type: Any) -> None:
         """Admit an async call, or refuse it: the one hook of litellm whose exception stops a call."""

@@ -1,0 +1,29 @@
+"""Locks that a forked child does not inherit as held.
+
+A thread that holds a lock at the moment of a fork exists in the parent only: nobody would ever release the
+child's copy, and the first call there that wants it would hang.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+
+_locks: weakref.WeakSet[threading.Lock] = weakref.WeakSet()
+
+
+def forkable_lock() -> threading.Lock:
+    """Return a lock that is free in every forked child; for what outlives a call."""
+    made = threading.Lock()
+    _locks.add(made)
+    return made
+
+
+def _in_child() -> None:
+    for lock in list(_locks):
+        lock._at_fork_reinit()  # type: ignore[attr-defined]  # as logging and concurrent.futures do
+
+
+if hasattr(os, "register_at_fork"):  # pragma: no branch - everywhere but Windows
+    os.register_at_fork(after_in_child=_in_child)

@@ -1,0 +1,70 @@
+"""Whatever lock a thread holds while another one forks, the child makes its calls."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import mesh_plugins
+from mesh_store.model import forking
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no fork there")
+
+#: What lives as long as one call, has a fork handler or a process id of its own, or never meets a fork.
+OTHERWISE = {
+    "core/course.py",
+    "redis/joining.py",
+    "redis/servers/cluster.py",
+    "postgres/migrate.py",
+    "sync/subscriber.py",
+}
+
+
+def ends(pid: int) -> int:
+    """Return a child's status; one that hangs is killed."""
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            return status
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return -1
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_locks_that_are_held_at_a_fork_are_free_in_the_child(world):
+    world.call()
+    held = [lock for lock in list(forking._locks) if lock.acquire(blocking=False)]
+    assert world.runtime._engine.budget._lock in held
+    try:
+        pid = os.fork()
+        if pid == 0:
+            try:
+                world.call()
+                os._exit(0)
+            finally:
+                os._exit(1)
+    finally:
+        for lock in held:
+            lock.release()
+    assert ends(pid) == 0
+
+
+def test_whoever_keeps_a_lock_for_longer_than_a_call_takes_one_that_survives_a_fork():
+    top = Path(mesh_plugins.__file__).parent.parent
+    apart = re.compile(r"/(testing|cli|server|embedded)/")
+    bare = {
+        str(path.relative_to(top)).partition("/")[2]
+        for package in ("mesh_plugins", "mesh_store")
+        for path in (top / package).rglob("*.py")
+        if "threading.Lock()" in path.read_text("utf-8") and not apart.search(str(path.relative_to(top)))
+    }
+    assert bare - {"model/forking.py"} <= OTHERWISE
