@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import or_, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from mesh_store.model.errors import Rejected
+from mesh_store.model.errors import NotFound, Rejected
 from mesh_store.model.patterns import covers, is_pattern, prefixes
 from mesh_store.postgres.repository.part import as_text, found
 from mesh_store.postgres.routing_tables import AliasGrantRow, AliasRow, ProviderRow, TargetRow
@@ -29,17 +29,17 @@ async def meant_alias(session: AsyncSession, name: str, team_id: str | None) -> 
 
     Asked again in one batch, the answer comes from memory, until `forget_aliases`.
     """
-    known: dict[tuple[str, str | None], AliasRow] = session.info.setdefault(_MEANT, {})
-    if (name, team_id) not in known:
-        query = (
-            select(AliasRow)
-            .where(AliasRow.name == as_text("alias", name), AliasRow.archived_at.is_(None))
-            .where(or_(AliasRow.team_id.is_(None), AliasRow.team_id == team_id))
-            .order_by(AliasRow.team_id.nulls_last())
-            .limit(1)
+    known: dict[str, dict[str | None, AliasRow]] = session.info.setdefault(_MEANT, {})
+    if name not in known:
+        # Everybody's of the name: a manifest asks for one alias on behalf of a thousand teams.
+        query = select(AliasRow).where(
+            AliasRow.name == as_text("alias", name), AliasRow.archived_at.is_(None)
         )
-        known[name, team_id] = await found(session, query, f"alias {name[:128]!r}")
-    return known[name, team_id]
+        known[name] = {row.team_id: row for row in (await session.execute(query)).scalars()}
+    meant = known[name].get(team_id) or known[name].get(None)
+    if meant is None:
+        raise NotFound(f"there is no alias {name[:128]!r}", field="alias")
+    return meant
 
 
 def forget_aliases(session: AsyncSession) -> None:
