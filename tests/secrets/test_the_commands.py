@@ -78,7 +78,8 @@ def test_the_secret_key_is_changed_by_one_command_and_back(mesh, sealed, words, 
 
 def test_acl_prints_one_command_for_each_role(mesh, sealed):
     lines = mesh("acl").output.splitlines()
-    assert [line.split()[2] for line in lines] == ["mesh-caller", "mesh-collector", "mesh-publisher"]
+    named = [line.split()[2] for line in lines]
+    assert named == ["mesh-caller", "mesh-collector", "mesh-publisher", "mesh"], "the last is for sentinels"
     assert all(line.startswith("ACL SETUSER") and " reset on ><PASSWORD> " in line for line in lines)
     sealed.run(lambda admin: admin.create_limit(limit="9999 requests/min"))
     [caller] = json.loads(mesh("acl", "--role", "caller", "--team", sealed.team, "--json").output)
