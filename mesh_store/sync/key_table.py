@@ -96,6 +96,11 @@ class KeyTable:
         """Tell whether the key is known not to exist, as of the changes applied."""
         return digest in self._misses
 
+    def vouching_for(self, digest: bytes) -> bytes | None:
+        """Return the digest of the own key when its entry must be seen before the one with ``digest``."""
+        own = self._trust.wants_voucher
+        return None if own == digest else own
+
     def accept(self, digest: bytes, answer: Answer, seen: Place | None) -> KeyEntry | None:
         """Take in what Redis said of a key and return its entry; None when it has none that is good.
 

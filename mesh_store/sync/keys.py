@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mesh_store.model.errors import ConfigError, ConfigUnavailable
+from mesh_store.model.errors import ConfigError, ConfigUnavailable, MeshError
 from mesh_store.model.signing import Place
 from mesh_store.model.snapshot import KeyEntry
 from mesh_store.redis import config_channel as channel
@@ -97,6 +97,9 @@ class KeyCache:
             return held.entry
         if self._is_refused(digest):
             return None
+        if (own := self.table.vouching_for(digest)) is not None:
+            with contextlib.suppress(MeshError):  # who asks for that key hears what is wrong with it
+                self.lookup(own)
         failure: Exception = NoProof("it was not asked")
         for _ in range(ATTEMPTS):
             seen = self.table.seen
@@ -115,6 +118,9 @@ class KeyCache:
             return held.entry
         if self._is_refused(digest):
             return None
+        if (own := self.table.vouching_for(digest)) is not None:
+            with contextlib.suppress(MeshError):
+                await self.alookup(own)
         failure: Exception = NoProof("it was not asked")
         for _ in range(ATTEMPTS):
             seen = self.table.seen
