@@ -20,7 +20,7 @@ _OPERATIONS = ("chat", "embeddings", "responses", "text_completion")
 
 
 def ledger(provider: StandInProvider, sender: Sender | None = None) -> MemoryMesh:
-    """A team with few slots and many tokens; alias ``fast`` speaks OpenAI's format, ``claude`` Anthropic's."""
+    """A team with few slots and many tokens; alias ``fast`` speaks OpenAI's format, ``claude`` its own."""
 
     def alias(name: str, vendor: str) -> Alias:
         target = Target(id=f"x-{name}", provider=vendor, model=f"{name}-1")
