@@ -3,7 +3,7 @@
 A driver asks for the next attempt, sends it, and says how it went; the course decides what follows
 and writes exactly one settlement whatever happens: an answer, a failure, a cancelled task, an
 abandoned stream, a collected object. Thread-safe, because a stream may be closed by another thread
-or by the garbage collector.
+or by the garbage collector. In a forked child it ends without a word: the call is the parent's.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from mesh_plugins.core.content import listen
 from mesh_plugins.core.cutting import Bound, bound_of, cut_error
 from mesh_plugins.core.extending import Extending, missing
 from mesh_plugins.core.hooks import Hooks
+from mesh_plugins.core.inherited import Unrecorded
 from mesh_plugins.core.parameters import merged
 from mesh_plugins.core.ports import RecorderPort, SamplePort
 from mesh_plugins.core.reserve import DRAIN_US, intent_of
@@ -24,6 +25,7 @@ from mesh_plugins.core.retries import Health, RetryBudget, Step, next_step, tran
 from mesh_plugins.core.settle import estimated_usage, failed_attempt, settled, taken_by
 from mesh_store.model.errors import ProviderError, QuotaExceeded
 from mesh_store.model.facts import FactOutcome
+from mesh_store.model.forking import process
 from mesh_store.model.ids import now_us
 from mesh_store.model.usage import Usage
 
@@ -47,6 +49,7 @@ class Course:
         "_heard",
         "_hooks",
         "_lock",
+        "_process",
         "_recorder",
         "_repeats",
         "_samples",
@@ -73,7 +76,7 @@ class Course:
         self._hooks, self._recorder, self._health, self._budget = hooks, recorder, health, budget
         self._attempts: list[Attempt] = []
         self._target = self._repeats = 0
-        self._lock = threading.Lock()
+        self._lock, self._process = threading.Lock(), process()
         self._call: ProviderCall | None = None
         self._bound: Bound | None = None
         self._cause: ProviderError | None = None
@@ -160,7 +163,7 @@ class Course:
         if step is None:
             self._finish(outcome, None, error)
             return None
-        with self._lock:
+        with self._ours():
             attempt = self._attempt(outcome, None, error)
             self._attempts.append(attempt)
             self._recorder.done(failed_attempt(self.reservation, attempt, len(self._attempts), self._hooks))
@@ -204,7 +207,7 @@ class Course:
     def _finish(
         self, outcome: FactOutcome, reply: ProviderReply | None, error: ProviderError | None
     ) -> Receipt:
-        with self._lock:
+        with self._ours():
             if self.receipt is not None:
                 return self.receipt
             ended = Outcome(self.reservation, (*self._attempts, self._attempt(outcome, reply, error)))
@@ -215,6 +218,13 @@ class Course:
             if self._heard is not None and self._samples is not None:
                 self._samples.offer(self._heard.sample(self.receipt.fact))
             return self.receipt
+
+    def _ours(self) -> threading.Lock:
+        """Return the lock; in a forked child a free one, and whatever ends there is not written down."""
+        if self._process is not process():
+            self._lock, self._process = threading.Lock(), process()
+            self._recorder, self._samples = Unrecorded(), None
+        return self._lock
 
     def _attempt(
         self, outcome: FactOutcome, reply: ProviderReply | None, error: ProviderError | None

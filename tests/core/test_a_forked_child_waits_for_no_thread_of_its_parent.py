@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
 import re
 import signal
@@ -12,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import mesh_plugins
-from mesh_store.model import forking
+from mesh_store.model import ProviderError, forking
+from mesh_store.model.usage import Usage
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no fork there")
 
@@ -56,6 +59,35 @@ def test_locks_that_are_held_at_a_fork_are_free_in_the_child(world):
         for lock in held:
             lock.release()
     assert ends(pid) == 0
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("how", ["read", "closed", "dropped", "failed"])
+def test_a_call_that_was_open_at_a_fork_is_the_parents_to_end(world, chunks, fail, how):
+    last = fail("incomplete") if how == "failed" else "b"
+    world.sender.script = [chunks("a", last, usage=Usage(5, 2))]
+    stream = world.runtime.stream_call(world.ask(stream=True), world.sender)
+    next(stream)
+    written = len(world.recorder.records)
+    stream._course._lock.acquire()  # as a thread of the parent would that ends it just now
+    pid = os.fork()
+    if pid == 0:
+        try:
+            if how == "closed":
+                stream.close()
+            elif how == "dropped":
+                del stream
+                gc.collect()
+            else:
+                with contextlib.suppress(ProviderError):
+                    list(stream)
+            os._exit(len(world.recorder.records) - written)
+        finally:
+            os._exit(100)
+    assert ends(pid) == 0
+    stream._course._lock.release()
+    stream.close()
+    assert len(world.recorder.settlements) == 1
 
 
 def test_whoever_keeps_a_lock_for_longer_than_a_call_takes_one_that_survives_a_fork():
