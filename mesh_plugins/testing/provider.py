@@ -197,7 +197,7 @@ class StandInProvider:
 def _parsed(body: bytes) -> Any:
     try:
         return msgspec.json.decode(body) if body else None
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 

@@ -250,7 +250,7 @@ def decode(body: bytes) -> SnapshotDocument:
     """
     try:
         document = _decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError(f"the published configuration cannot be read: {error}") from error
     if document.format != FORMAT:
         raise ConfigError(

@@ -187,7 +187,7 @@ def unseal(kind: Kind, sealed: bytes, *, name: bytes = b"") -> Envelope:
     """
     try:
         envelope = _decoder.decode(sealed)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError(f"a published {kind} is damaged: {error}") from error
     if envelope.format != ENVELOPE_FORMAT:
         raise ConfigError(
@@ -211,7 +211,7 @@ def unseal_place(sealed: bytes) -> Place:
     """
     try:
         return _decoder.decode(sealed).place
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError(f"a published envelope is damaged: {error}") from error
 
 

@@ -119,7 +119,7 @@ def parse_handovers(packed: bytes | None) -> list[Handover]:
     """Read the handovers; none when they are absent or damaged."""
     try:
         return [] if packed is None else msgspec.msgpack.decode(packed, type=list[Handover])
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return []
 
 

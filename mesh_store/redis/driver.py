@@ -47,7 +47,7 @@ class Driver:
                 steps = course.send([self._perform(step) for step in steps])
         except StopIteration as end:
             return end.value
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._let_go()
             raise translate(error) from error
 
@@ -120,7 +120,7 @@ class AsyncDriver:
                 steps = course.send(results)
         except StopIteration as end:
             return end.value
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             await self._let_go()
             raise translate(error) from error
 

@@ -71,7 +71,7 @@ def decode_delta(body: bytes) -> DocumentDelta:
     """
     try:
         return _decoder.decode(body)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ConfigError(f"a published delta cannot be read: {error}") from error
 
 

@@ -108,7 +108,7 @@ class Disk:
             return None
         try:
             decoded = _decoder.decode(kept)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ConfigError(f"the last good configuration in {self.path} is damaged: {error}") from error
         if decoded.format != DISK_FORMAT:
             raise ConfigError(f"the last good configuration in {self.path} has format {decoded.format}")

@@ -37,6 +37,10 @@ class Held(NamedTuple):
     sealed: bytes
 
 
+#: Seconds after which a key that was not there is asked for again.
+MISSING_S = 2.0
+
+
 class MovedOn(Exception):
     """The keys changed between asking and hearing."""
 
@@ -73,7 +77,7 @@ class KeyTable:
         self.entries: dict[bytes, Held] = {}
         self._suspects: dict[bytes, Held] = {}
         self._changed: dict[bytes, Held] = {}
-        self._misses: dict[bytes, None] = {}
+        self._misses: dict[bytes, float] = {}
         self._revoked: dict[bytes, None] = {}
         self.seen: Place | None = None
         self.applied: Place | None = None
@@ -93,8 +97,11 @@ class KeyTable:
         return digest in self._revoked
 
     def is_missing(self, digest: bytes) -> bool:
-        """Tell whether the key is known not to exist, as of the changes applied."""
-        return digest in self._misses
+        """Tell whether the key is known not to exist, as of the changes applied.
+
+        Nobody signs that there is nothing: what Redis said wrongly once must not hold for ever.
+        """
+        return self._clock() < self._misses.get(digest, float("-inf"))
 
     def vouching_for(self, digest: bytes) -> bytes | None:
         """Return the digest of the own key when its entry must be seen before the one with ``digest``."""
@@ -125,7 +132,7 @@ class KeyTable:
                 return None
             if held is None or held.place.epoch < complete.epoch:
                 self._forget(digest)
-                self._misses[digest] = None
+                self._misses[digest] = self._clock() + MISSING_S
                 _bound(self._misses, self._max_entries)
                 return None
             return self._remember(digest, held)
@@ -209,7 +216,7 @@ class KeyTable:
         try:
             envelope = self._trust.unseal("key", sealed, name=digest)
             return Held(_decoder.decode(envelope.body), envelope.place, sealed)
-        except (ConfigError, msgspec.MsgspecError) as error:
+        except (ConfigError, msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise self._no_proof(str(error)) from error
 
     def _remember(self, digest: bytes, held: Held) -> KeyEntry | None:
@@ -237,6 +244,6 @@ class KeyTable:
         return NoProof(why)
 
 
-def _bound(table: dict[bytes, Held] | dict[bytes, None], size: int) -> None:
+def _bound(table: dict[bytes, Held] | dict[bytes, float] | dict[bytes, None], size: int) -> None:
     while len(table) > size:
         del table[next(iter(table))]  # the oldest; it costs one question when it is used again

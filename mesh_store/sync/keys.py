@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from redis.exceptions import TimeoutError as RedisTimeout
+
 from mesh_store.model.errors import ConfigError, ConfigUnavailable, MeshError
 from mesh_store.model.signing import Place
 from mesh_store.model.snapshot import KeyEntry
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 LOOKUP_DEADLINE = 0.5
 #: How often one look-up asks: a dropped connection is made anew, a change in between read again.
 ATTEMPTS = 4
+#: Seconds for which a server that stayed silent on two connections is not asked: else every call would wait.
+SILENT_S = 1.0
 #: Seconds without a word from the subscriber after which a cached answer is asked for again.
 FOLLOWED_S = 10.0
 #: How many changed entries are read again at once; the rest when they are used, or by the next poll.
@@ -59,6 +63,7 @@ class KeyCache:
         self._ensure_followed = ensure_followed
         self._clock = clock
         self._followed_until = float("-inf")
+        self._silence: tuple[float, Exception] = (float("-inf"), NoProof("it was not asked"))
         self.table = KeyTable(trust or Trust(), max_entries=max_entries, max_stale_s=max_stale_s, clock=clock)
         self._connect()
 
@@ -100,14 +105,14 @@ class KeyCache:
         if (own := self.table.vouching_for(digest)) is not None:
             with contextlib.suppress(MeshError):  # who asks for that key hears what is wrong with it
                 self.lookup(own)
-        failure: Exception = NoProof("it was not asked")
-        for _ in range(ATTEMPTS):
+        silent_until, failure = self._silence
+        for attempt in range(ATTEMPTS if self._clock() >= silent_until else 0):
             seen = self.table.seen
             try:
                 return self.table.accept(digest, channel.read_key(self._redis, digest), seen)
             except (MovedOn, NoProof, *FAILURES) as error:
                 failure = error
-            if isinstance(failure, NoProof):
+            if self._gives_up(failure, attempt):
                 break
         return self._fall_back(digest, failure)
 
@@ -121,15 +126,15 @@ class KeyCache:
         if (own := self.table.vouching_for(digest)) is not None:
             with contextlib.suppress(MeshError):
                 await self.alookup(own)
-        failure: Exception = NoProof("it was not asked")
-        for _ in range(ATTEMPTS):
+        silent_until, failure = self._silence
+        for attempt in range(ATTEMPTS if self._clock() >= silent_until else 0):
             seen = self.table.seen
             try:
                 redis = await self._loops.client()
                 return self.table.accept(digest, await channel.aread_key(redis, digest), seen)
             except (MovedOn, NoProof, *FAILURES) as error:
                 failure = error
-            if isinstance(failure, NoProof):
+            if self._gives_up(failure, attempt):
                 break
         return self._fall_back(digest, failure)
 
@@ -168,6 +173,13 @@ class KeyCache:
         if not followed:
             self._ensure_followed()
         return self.table.is_revoked(digest) or (followed and self.table.is_missing(digest))
+
+    def _gives_up(self, failure: Exception, attempt: int) -> bool:
+        """Tell whether asking again is no use; the second try after a silence has a new connection."""
+        if attempt and isinstance(failure, (RedisTimeout, TimeoutError)):
+            self._silence = (self._clock() + SILENT_S, failure)
+            return True
+        return isinstance(failure, NoProof)
 
     def _fall_back(self, digest: bytes, failure: Exception) -> KeyEntry:
         entry = self.table.fallback(digest)

@@ -186,7 +186,7 @@ class MessagesReader(_Reading):
             if line.startswith(b"data:"):
                 try:
                     event = msgspec.json.decode(line[5:])
-                except msgspec.DecodeError:
+                except (msgspec.DecodeError, UnicodeDecodeError):
                     continue
                 if isinstance(event, dict):
                     self._event(event)
