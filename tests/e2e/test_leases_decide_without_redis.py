@@ -13,11 +13,11 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-import redis
 
 from mesh_plugins import QuotaExceeded, QuotaUnavailable
 from mesh_plugins.mesh import Mesh
 from mesh_store.telemetry.draining import drain
+from tests.faults.books import money_is_exact
 from tests.faults.relay import Relay
 
 ASK = [{"role": "user", "content": "hi"}]
@@ -64,27 +64,6 @@ def until_leased(mesh: Mesh, call: Callable[[], Any]) -> int:
         if questions.asked == before:
             return calls
     raise AssertionError("nothing was leased in 30 s")
-
-
-def money_is_exact(world: Any) -> None:
-    """The ledger holds what the facts cost, Redis what the ledger holds, and nothing is open there."""
-    cost = sum(row["cost_pico_usd"] for row in world.rows("e.cost_pico_usd"))
-    [row] = world.query(
-        "SELECT w.key, w.spent_pico_usd FROM budget_windows w JOIN teams t ON w.key LIKE '{' || t.id || '}%' "
-        "WHERE t.name = $1",
-        world.team,
-    )
-    assert row["spent_pico_usd"] == cost > 0
-    with redis.Redis.from_url(world.engines.redis_url, decode_responses=True) as client:
-        [window] = client.keys(f"{row['key']}:w:*".replace("{", "[{]"))
-        found = client.hgetall(window)
-        limits = client.keys(f"{row['key'].partition('}')[0]}}}:q:*".replace("{", "[{]"))
-        held = sum(client.zcard(key) for key in limits if client.type(key) == "zset")
-    micro, pico = map(int, found["committed"].split(":"))
-    assert micro * 1_000_000 + pico == cost
-    assert found["open"] == "0:0"
-    assert held == 0
-    assert not [name for name in found if name.startswith("r:")]
 
 
 def test_a_hot_key_is_decided_in_memory_and_every_call_is_counted(priced: tuple[Any, str]) -> None:

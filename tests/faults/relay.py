@@ -51,18 +51,19 @@ class Relay:
     Attributes:
         toxics: what goes wrong.
         connections: how many were accepted.
+        port: the loopback port to connect to instead of the target, for whom a socket's path is no address.
     """
 
     def __init__(self, target: str, *, seed: int = 0) -> None:
         self.toxics = Toxics()
-        self.connections = 0
+        self.connections = self.port = 0
         self._target = urlsplit(target)
         self._random = random.Random(seed)
         self._folder = tempfile.TemporaryDirectory(prefix="mesh-relay-")
         self._loop = asyncio.new_event_loop()
         self._open: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
 
     @classmethod
@@ -115,11 +116,13 @@ class Relay:
         asyncio.run_coroutine_threadsafe(through(), self._loop).result(10)
 
     async def _listen(self) -> None:
-        self._server = await asyncio.start_unix_server(self._accept, self.path)
+        on_loopback = await asyncio.start_server(self._accept, "127.0.0.1", 0)
+        self.port = on_loopback.sockets[0].getsockname()[1]
+        self._servers = [on_loopback, await asyncio.start_unix_server(self._accept, self.path)]
 
     async def _close(self) -> None:
-        assert self._server is not None
-        self._server.close()
+        for server in self._servers:
+            server.close()
         await self._reset()
         for task in self._pumps:
             task.cancel()

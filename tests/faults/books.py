@@ -1,0 +1,71 @@
+"""What must be true of a team once everybody has ended, whatever happened on the way.
+
+Read where it is kept: facts and ledger in Postgres, limits in Redis, requests at the provider.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import redis
+
+#: Outcomes of attempts; a refused call asked nobody.
+REFUSED = "denied"
+
+
+def money_is_exact(world: Any) -> None:
+    """The ledger holds what the facts cost, Redis what the ledger holds, and nothing is open there."""
+    cost = sum(row["cost_pico_usd"] for row in world.rows("e.cost_pico_usd") if row["cost_pico_usd"])
+    [row] = world.query(
+        "SELECT w.key, w.spent_pico_usd FROM budget_windows w JOIN teams t ON w.key LIKE '{' || t.id || '}%' "
+        "WHERE t.name = $1",
+        world.team,
+    )
+    assert row["spent_pico_usd"] == cost > 0
+    with redis.Redis.from_url(world.engines.redis_url, decode_responses=True) as client:
+        [window] = client.keys(f"{row['key']}:w:*".replace("{", "[{]"))
+        found = client.hgetall(window)
+        limits = client.keys(f"{row['key'].partition('}')[0]}}}:q:*".replace("{", "[{]"))
+        held = sum(client.zcard(key) for key in limits if client.type(key) == "zset")
+    micro, pico = map(int, found["committed"].split(":"))
+    assert micro * 1_000_000 + pico == cost
+    assert found["open"] == "0:0"
+    assert held == 0
+    assert not [name for name in found if name.startswith("r:")]
+
+
+def each_call_is_one_call(world: Any) -> Counter[str]:
+    """Every attempt has one fact and every call one ending; returns how calls ended, by outcome."""
+    rows = world.rows("e.call_id::text, e.attempt, e.outcome")
+    attempts = Counter((row["call_id"], row["attempt"]) for row in rows)
+    assert not [twice for twice, count in attempts.items() if count > 1]
+    last = {row["call_id"]: row["outcome"] for row in sorted(rows, key=lambda row: row["attempt"])}
+    return Counter(last.values())
+
+
+def all_that_was_sent_is_told(world: Any, sent: Counter[str]) -> None:
+    """No request reached the provider without a fact; ``sent`` counts requests by their end user."""
+    told = Counter(
+        row["end_user"] for row in world.rows("e.end_user, e.outcome") if row["outcome"] != REFUSED
+    )
+    untold = {name: count - told[name] for name, count in sent.items() if count > told[name]}
+    assert not untold, f"requests without a fact: {untold}"
+
+
+def sums_are_those_of_the_rows(world: Any) -> None:
+    """Rollups of every grain add up to the rows; a refused call is counted there, and is no attempt."""
+    spent = "sum(e.input_tokens), sum(e.output_tokens), sum(e.cost_pico_usd)"
+    attempts = f"count(*) FILTER (WHERE e.outcome <> '{REFUSED}')"
+    rows = _sums(world, f"{attempts}, {spent}", "usage_events e")
+    rolled = f"sum(e.attempts), {spent}"
+    for grain in ("minute", "hour", "day"):
+        assert _sums(world, rolled, "usage_rollups e", f" AND e.grain = '{grain}'") == rows
+
+
+def _sums(world: Any, figures: str, table: str, more: str = "") -> tuple[Any, ...]:
+    [row] = world.query(
+        f"SELECT {figures} FROM {table} JOIN teams t ON t.id::text = e.team_id::text WHERE t.name = $1{more}",
+        world.team,
+    )
+    return tuple(row)
