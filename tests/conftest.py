@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,10 @@ SIGNER = Signer.from_secret(SECRET_KEY)
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session")
-def mesh_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    """Engines of this test session, migrated."""
-    with attach(tmp_path_factory.mktemp("mesh")) as engines:
+@contextmanager
+def migrated_engines(home: Path) -> Iterator[Engines]:
+    """Engines of one's own, migrated and published by `SIGNER`."""
+    with attach(home) as engines:
 
         async def migrate() -> None:
             urls = (engines.database_url, engines.redis_url)
@@ -41,6 +41,13 @@ def mesh_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
                 await admin.publish()
 
         asyncio.run(migrate())
+        yield engines
+
+
+@pytest.fixture(scope="session")
+def mesh_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    """Engines of this test session, migrated; other tests' teams and secrets are in them, too."""
+    with migrated_engines(tmp_path_factory.mktemp("mesh")) as engines:
         yield engines
 
 

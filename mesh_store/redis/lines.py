@@ -11,7 +11,6 @@ credentials and instrumented clients keep to ``execute_command``.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 import weakref
@@ -24,6 +23,8 @@ from hiredis import pack_command
 from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
 from redis.connection import ConnectionPool
 from redis.exceptions import ResponseError
+
+from mesh_store.redis.patience import Unhurried
 
 #: How many connections a line keeps; the pool must have many times as many.
 MOST_KEPT = 4
@@ -132,12 +133,13 @@ class AsyncLine:
     async def run(self, *command: Any) -> object:
         """Send a command and return its reply, not decoded; raises what the client would."""
         connection = await self._take()
-        # One deadline for both ways: redis-py's own makes a task to write, and two more turns of the loop.
+        # One deadline for both ways: redis-py's own makes a task to write, and two more turns of the loop,
+        # and goes by the clock alone.
         deadline, connection.socket_timeout = connection.socket_timeout, None
         reply: object = None
         refused: ResponseError | None = None
         try:
-            async with asyncio.timeout(deadline):
+            async with Unhurried(deadline):
                 await connection.send_packed_command((pack_command(command),), check_health=False)
                 reply = await connection.read_response(disable_decoding=True)
         except ResponseError as error:
@@ -166,14 +168,19 @@ class AsyncLine:
             await self._release(connection)
 
     async def _take(self) -> Any:
-        if not self._kept:
-            return await _alive(self._pool()).get_connection()
-        connection, used_s = self._kept.pop()
+        if self._kept:
+            connection, used_s = self._kept.pop()
+        else:
+            connection, used_s = _alive(self._pool()).get_available_connection(), 0.0
         try:
-            if time.monotonic() - used_s > FRESH_S and await _ais_stale(connection):
+            if (
+                time.monotonic() - used_s > FRESH_S
+                and connection.is_connected
+                and await _ais_stale(connection)
+            ):
                 await connection.disconnect(nowait=True)
             if not connection.is_connected:
-                await connection.connect()
+                await _connect(connection)
         except BaseException:
             await self._release(connection)
             raise
@@ -181,6 +188,20 @@ class AsyncLine:
 
     async def _release(self, connection: Any) -> None:
         await _alive(self._pool()).release(connection)
+
+
+async def _connect(connection: Any) -> None:
+    """Connect and be greeted, within the connection's own deadline as a busy loop counts it."""
+    deadlines = connection.socket_connect_timeout, connection.socket_timeout
+    connection.socket_connect_timeout = connection.socket_timeout = None
+    try:
+        async with Unhurried(deadlines[0]):
+            await connection.connect()
+    except TimeoutError as error:
+        await connection.disconnect(nowait=True)
+        raise redis.TimeoutError(f"no connection within {deadlines[0]} s") from error
+    finally:
+        connection.socket_connect_timeout, connection.socket_timeout = deadlines
 
 
 async def _ais_stale(connection: Any) -> bool:

@@ -89,6 +89,23 @@ async def test_a_silent_server_is_given_up_within_two_deadlines(proxy: Any, char
         assert time.monotonic() - started < 1.0
 
 
+async def test_a_loop_that_others_hold_up_calls_no_healthy_server_away(server: Any, charge: Charge) -> None:
+    async with connect_async(server.url, deadline=0.05, connect_deadline=0.25) as client:
+        limiter, done = AsyncLimiter(client), asyncio.Event()
+
+        async def computes() -> None:
+            while not done.is_set():
+                time.sleep(0.1)  # noqa: ASYNC251 - holds the loop, as a model's reply being parsed does
+                await asyncio.sleep(0)
+
+        computing = asyncio.create_task(computes())
+        try:
+            assert [(await limiter.reserve([charge])).admitted for _ in range(3)] == [True] * 3
+        finally:
+            done.set()
+            await computing
+
+
 async def test_a_reply_that_came_too_late_is_nobody_elses(proxy: Any, charge: Charge) -> None:
     async with connect_async(proxy.url, deadline=0.3, connect_deadline=5) as client:
         limiter = AsyncLimiter(client)

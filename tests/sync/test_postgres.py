@@ -18,9 +18,16 @@ from mesh_store.redis.client import connect_async
 from mesh_store.sync.listening import listen_to
 from mesh_store.sync.publisher import publish, watch_and_publish
 from mesh_store.sync.trust import Trust
-from tests.conftest import SIGNER
+from tests.conftest import SIGNER, migrated_engines
 
 _names = (f"sync{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="module")
+def mesh_engines(tmp_path_factory):
+    """Engines without the secrets that other tests store, which only their own publisher may publish."""
+    with migrated_engines(tmp_path_factory.mktemp("mesh")) as engines:
+        yield engines
 
 
 @pytest.fixture
