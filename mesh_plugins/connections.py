@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from mesh_plugins.settings import Settings
 from mesh_store.model.errors import ConfigError
-from mesh_store.model.facts import Fact
+from mesh_store.model.facts import Cancel, Fact
 from mesh_store.model.limits import Charge, Decision
 from mesh_store.model.samples import Sample
 from mesh_store.model.snapshot import KeyEntry, Snapshot
@@ -141,6 +141,7 @@ class Connections:
             OutagePolicy(lambda: self.presence.count),
             self.leases,
             self.recorder.flush,
+            lambda reservation_id, charges: self.recorder.cancel(Cancel(reservation_id, tuple(charges))),
         )
         self.limiter = GuardedLimiter(connect(redis_url, deadline=settings.decision_s), self.guard)
         self.async_limiter = LimiterPerLoop(redis_url, self.guard, deadline=settings.decision_s)

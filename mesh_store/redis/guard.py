@@ -7,6 +7,7 @@ Only an outage is answered by policy. A wrong password, a missing permission or 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypedDict, cast
@@ -17,14 +18,17 @@ import redis.asyncio
 from mesh_store.model.errors import ConfigError, QuotaUnavailable
 from mesh_store.model.limits import Charge, Decision
 from mesh_store.redis.breaker import Breaker, State
+from mesh_store.redis.keys import hash_tag
 from mesh_store.redis.lease_book import LeaseBook
 from mesh_store.redis.limiter import AsyncLimiter, Limiter
 from mesh_store.redis.outage import OutagePolicy
 from mesh_store.redis.reserving import RECORD_LIFETIME_US
-from mesh_store.redis.steps import mint_id
+from mesh_store.redis.steps import Orphaned, mint_id
 
 #: How long a refusal waits for what this process's own leases held of the limit, seconds.
 RETURN_S = 0.25
+#: How many ids are remembered that something may be charged under; each is looked up at once.
+MOST_UNHEARD = 1_024
 
 
 class _Options(TypedDict):
@@ -66,6 +70,7 @@ class Guard:
         policy: decides when Redis cannot.
         leases: slices that calls draw from before anybody is asked.
         flush: brings what was written down to Redis within so many seconds; True when it did.
+        cancel: writes down that an id is to be cancelled: part of what was refused may be charged under it.
     """
 
     def __init__(
@@ -74,19 +79,30 @@ class Guard:
         policy: OutagePolicy,
         leases: LeaseBook | None = None,
         flush: Callable[[float], bool] = lambda timeout_s: False,
+        cancel: Orphaned = lambda reservation_id, charges: None,
     ) -> None:
         self.breaker, self.policy, self.leases, self.flush = breaker, policy, leases, flush
+        self._cancel = cancel
+        self._unheard: deque[str] = deque(maxlen=MOST_UNHEARD)
 
     def draw(self, charges: Sequence[Charge], reservation_id: str, ttl_us: int) -> Decision | None:
         """Return the decision of a lease this process holds; None when there is none for it."""
         drawn = self.leases.draw(charges, reservation_id, ttl_us) if self.leases else None
         return cast("Decision | None", drawn)
 
-    def hoarded(self, charges: Sequence[Charge], decision: Decision) -> bool:
-        """Tell whether what refused is also held here unspent; if so it is on its way back now."""
+    def unheard(self, reservation_id: str, charges: Sequence[Charge]) -> None:
+        """Note that something may be charged under an id: no reply said."""
+        self._unheard.append(reservation_id)
+
+    def again(self, charges: Sequence[Charge], decision: Decision) -> bool:
+        """Tell whether to ask once more: what refused is also held here unspent, and on its way back now.
+
+        Under the same id only where the first tag refused: it was not granted, so it was not cancelled.
+        """
         if decision.admitted or decision.binding is None or self.leases is None:
             return False
-        return self.leases.give_back(charges[decision.binding].key)
+        key = charges[decision.binding].key
+        return self.leases.give_back(key) and hash_tag(key) == hash_tag(charges[0].key)
 
     def before(self, charges: Sequence[Charge], reservation_id: str, ttl_us: int) -> Decision | None:
         """Return the policies' decision while Redis is not asked; None when it is to be asked."""
@@ -104,6 +120,15 @@ class Guard:
         """Note that Redis decided."""
         self.breaker.answered()
         self.policy.recovered()
+
+    def decided(self, charges: Sequence[Charge], reservation_id: str, decision: Decision) -> None:
+        """Note Redis' decision; of a refusal, what could not be given back at once is written down.
+
+        Only of refusals: whoever gets an error cancels the id, and what a policy admits is trued up.
+        """
+        self.answered()
+        if not decision.admitted and reservation_id in self._unheard:
+            self._cancel(reservation_id, charges)
 
     def failed(
         self, charges: Sequence[Charge], reservation_id: str, ttl_us: int, error: QuotaUnavailable
@@ -147,7 +172,7 @@ class GuardedLimiter(Limiter):
     """A `Limiter` that answers also while Redis cannot."""
 
     def __init__(self, client: redis.Redis, guard: Guard) -> None:
-        super().__init__(client)
+        super().__init__(client, orphaned=guard.unheard)
         self._guard = guard
 
     def reserve(
@@ -167,14 +192,14 @@ class GuardedLimiter(Limiter):
         options: _Options = {"max_wait_us": max_wait_us, "ttl_us": ttl_us, "now_us": now_us}
         try:
             decision = super().reserve(charges, reservation_id=owner, **options)
-            if guard.hoarded(charges, decision) and guard.flush(RETURN_S):
+            if guard.again(charges, decision) and guard.flush(RETURN_S):
                 decision = super().reserve(charges, reservation_id=owner, **options)
         except QuotaUnavailable as error:
             return guard.failed(charges, owner, ttl_us, error)
         except BaseException as error:
             _undecided(guard, error)
             raise
-        guard.answered()
+        guard.decided(charges, owner, decision)
         return decision
 
 
@@ -182,7 +207,7 @@ class GuardedAsyncLimiter(AsyncLimiter):
     """An `AsyncLimiter` that answers also while Redis cannot."""
 
     def __init__(self, client: redis.asyncio.Redis, guard: Guard) -> None:
-        super().__init__(client)
+        super().__init__(client, orphaned=guard.unheard)
         self._guard = guard
 
     async def reserve(
@@ -202,14 +227,14 @@ class GuardedAsyncLimiter(AsyncLimiter):
         options: _Options = {"max_wait_us": max_wait_us, "ttl_us": ttl_us, "now_us": now_us}
         try:
             decision = await super().reserve(charges, reservation_id=owner, **options)
-            if guard.hoarded(charges, decision) and await asyncio.to_thread(guard.flush, RETURN_S):
+            if guard.again(charges, decision) and await asyncio.to_thread(guard.flush, RETURN_S):
                 decision = await super().reserve(charges, reservation_id=owner, **options)
         except QuotaUnavailable as error:
             return guard.failed(charges, owner, ttl_us, error)
         except BaseException as error:
             _undecided(guard, error)
             raise
-        guard.answered()
+        guard.decided(charges, owner, decision)
         return decision
 
 

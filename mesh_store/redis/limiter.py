@@ -27,7 +27,7 @@ from mesh_store.redis.steps import Course, Orphaned, mint_id
 
 
 def _ignore(reservation_id: str, charges: Sequence[Charge]) -> None:
-    """Leave orphans to decay; `Mesh` puts a cancel into its ring instead."""
+    """Leave orphans to decay; a `Mesh` puts a cancel into its ring instead (`mesh_store.redis.guard`)."""
 
 
 class Limiter:

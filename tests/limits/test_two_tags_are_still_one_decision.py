@@ -8,6 +8,11 @@ import redis
 
 from mesh_store.model import Charge, ConfigError, Limit, MeshError, QuotaUnavailable
 from mesh_store.redis import Limiter, connect
+from mesh_store.redis.breaker import Breaker
+from mesh_store.redis.guard import Guard, GuardedAsyncLimiter, GuardedLimiter
+from mesh_store.redis.lease_book import LeaseBook
+from mesh_store.redis.outage import OutagePolicy
+from tests.limits.conftest import PATIENCE
 
 HOUR = 3_600_000_000
 T0 = 1_000_000_000_000
@@ -113,3 +118,54 @@ def test_what_could_not_be_given_back_is_reported(proxy: Any, team: Any, everywh
             limiter.reserve([team(), everywhere()], reservation_id="lost-half")
     assert isinstance(caught.value, QuotaUnavailable)
     assert sorted(orphans) == sorted([("lost-half", [team().key]), ("lost-half", [everywhere().key])])
+
+
+def guard_of(cancelled: list[str], held: list[str]) -> Guard:
+    """A guard of a process that holds a slice of whatever refuses; ``held`` says when it was given back."""
+
+    class Hoard(LeaseBook):
+        def give_back(self, key: str) -> bool:
+            held.append(key)
+            return True
+
+    def flush(timeout_s: float) -> bool:
+        return True
+
+    return Guard(Breaker(), OutagePolicy(), Hoard(), flush, lambda id_, charges: cancelled.append(id_))
+
+
+@pytest.mark.parametrize("first", ["team", "everywhere"])
+@pytest.mark.parametrize("colour", ["sync", "async"])
+async def test_a_refusal_stays_one_when_a_slice_of_its_limit_is_given_back(
+    client: redis.Redis, aclient: redis.asyncio.Redis, team: Any, everywhere: Any, colour: str, first: str
+) -> None:
+    charges = [team(), everywhere(11)] if first == "team" else [everywhere(11), team()]
+    given_back: list[str] = []
+    guard = guard_of([], given_back)
+    if colour == "sync":
+        decision = GuardedLimiter(client, guard).reserve(charges)
+    else:
+        decision = await GuardedAsyncLimiter(aclient, guard).reserve(charges)
+    assert not decision.admitted
+    assert given_back == [everywhere().key]
+
+
+def test_a_refusal_whose_first_half_may_stand_is_cancelled_by_the_ring(
+    proxy: Any, client: redis.Redis, team: Any, everywhere: Any
+) -> None:
+    cancelled: list[str] = []
+    with connect(proxy.url, deadline=PATIENCE) as through:
+        limiter = GuardedLimiter(through, guard_of(cancelled, []))
+        limiter.peek([team(), everywhere()])
+        replies = 0
+
+        def third() -> None:
+            # Granted, refused, and then what gives the first back is lost on its way, and its replay.
+            nonlocal replies
+            replies += 1
+            proxy.lose = 1 if replies in (3, 4) else 0
+
+        proxy.before_reply = third
+        decision = limiter.reserve([team(), everywhere(11)], reservation_id="half-stands")
+    assert not decision.admitted
+    assert cancelled == ["half-stands"]
