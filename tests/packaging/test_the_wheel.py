@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tarfile
 import tomllib
 import zipfile
 from pathlib import Path
@@ -47,6 +48,22 @@ def test_it_carries_nothing_else(wheel):
     [info] = [top for top in tops if top.endswith(".dist-info")]
     assert tops == {"mesh_plugins", "mesh_store", info}
     assert not [name for name in wheel.namelist() if name.endswith((".pth", ".pyc", ".ipynb"))]
+
+
+def test_type_checkers_and_lawyers_find_what_they_look_for(wheel):
+    names = wheel.namelist()
+    assert {"mesh_plugins/py.typed", "mesh_store/py.typed"} <= set(names)
+    assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
+
+
+def test_the_sdist_carries_what_a_packager_and_an_auditor_need(tmp_path):
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    [path] = tmp_path.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"LICENSE", "SECURITY.md", "README.md", "CHANGELOG.md", "pyproject.toml"} <= names
+    assert tracked("mesh_plugins") | tracked("mesh_store") | tracked("migrations") | tracked("tests") <= names
 
 
 def test_every_dependency_says_what_it_is_for():
