@@ -60,7 +60,8 @@ def sums_are_those_of_the_rows(world: Any) -> None:
     rows = _sums(world, f"{attempts}, {spent}", "usage_events e")
     rolled = f"sum(e.attempts), {spent}"
     for grain in ("minute", "hour", "day"):
-        assert _sums(world, rolled, "usage_rollups e", f" AND e.grain = '{grain}'") == rows
+        sums = _sums(world, rolled, "usage_rollups e", f" AND e.grain = '{grain}'")
+        assert sums == rows, f"{grain} holds {sums}, the rows {rows}"
 
 
 def _sums(world: Any, figures: str, table: str, more: str = "") -> tuple[Any, ...]:

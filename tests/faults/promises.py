@@ -36,6 +36,13 @@ CONFIGURATION: Promises = {
         "sync/following::every_client_is_at_the_last_revision_though_connections_are_killed",
         "sync/following::a_client_behind_the_stream_loads_the_document",
     ),
+    "whatever bytes come, they are read or refused in our own words": (
+        "faults/bytes_are_read_or_refused::published_configuration",
+        "faults/bytes_are_read_or_refused::a_providers_stream",
+        "faults/bytes_are_read_or_refused::a_providers_reply",
+        "faults/bytes_are_read_or_refused::a_manifest",
+        "faults/bytes_are_read_or_refused::a_key_with_any_other_character_is_none",
+    ),
     "what is damaged or forged is refused, and the last good stays": (
         "sync/never_backwards::a_damaged_snapshot_is_refused_and_the_last_good_one_stays",
         "sync/trust::what_another_publishes_is_refused_and_the_last_good_stays",
