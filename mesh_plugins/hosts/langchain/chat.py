@@ -2,7 +2,8 @@
 
 The alias is resolved per call, so an operator's change reaches a model that was built, bound and put
 into an agent long ago. Denials are the classes of `mesh_plugins`; ``with_retry`` and
-``with_fallbacks`` can leave them out with ``exceptions_to_handle=(ProviderError,)``.
+``with_fallbacks`` leave them out with ``retry_if_exception_type=(ProviderError,)`` and
+``exceptions_to_handle=(ProviderError,)``.
 """
 
 from __future__ import annotations

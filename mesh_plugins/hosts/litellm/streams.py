@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -166,18 +167,27 @@ def _wrapper(native: Any) -> Any:
     return native if isinstance(native, litellm.CustomStreamWrapper) else None
 
 
-def _connections(native: Any) -> Iterator[Any]:
-    """Yield what holds a connection beneath a stream, outermost first."""
-    seen = 0
-    while native is not None and seen < 6:
+def _connections(native: Any) -> list[Any]:
+    """Return what holds a connection beneath a stream, outermost first."""
+    found: list[Any] = []
+    for _ in range(6):
+        if native is None:
+            break
         if hasattr(native, "close") or hasattr(native, "aclose"):
-            yield native
-        native = next(
-            (
-                inner
-                for name in ("completion_stream", "response", "streaming_response", "stream_iterator")
-                if (inner := getattr(native, name, None)) is not None
-            ),
-            None,
-        )
-        seen += 1
+            found.append(native)
+        native = _beneath(native)
+    return found
+
+
+_INNER = ("completion_stream", "response", "streaming_response", "stream_iterator", "streamwrapper")
+
+
+def _beneath(native: Any) -> Any:
+    """Return the stream that one reads from; text completions keep theirs in a generator's frame."""
+    if inspect.isgenerator(native):
+        held: Any = inspect.getgeneratorlocals(native)
+    elif inspect.isasyncgen(native):
+        held = getattr(native.ag_frame, "f_locals", {})
+    else:
+        held = {name: getattr(native, name, None) for name in _INNER}
+    return next((inner for name in _INNER if (inner := held.get(name)) is not None), None)

@@ -110,6 +110,16 @@ async def test_closing_settles_once(litellm: Any, world: Any, messages: Any) -> 
     assert world.recorder.settlements == 2
 
 
+async def test_a_text_stream_closed_early_lets_go_of_its_connection(litellm: Any, world: Any) -> None:
+    world.provider.script("small", stall_after=3)
+    stream = litellm.text_completion("hello there", "mesh/fast", stream=True)
+    next(stream)
+    stream.close()
+
+    assert _ended(world).outcome == "abandoned"
+    assert await asyncio.to_thread(world.provider.wait_for, lambda provider: provider.aborted == 1)
+
+
 def test_an_exception_in_the_consumer_settles(litellm: Any, world: Any, messages: Any) -> None:
     def consume() -> None:
         for _ in litellm.completion("mesh/fast", messages, stream=True):
