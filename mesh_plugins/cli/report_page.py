@@ -10,22 +10,12 @@ from html import escape
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from mesh_plugins.usage import shown
+from mesh_plugins.usage import SHOWN, shown
 
 #: What the page asks for, in the order in which `page` takes the answers.
 DIMENSIONS: tuple[tuple[str, ...], ...] = ((), ("day",), ("alias", "provider", "model"), ("user",), ("key",))
 #: Rows of a table, and slices of a plot, at most.
 _ROWS, _SLICES = 50, 10
-_COLUMNS = (
-    "calls",
-    "errors",
-    "denied",
-    "input_tokens",
-    "output_tokens",
-    "cost_usd",
-    "latency_p50_ms",
-    "latency_p95_ms",
-)
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem;
@@ -73,11 +63,11 @@ def page(team: str, since: datetime, tables: Sequence[Rows]) -> str:
 
 
 def _table(dimensions: Sequence[str], rows: Rows) -> str:
-    head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in (*dimensions, *_COLUMNS))
+    head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in (*dimensions, *SHOWN))
     body = "".join(
         "<tr>"
         + "".join(f"<td>{escape(_name(row[name]))}</td>" for name in dimensions)
-        + "".join(f'<td class="number">{escape(shown(row[name]))}</td>' for name in _COLUMNS)
+        + "".join(f'<td class="number">{escape(shown(row[name]))}</td>' for name in SHOWN)
         + "</tr>"
         for row in rows[:_ROWS]
     )

@@ -14,18 +14,6 @@ from mesh_plugins.cli.options import AsJson, Team
 from mesh_plugins.cli.printing import Row, print_csv, show
 from mesh_plugins.cli.sparklines import with_sparklines
 
-#: What a table shows after the dimensions; JSON and CSV hold more.
-COLUMNS = (
-    "calls",
-    "errors",
-    "denied",
-    "input_tokens",
-    "output_tokens",
-    "cost_usd",
-    "latency_p50_ms",
-    "latency_p95_ms",
-)
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -63,10 +51,7 @@ def usage(
     dimensions = [word for words in by or () for word in words.replace(",", " ").split()]
     span = (moment(since), moment(until, "until"))
     rows = run_async(_report(dimensions, span, team, flush=flush, unpriced=unpriced, sparkline=sparkline))
-    shadow = ["shadow_denied"] if any(row.get("shadow_denied") for row in rows) else []
-    columns: Sequence[str] = [*dimensions, *COLUMNS, *shadow, *(["trend"] if sparkline else [])]
-    if unpriced:
-        columns = ["provider", "model", "unpriced", "calls", "input_tokens", "output_tokens"]
+    columns = _columns(rows, dimensions, unpriced=unpriced, sparkline=sparkline)
     if as_csv:
         print_csv(rows, columns if not rows else list(rows[0]))
     else:
@@ -74,6 +59,16 @@ def usage(
             rows = [row | {"cost_usd": cost_shown(row)} if "cost_usd" in row else row for row in rows]
         empty = "every model that was used has a price" if unpriced else "no usage"
         show(rows, columns, as_json=as_json, empty=empty)
+
+
+def _columns(rows: Sequence[Row], dimensions: Sequence[str], *, unpriced: bool, sparkline: bool) -> list[str]:
+    """Return what a table shows; JSON and CSV hold more."""
+    from mesh_plugins.usage import SHOWN
+
+    if unpriced:
+        return ["provider", "model", "unpriced", "calls", "input_tokens", "output_tokens"]
+    shadow = ["shadow_denied"] if any(row.get("shadow_denied") for row in rows) else []
+    return [*dimensions, *SHOWN, *shadow, *(["trend"] if sparkline else [])]
 
 
 def cost_shown(row: Row) -> Decimal | str:

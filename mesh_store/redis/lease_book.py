@@ -17,10 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter, sub
 
-from mesh_store.model.facts import (
-    Cancel,
-    Settlement,
-)
+from mesh_store.model.facts import Cancel, Settlement
 from mesh_store.model.limits import Charge, Reservation
 from mesh_store.redis.lease_desk import Desk, Lease
 from mesh_store.redis.lease_drawn import Drawn
@@ -101,8 +98,7 @@ class LeaseBook:
                         if lease.drawn == lease.low:
                             self.wanted()
                         self._running[reservation_id] = lease, charges, ttl_us
-                        at_us = lease.at_us
-                        made = Reservation(reservation_id, tuple(charges), at_us, at_us + ttl_us)
+                        made = Reservation(reservation_id, tuple(charges), lease.at_us, lease.at_us + ttl_us)
                         return Drawn(made, lease)
                 if desk.missed(charges, now_ns // 1_000):
                     self.wanted()

@@ -124,8 +124,7 @@ def lease(
     lifetime_ms = (ttl_us + LEASE_RECORD_US) // 1000
     asks = split([_with(charge, 0) for charge in charges], lease_id, wall_us(now_us), lifetime_ms)
     answers: list[Answer] = []
-    taken = [0] * len(charges)
-    sizes = list(slices)
+    taken, sizes = [0] * len(charges), list(slices)
     for ask in asks:
         answer = yield from _ask(ask, sizes, share, ttl_us, now_us)
         if answer.status != ADMITTED:

@@ -35,9 +35,8 @@ def drain(
         settler: settles and cancels; None makes a limiter on ``redis_url``.
         shards: number of streams the facts are spread over.
     """
-    stream = FactStream(
-        connect(telemetry_redis_url or redis_url, deadline=SHIPPING_DEADLINE_S), shards=shards
-    )
+    facts_url = telemetry_redis_url or redis_url
+    stream = FactStream(connect(facts_url, deadline=SHIPPING_DEADLINE_S), shards=shards)
     settlements = Settlements(settler or _limiter(redis_url))
     watch = Watch(stream)
     adoption = Adoption(Path(home), settlements, stream, watch)
