@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 #: Values of a provider's secret by label; a provider with one secret calls it `SINGLE`.
 Values = dict[str, str]
 SINGLE = "key"
-PUBLIC_BYTES = 32
 
 _values = msgspec.msgpack.Decoder(Values)
 _encoder = msgspec.msgpack.Encoder(order="deterministic")

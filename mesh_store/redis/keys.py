@@ -1,8 +1,10 @@
 """Names of the keys that hold quotas, and which of them one atomic call may touch.
 
 ========================================  =====================================================
-``{tag}:q:<subject>:<id>:<dimension>``    a limit's state (callers choose it; the tag is a team
-                                          id, or the limit's own id where it spans teams)
+``{tag}:q:<limit id>``                    a limit's state (callers choose it; the tag is a team
+                                          id, or the id of its subject where it spans teams)
+``{tag}:q:<limit id>:<who, hashed>``      that of one end user or tag, where each has its own
+``{tag}:q:<limit id>:distinct``           who they were today
 ``{tag}:r:<reservation id>``              a reservation record, beside the limits it charged
 ``<limit key>:w:<start>``                 one calendar window of a budget, start in seconds
 ``{tag}:tracked``                         since when budgets under this tag were never lost
@@ -22,11 +24,6 @@ def hash_tag(key: str) -> str:
         if closing > opening + 1:
             return key[opening + 1 : closing]
     return key
-
-
-def limit_key(tag: str, subject: str, subject_id: str, dimension: str) -> str:
-    """Name the state of one limit: ``{team}:q:key:<id>:requests``."""
-    return f"{{{tag}}}:q:{subject}:{subject_id}:{dimension}"
 
 
 def record_key(tag: str, reservation_id: str) -> str:
