@@ -1,5 +1,8 @@
 """The server did its work and nobody heard: the same id is asked again, and counts once."""
 
+import contextlib
+import socket
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -125,3 +128,26 @@ def test_scripts_a_server_forgot_are_sent_again(client: redis.Redis, charge: Cha
     assert limiter.settle(decision.reservation, (-1,))
     client.script_flush()
     assert limiter.peek([charge]).remaining == (99,)
+
+
+def test_below_the_limiter_nothing_is_asked_again() -> None:
+    asked = 0
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            nonlocal asked
+            with contextlib.suppress(OSError):
+                while True:
+                    server.accept()[0].close()
+                    asked += 1
+
+        thread = threading.Thread(target=hang_up, daemon=True)
+        thread.start()
+        with (
+            connect(f"redis://127.0.0.1:{server.getsockname()[1]}", deadline=DEADLINE) as client,
+            pytest.raises(redis.ConnectionError),
+        ):
+            client.get("anything")
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+    assert asked == 1

@@ -27,6 +27,16 @@ async def test_a_day_forward_and_back_denies_for_seconds_not_for_a_day(
     assert (await decide("reserve", [charge(10)], now_us=T0 + 10 * SECOND)).admitted
 
 
+async def test_nor_where_a_call_has_limits_of_other_kinds_too(
+    decide: Callable[..., Any], charge: Callable[..., Charge], tag: str
+) -> None:
+    slots = Limit(amount=100, period_us=60 * SECOND, kind="slots")
+    both = [charge(10), Charge(f"{{{tag}}}:q:key:k1:concurrency", slots, 1)]
+    await decide("reserve", both, now_us=T0 + DAY)
+    assert (await decide("reserve", both, now_us=T0)).retry_after_us == 10 * SECOND
+    assert (await decide("reserve", both, now_us=T0 + 10 * SECOND)).admitted
+
+
 async def test_a_jump_forward_gives_at_most_one_extra_burst(
     decide: Callable[..., Any], charge: Callable[..., Charge]
 ) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from mesh_plugins.server.app import application
 from mesh_plugins.server.control import Control
+from mesh_store.model.keys import checksum
 
 #: What a body must hold for each route that takes one; values name the house given.
 BODIES = {
@@ -101,12 +102,20 @@ def test_every_route_that_takes_a_body_is_walked_with_one():
 
 
 async def test_no_route_answers_without_a_good_token(ask, house):
-    forged = house.admin[:-7] + ("0" if house.admin[-7] != "0" else "1") + house.admin[-6:]
-    for route, token in itertools.product(NAMES, ("", "mt_", forged, house.key, "mk_" + house.admin[3:])):
+    guessed = house.admin[:-7] + ("0" if house.admin[-7] != "0" else "1")
+    typo, forged = guessed + house.admin[-6:], guessed + checksum(guessed)
+    for route, token in itertools.product(
+        NAMES, ("", "mt_", typo, forged, house.key, "mk_" + house.admin[3:])
+    ):
         answer = await ask(token, path_of(route, house), **body_of(route, house))
         assert answer.status_code == 401, route
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
         assert answer.headers["Content-Type"] == "application/problem+json"
+
+
+async def test_a_token_of_another_scheme_is_none(ask, house):
+    answer = await ask("", "GET /teams", headers={"Authorization": f"Token {house.admin}"})
+    assert answer.status_code == 401
 
 
 async def test_foreign_and_missing_answer_alike_on_every_route(ask, new_house, repo):
