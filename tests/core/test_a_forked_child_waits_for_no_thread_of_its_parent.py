@@ -84,9 +84,10 @@ def test_a_call_that_was_open_at_a_fork_is_the_parents_to_end(world, chunks, fai
             os._exit(len(world.recorder.records) - written)
         finally:
             os._exit(100)
-    assert ends(pid) == 0
+    status = ends(pid)
     stream._course._lock.release()
     stream.close()
+    assert status == 0
     assert len(world.recorder.settlements) == 1
 
 
