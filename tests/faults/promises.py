@@ -236,4 +236,10 @@ AWAY: Promises = {
     ),
 }
 
-PROMISES: Promises = CONFIGURATION | LIMITS | TELEMETRY | AWAY
+TOGETHER: Promises = {
+    "whatever dies while all of it runs, the books balance and nothing leaks": (
+        "faults/soak::the_books_balance_whatever_died",
+    ),
+}
+
+PROMISES: Promises = CONFIGURATION | LIMITS | TELEMETRY | AWAY | TOGETHER

@@ -32,7 +32,7 @@ def test_a_promise_names_tests_that_exist(promise: str) -> None:
 
 
 def test_no_promise_is_written_twice() -> None:
-    parts = (promises.CONFIGURATION, promises.LIMITS, promises.TELEMETRY, promises.AWAY)
+    parts = (promises.CONFIGURATION, promises.LIMITS, promises.TELEMETRY, promises.AWAY, promises.TOGETHER)
     assert sum(map(len, parts)) == len(promises.PROMISES)
 
 
