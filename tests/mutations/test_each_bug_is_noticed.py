@@ -37,6 +37,7 @@ def test_its_place_is_there_exactly_once_and_what_it_makes_can_be_read(mutation)
 
 
 @pytest.mark.full
+@pytest.mark.timeout(900)
 def test_without_a_bug_they_all_pass(copy):
     done = copy.run(sorted({test for each in MUTATIONS for test in each.tests}))
     assert done.code == 0, done.said

@@ -27,6 +27,12 @@ async def test_a_viewer_sees_all_and_changes_nothing(ask, house):
         assert (await ask(house.viewer, what, json=body)).status_code == 403, what
 
 
+async def test_what_is_minted_is_kept_by_no_cache(ask, house):
+    made = await ask(house.admin, "POST /keys", json={"team": house.team})
+    assert made.status_code == 201
+    assert made.headers["Cache-Control"] == "no-store"
+
+
 async def test_a_teams_admin_manages_keys_members_and_limits_on_them(ask, house):
     made = await ask(house.lead, "POST /limits", json={"key": house.key, "limit": "9 concurrent"})
     assert made.status_code == 201
