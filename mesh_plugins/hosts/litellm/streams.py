@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 from collections.abc import AsyncIterator, Iterator
@@ -64,6 +65,7 @@ class AsyncChunks:
         self.native, self._mocked = native, mocked
         self.reply = reader.reply
         self._reader, self._call, self._chunks = reader, call, aiter(native)
+        self._loop = asyncio.get_running_loop()
 
     def __aiter__(self) -> AsyncIterator[Any]:
         return self
@@ -84,21 +86,41 @@ class AsyncChunks:
 
     async def aclose(self) -> None:
         """Close the connection."""
-        close = getattr(self.native, "aclose", None)
-        if close is not None:
-            await close()
-            return
-        for resource in _connections(self.native):
-            with contextlib.suppress(Exception):
-                closing = getattr(resource, "aclose", None) or resource.close
-                pending = closing()
-                if pending is not None:
-                    await pending
+        await _aclosed(self.native)
+
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):  # half made, or its loop is closed and its connections with it
+            if not self._reader.finished:
+                # The last reference may go away in any thread.
+                self._loop.call_soon_threadsafe(_close_soon, self._loop, self.native)
 
     def _ended(self) -> None:
         _read_held_back(self._reader, self.native)
         if not self._reader.finished:
             raise incomplete(self._call)
+
+
+#: Streams nobody reads any more, on their way out; their loops hold tasks weakly.
+_closing: set[asyncio.Task[None]] = set()
+
+
+def _close_soon(loop: asyncio.AbstractEventLoop, native: Any) -> None:
+    task = loop.create_task(_aclosed(native))
+    _closing.add(task)
+    task.add_done_callback(_closing.discard)
+
+
+async def _aclosed(native: Any) -> None:
+    close = getattr(native, "aclose", None)
+    if close is not None:
+        await close()
+        return
+    for resource in _connections(native):
+        with contextlib.suppress(Exception):
+            closing = getattr(resource, "aclose", None) or resource.close
+            pending = closing()
+            if pending is not None:
+                await pending
 
 
 def fetched(native: Any) -> Any:

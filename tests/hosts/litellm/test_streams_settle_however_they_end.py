@@ -73,6 +73,20 @@ def test_a_loop_that_breaks_settles_at_what_arrived(
     assert world.provider.wait_for(lambda provider: provider.aborted == 1)
 
 
+@pytest.mark.parametrize("alias", ["fast", "claude"])
+async def test_an_async_stream_nobody_reads_any_more_closes_its_connection(
+    alias: str, litellm: Any, world: Any, messages: Any
+) -> None:
+    world.provider.script("*", stall_after=4)
+    stream = await litellm.acompletion(f"mesh/{alias}", messages, stream=True)
+    await anext(stream)
+    del stream
+    gc.collect()
+
+    assert await asyncio.to_thread(world.provider.wait_for, lambda p: p.aborted == 1)
+    assert _ended(world).outcome == "abandoned"
+
+
 async def test_an_async_loop_that_breaks_settles(litellm: Any, world: Any, messages: Any) -> None:
     stream = await litellm.acompletion("mesh/fast", messages, stream=True)
     async for _ in stream:
