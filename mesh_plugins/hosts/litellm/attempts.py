@@ -3,9 +3,9 @@
 - No redirect is followed: a cross-origin 307 would carry ``x-api-key`` along.
 - The total deadline holds while a body drips in; litellm's timeout is for each read alone.
 
-litellm has dozens of ways to its vendors, most with a client of their own making. All that were
-tried end in httpx's public ``send``, so that is where both are decided; all other traffic of the process stays as it is. A GET
-is left alone: it fetches an image that a message names.
+litellm has dozens of ways to its vendors, most with a client of their own making. All that were tried end
+in httpx's public ``send``, so that is where both are decided; all other traffic of the process stays as it
+is. A GET is left alone: it fetches an image that a message names.
 """
 
 from __future__ import annotations
