@@ -17,14 +17,13 @@ import asyncio
 import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from suite.services import upstream
 
 from mesh_plugins import Mesh
 from mesh_plugins.testing.playground import Playground
@@ -37,18 +36,6 @@ CROWD = 32
 
 Call = Callable[[], Any]
 ACall = Callable[[], Awaitable[Any]]
-
-
-@contextmanager
-def stand_in() -> Iterator[str]:
-    """A provider in a process of its own; yields its OpenAI base URL."""
-    command = [sys.executable, "-m", "mesh_plugins.testing.provider", "--no-record"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        try:
-            yield process.stdout.readline().strip()
-        finally:
-            process.kill()
 
 
 @dataclass
@@ -221,7 +208,7 @@ def main() -> None:
     parser.add_argument("--only", default=",".join(GROUPS))
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    with Playground(limits=LIMITS) as playground, stand_in() as url:
+    with Playground(limits=LIMITS) as playground, upstream() as url:
         playground.admin.update_provider("east", base_url=url)
         with Mesh.from_env(decision_s=1.0) as mesh:
             for group in options.only.split(","):
