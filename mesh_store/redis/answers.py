@@ -38,6 +38,8 @@ class Answer:
             raise msgspec.DecodeError(
                 f"a script answered {len(told)} numbers to {len(ask.part.terms)} charges"
             )
+        if not 0 <= told[1] <= MAX_EXACT:
+            raise msgspec.DecodeError(f"a script said that it is {told[1]} us after 1970")
         self.ask, self.told, self.status = ask, told, told[0]
 
     @property

@@ -9,7 +9,7 @@ them at one moment:
 ``mesh:{cfg}:deltas``       stream, id ``<revision>-0``: what one publish changed
 ``mesh:{cfg}:key:<hex>``    the sealed entry of the key with that digest
 ``mesh:{cfg}:changed``      stream, id ``<keys revision>-0``: digests whose entry changed
-``mesh:{cfg}:complete``     ``"<epoch> <keys revision>"`` up to which every key is there
+``mesh:{cfg}:complete``     ``"<epoch> <keys revision> <check>"`` up to which every key is there
 ``mesh:{cfg}:handovers``    msgpack array of `Handover`: publisher's keys that followed one another
 ``mesh:{cfg}:news``         Pub/Sub channel, a hint: ``keys <place>``, or ``snapshot <place>`` with the
                             sealed delta on the next line
@@ -21,6 +21,7 @@ Callers need read access to these names, publishers write; `CALLER_RULES` are al
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -113,6 +114,18 @@ def parse_place(text: bytes | None) -> Place | None:
     if not epoch or not epoch.isascii() or not revision.isdigit() or len(revision) > 16:
         return None
     return Place(epoch.decode("ascii"), int(revision))
+
+
+def complete_marker(place: Place) -> bytes:
+    """Return the text of the marker that says that keys are complete up to a place, with its check."""
+    text = str(place).encode("ascii")
+    return text + b" " + hashlib.sha1(text, usedforsecurity=False).hexdigest()[:8].encode("ascii")
+
+
+def parse_complete(text: bytes | None) -> Place | None:
+    """Read `complete_marker`; None when it is absent or damaged."""
+    place = None if text is None else parse_place(text.rpartition(b" ")[0])
+    return place if place is not None and complete_marker(place) == text else None
 
 
 def parse_handovers(packed: bytes | None) -> list[Handover]:
@@ -263,11 +276,11 @@ def _script(name: str) -> str:
 
 
 def _heads(reply: Sequence[Any]) -> Heads:
-    return Heads(parse_place(_bytes(reply[0])), parse_place(_bytes(reply[1])), _bytes(reply[2]))
+    return Heads(parse_place(_bytes(reply[0])), parse_complete(_bytes(reply[1])), _bytes(reply[2]))
 
 
 def _answer(reply: Sequence[Any]) -> Answer:
-    return Answer(_bytes(reply[0]), parse_place(_bytes(reply[1])))
+    return Answer(_bytes(reply[0]), parse_complete(_bytes(reply[1])))
 
 
 def _bytes(reply: Any) -> bytes | None:

@@ -11,7 +11,8 @@ import redis
 from redis import exceptions as raised
 
 from mesh_store.model import Charge, ConfigError, Limit, MeshError, QuotaUnavailable
-from mesh_store.redis import AsyncLimiter, Budgets, Limiter, connect, connect_async
+from mesh_store.model.limits import MAX_EXACT
+from mesh_store.redis import AsyncLimiter, Budgets, Limiter, answers, connect, connect_async
 from mesh_store.redis.failures import may_have_lost_a_reply, translate
 from mesh_store.redis.scripts import COMMANDS
 
@@ -110,6 +111,21 @@ async def test_a_wrong_password_is_a_mistake(
     error = await failing(f"{server.url}?username=narrow&password=wrong", charge)
     assert isinstance(error, ConfigError)
     assert "MESH_REDIS_URL" in str(error)
+
+
+@pytest.mark.parametrize("at_us", [-1, MAX_EXACT + 1])
+def test_a_decision_of_an_impossible_time_is_not_read(
+    server: Any, charge: Charge, at_us: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Altered on its way: it would be made a date of, long after the decision was believed."""
+    read = answers._decode_all
+    with connect(server.url) as client:
+        limiter = Limiter(client)
+        assert limiter.reserve([charge]).admitted
+        altered = lambda reply: [[told[0], at_us, *told[2:]] for told in read(reply)]  # noqa: E731
+        monkeypatch.setattr(answers, "_decode_all", altered)
+        with pytest.raises(QuotaUnavailable, match="us after 1970"):
+            limiter.reserve([charge])
 
 
 @pytest.fixture(autouse=True)

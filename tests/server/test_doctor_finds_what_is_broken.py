@@ -18,7 +18,7 @@ from mesh_plugins.cli.checks.plugins import plugins
 from mesh_plugins.cli.checks.providers import every_provider
 from mesh_store.admin import Admin
 from mesh_store.model.ids import now_us
-from mesh_store.model.signing import seal
+from mesh_store.model.signing import Place, seal
 from mesh_store.model.snapshot import encode
 from mesh_store.postgres.compile import PostgresSource
 from mesh_store.redis import config_channel
@@ -133,7 +133,8 @@ async def test_a_server_without_the_commands_we_need_is_found(redis):
 async def test_redis_ahead_of_postgres_names_the_command_for_a_restored_database(control, published):
     ahead = f"{published.epoch} {published.revision + 7}"
     await control.redis.set(config_channel.HEAD, ahead)
-    await control.redis.set(config_channel.COMPLETE, f"{published.epoch} {published.keys_revision + 7}")
+    keys = Place(published.epoch, published.keys_revision + 7)
+    await control.redis.set(config_channel.COMPLETE, config_channel.complete_marker(keys))
     findings = await configuration.published(control.database, control.redis)
     for check in ("configuration", "keys"):
         found = the(findings, check)

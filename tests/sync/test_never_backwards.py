@@ -14,7 +14,7 @@ from mesh_store.redis import config_channel as channel
 from mesh_store.redis.client import connect, connect_async
 from mesh_store.sync.publisher import publish
 
-KEY = b"k" * 32
+KEY, OTHER = b"k" * 32, b"o" * 32
 
 
 async def _state(aclient):
@@ -145,6 +145,29 @@ async def test_an_older_entry_does_not_replace_a_newer_one(source, aclient, subs
     subscriber.keys._followed_until = 0
     assert subscriber.keys.lookup(KEY).team == "new-team"
     assert subscriber.status().keys_refused > 0
+
+
+async def test_a_damaged_marker_of_the_keys_is_not_believed_and_the_true_one_is_again(
+    source, aclient, subscribe, helpers
+):
+    source.put_key(KEY)
+    source.put_key(OTHER)
+    source.commit()
+    await publish(source, aclient)
+    subscriber = subscribe(poll_s=0.05)
+    helpers.eventually(lambda: subscriber.state == "live")
+    true = await aclient.get(channel.COMPLETE)
+    for place in range(len(true)):
+        damaged = bytearray(true)
+        damaged[place] ^= 1
+        assert channel.parse_complete(bytes(damaged)) is None
+    # An epoch of a far future, had it been believed, would outweigh every true one.
+    await aclient.set(channel.COMPLETE, b"7" + true[1:])
+    with pytest.raises(ConfigUnavailable, match="nobody has published"):
+        subscriber.keys.lookup(OTHER)
+    await publish(source, aclient)
+    assert await aclient.get(channel.COMPLETE) == true
+    assert subscriber.keys.lookup(OTHER)
 
 
 async def test_a_damaged_snapshot_is_refused_and_the_last_good_one_stays(source, aclient, subscribe, helpers):
