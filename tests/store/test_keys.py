@@ -25,6 +25,13 @@ async def entry_of(database: Database, minted: MintedKey) -> KeyEntry:
     return dict((await keys_since(database, 0, 1000)).entries)[minted.digest]
 
 
+def test_every_letter_of_a_key_is_as_likely_as_any_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys.secrets, "token_bytes", lambda count: bytes(i % 256 for i in range(count)))
+    text = keys.random_text(496)
+    assert {letter: text.count(letter) for letter in text} == dict.fromkeys(keys.ALPHABET, 8)
+    assert [len(keys.random_text(length)) for length in range(60)] == list(range(60))
+
+
 async def test_a_key_is_stored_as_its_digest_and_shown_by_its_end(
     research: MintedKey, repo: Repository, sql: Sql
 ) -> None:
