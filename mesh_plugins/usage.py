@@ -48,7 +48,19 @@ class Usage:
         return self.rows[index]
 
     def __repr__(self) -> str:
-        return f"<Usage by {', '.join(self.by) or 'nothing'}: {len(self.rows)} rows>"
+        """Return the table as text, figures to the right."""
+        if not self.rows:
+            return f"<Usage by {', '.join(self.by) or 'nothing'}: 0 rows>"
+        lines = [[name.replace("_", " ") for name in self._columns]]
+        lines += [[shown(row.get(name)) for name in self._columns] for row in self.rows]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        return "\n".join(
+            "  ".join(
+                cell.ljust(width) if index < len(self.by) else cell.rjust(width)
+                for index, (cell, width) in enumerate(zip(line, widths, strict=True))
+            )
+            for line in lines
+        )
 
     def _repr_html_(self) -> str:
         head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in self._columns)

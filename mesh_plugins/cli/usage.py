@@ -42,7 +42,10 @@ def usage(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of text.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show calls, tokens and cost; JSON and CSV count what has no price as `unpriced`, beside the cost."""
+    """Show calls, tokens and cost; of a call that was tried three times, each failed try is an error.
+
+    JSON and CSV count what has no price as `unpriced`, beside the cost.
+    """
     from mesh_plugins.cli.control import run_async
     from mesh_store.model.errors import Rejected
 

@@ -18,9 +18,11 @@ from typing import Any
 from mesh_plugins.core.ports import Sender
 from mesh_plugins.defaults import builtin_plugins
 from mesh_plugins.direct import DirectCaller
+from mesh_plugins.http.sender import DirectSender
 from mesh_plugins.manager import load
 from mesh_plugins.testing.canned import CannedSender
 from mesh_plugins.testing.limiter import AsyncMemoryLimiter, MemoryLimiter
+from mesh_plugins.testing.provider import StandInProvider
 from mesh_store.model import keys
 from mesh_store.model.facts import Cancel, Done, Fact, Intent, Settlement
 from mesh_store.model.limit_text import parse_limit
@@ -35,6 +37,9 @@ from mesh_store.model.snapshot import (
     Target,
     Team,
 )
+
+#: Where canned answers come from; nobody asks there.
+_NOWHERE = "http://memory.invalid/v1"
 
 
 class MemoryRecorder:
@@ -111,6 +116,8 @@ class MemoryMesh(DirectCaller):
         plugins: plugin objects under test.
         named: installed plugins to load, by entry point, as ``MESH_PLUGINS`` would.
         sender: what speaks to providers instead of canned answers.
+        provider: a stand-in that answers over real HTTP instead, ``answer`` if that is a text: for litellm,
+            which makes the call itself.
         now_us: the limiter's clock, microseconds.
 
     Attributes:
@@ -128,11 +135,15 @@ class MemoryMesh(DirectCaller):
         plugins: Sequence[object] = (),
         named: Sequence[str] = (),
         sender: Sender | None = None,
+        provider: StandInProvider | None = None,
         now_us: Callable[[], int] | None = None,
     ) -> None:
         minted = keys.mint()
         self.key_text = minted.text
-        document = document or _document(aliases, limits)
+        if provider is not None:
+            sender = sender or DirectSender()
+            provider.script(content=answer if isinstance(answer, str) else None)
+        document = document or _document(aliases, limits, provider.base_url if provider else _NOWHERE)
         entry = KeyEntry(id=minted.id, team=document.teams[0].id)
         limiter = MemoryLimiter(now_us)
         self.memory = MemoryRecorder(limiter)
@@ -152,15 +163,13 @@ class MemoryMesh(DirectCaller):
         return self.memory.facts
 
 
-def _document(aliases: Sequence[str], limits: Sequence[str]) -> SnapshotDocument:
+def _document(aliases: Sequence[str], limits: Sequence[str], base_url: str) -> SnapshotDocument:
     return SnapshotDocument(
         epoch="memory",
         revision=1,
         compiled_at_us=0,
         teams=(Team("team", "team"),),
-        providers=(
-            Provider(id="provider", name="memory", kind="openai", base_url="http://memory.invalid/v1"),
-        ),
+        providers=(Provider(id="provider", name="memory", kind="openai", base_url=base_url),),
         aliases=tuple(
             Alias(
                 id=f"alias-{name}",

@@ -78,6 +78,14 @@ def test_cells_are_readable():
         "x",
     ]
     assert repr(Usage(["team"], [])) == "<Usage by team: 0 rows>"
+    rows = [{"team": "red", "calls": 12, "cost_usd": Decimal("0.5")}, {"team": "research", "calls": 3}]
+    in_a_terminal = repr(Usage(["team"], rows)).splitlines()
+    assert [line.split()[:2] for line in in_a_terminal] == [
+        ["team", "calls"],
+        ["red", "12"],
+        ["research", "3"],
+    ]
+    assert len({len(line) for line in in_a_terminal}) == 1, "columns do not stand below each other"
 
 
 def test_usage_is_drawn_as_bars_without_a_plotting_library():
