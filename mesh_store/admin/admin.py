@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from redis.exceptions import RedisError
 
-from mesh_store.model.errors import ConfigError
+from mesh_store.model.errors import MeshError
 from mesh_store.postgres import Database, Head
 from mesh_store.postgres.compile import PostgresSource
 from mesh_store.postgres.migrate import check
@@ -92,6 +92,6 @@ class Admin(Repository):
     async def _publish_after(self, head: Head) -> None:
         try:
             await self.publish()
-        except (RedisError, OSError, ConfigError) as error:
+        except (RedisError, OSError, MeshError) as error:
             self.unpublished = str(error) or type(error).__name__
             log.warning("revision %d is committed, but not published: %s", head.revision, self.unpublished)

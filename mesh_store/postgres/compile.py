@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,6 +29,7 @@ from mesh_store.model.snapshot import (
     Team,
 )
 from mesh_store.postgres.database import Database, Head
+from mesh_store.postgres.opened_budgets import Unopened, opening
 from mesh_store.postgres.rate_card import RateCard
 from mesh_store.postgres.repository.limit_values import label_of, terms_of
 from mesh_store.postgres.resealing import reseal
@@ -91,6 +92,10 @@ class PostgresSource:
         async with _frozen(self._database) as connection:
             rows = await connection.fetch(statements("keys")["trust_secrets"], list(digests))
         return {row["digest"]: row["trust"] for row in rows}
+
+    def opening(self) -> AbstractAsyncContextManager[Sequence[Unopened]]:
+        """Yield the budgets no caller has heard of, to be opened in Redis before they do."""
+        return opening(self._database)
 
     async def handovers(self) -> list[Handover]:
         """Return which publisher's key followed which, oldest first."""

@@ -84,3 +84,14 @@ class LimitRow(Tracked, Base):
     lease: Mapped[bool] = mapped_column(server_default=text("true"))
     enforce: Mapped[bool] = mapped_column(server_default=text("true"))
     on_exhausted: Mapped[str] = mapped_column(server_default=text("'allow'"))
+
+
+class OpenedBudgetRow(Base):
+    """A budget that Redis was told of before callers were; see `mesh_store.postgres.opened_budgets`."""
+
+    __tablename__ = "opened_budgets"
+
+    tag: Mapped[str] = mapped_column(primary_key=True)
+    limit_id: Mapped[Ref] = mapped_column(
+        ForeignKey("limits.id", ondelete="CASCADE"), primary_key=True, index=True
+    )

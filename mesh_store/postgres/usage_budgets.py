@@ -76,7 +76,7 @@ async def windows(
 
 async def budgets(connection: asyncpg.Connection) -> list[Budget]:
     """Return every budget that is in force."""
-    return [_budget(row) for row in await connection.fetch(_SQL["budgets"])]
+    return [budget_of(row) for row in await connection.fetch(_SQL["budgets"])]
 
 
 async def apart(connection: asyncpg.Connection, tags: Sequence[str]) -> list[ApartWindow]:
@@ -95,13 +95,14 @@ async def apart(connection: asyncpg.Connection, tags: Sequence[str]) -> list[Apa
 async def states(connection: asyncpg.Connection) -> list[BudgetState]:
     """Return every budget that is in force with its amount and whose it is, value by value ones aside."""
     return [
-        BudgetState(_budget(row), row["id"], _label(row), pico_usd(row["amount"]))
+        BudgetState(budget_of(row), row["id"], _label(row), pico_usd(row["amount"]))
         for row in await connection.fetch(_SQL["budgets"])
         if not row["apart"]
     ]
 
 
-def _budget(row: Any) -> Budget:
+def budget_of(row: Any) -> Budget:
+    """Return the budget that a row of the statement ``budgets`` is."""
     return Budget(f"{{{row['tag']}}}:q:{row['id']}", row["tag"], _windows_of(row), row["apart"])
 
 

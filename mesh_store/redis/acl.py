@@ -3,7 +3,7 @@
 ==========  ======================================================================================
 caller      reads configuration, counts in limits, hands facts in; cannot write configuration
 collector   takes facts out, keeps budgets by what Postgres says, and feeds exporters
-publisher   writes configuration, and nothing else
+publisher   writes configuration, and opens new budgets
 sentinel    where sentinels have users: asks them where the primary is
 ==========  ======================================================================================
 
@@ -54,6 +54,10 @@ _PUBLISHING = (
     *("+publish", "+eval"),
 )
 
+#: What the limiter's script of opening a budget reads and writes.
+_OPENING_KEYS = ("~{*}:q:*", "~{*}:tracked")
+_OPENING = ("+evalsha", "+time", "+hget", "+hmget", "+hset", "+hsetnx", "+hdel", "+pexpire")
+
 
 def caller_rules(tags: Sequence[str] | None = None) -> Rules:
     """Return what a caller may do.
@@ -77,7 +81,8 @@ def collector_rules() -> Rules:
 
 def publisher_rules() -> Rules:
     """Return what a publisher may do."""
-    return _unique(CALLER_RULES[0].removeprefix("%R"), f"&{NEWS}", *_CONNECTING, *_PUBLISHING)
+    keys = [CALLER_RULES[0].removeprefix("%R"), *_OPENING_KEYS]
+    return _unique(*keys, f"&{NEWS}", *_CONNECTING, *_PUBLISHING, *_OPENING)
 
 
 def sentinel_rules() -> Rules:

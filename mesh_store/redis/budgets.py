@@ -5,13 +5,15 @@ collector sets ``committed`` absolutely, by version, and takes the settled reser
 ``open``. A marker under every tag says since when nothing was lost: without it a window nobody
 seeded refuses money, so that an emptied Redis never makes it free.
 
-To heal a Redis that lost its data: `commit` every current window the ledger knows under the tag, then
-`track` it since 0: what Redis lacks then was never charged.
+To heal a Redis that lost its data: `AsyncBudgets.begin`, `commit` every current window the ledger knows
+under the tag, then say that it is `AsyncBudgets.healed` since 0: what Redis lacks then was never charged.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -22,6 +24,9 @@ from mesh_store.redis import settling
 from mesh_store.redis.driver import AsyncDriver, Driver
 from mesh_store.redis.failures import FAILURES, translate
 from mesh_store.redis.keys import tracked_key
+
+#: KEYS: a marker. ARGV: what it must say still, what it is to say.
+_IF_STILL = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('SET', KEYS[1], ARGV[2]) and 1 or 0"
 
 
 class Budgets:
@@ -74,7 +79,7 @@ class Budgets:
             found = self._client.get(tracked_key(tag))
         except FAILURES as error:
             raise translate(error) from error
-        return None if found is None else int(found)
+        return _moment(found)
 
 
 class AsyncBudgets:
@@ -114,4 +119,34 @@ class AsyncBudgets:
             found = await self._client.get(tracked_key(tag))
         except FAILURES as error:
             raise translate(error) from error
-        return None if found is None else int(found)
+        return _moment(found)
+
+    async def begin(self, tags: Sequence[str]) -> dict[str, bytes]:
+        """Mark that tags are being healed, unless their markers say something; return what they say now.
+
+        A server that loses everything in the middle of healing loses this, too: see `healed`.
+        """
+        mark = f"healing {uuid.uuid4().hex}"
+        try:
+            async with self._client.pipeline(transaction=False) as pipeline:
+                for tag in tags:
+                    pipeline.set(tracked_key(tag), mark, nx=True)
+                    pipeline.get(tracked_key(tag))
+                said = await pipeline.execute() if tags else []
+        except FAILURES as error:
+            raise translate(error) from error
+        return {tag: found or b"" for tag, found in zip(tags, said[1::2], strict=True)}
+
+    async def healed(self, tag: str, began: bytes, since_us: int) -> bool:
+        """Say that since a moment nothing under a tag is unknown, if nothing was lost since `begin`."""
+        since = check_units("since_us", since_us)
+        try:
+            asked: Any = self._client.eval(_IF_STILL, 1, tracked_key(tag), began, since)
+            return bool(await asked)
+        except FAILURES as error:
+            raise translate(error) from error
+
+
+def _moment(found: Any) -> int | None:
+    """Read a marker; one that is absent, or says that somebody heals the tag, tells no moment."""
+    return int(found) if found is not None and found.isdigit() else None

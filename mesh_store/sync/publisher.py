@@ -22,6 +22,7 @@ from mesh_store.model.signing import Place, Signer, seal, unseal
 from mesh_store.model.snapshot import KeyEntry, SnapshotDocument, decode, encode
 from mesh_store.redis import config_channel as channel
 from mesh_store.sync.delta import difference, encode_delta, place_of
+from mesh_store.sync.opening import open_budgets
 from mesh_store.sync.source import ConfigSource, HandingSource, SealingSource, VouchingSource
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ async def publish(source: ConfigSource, redis: Redis, *, signer: Signer | None =
             written += await _publish_keys(source, redis, signer, before.keys, keys)
         if document is None:
             break
+        await open_budgets(source, redis)
         base = there if attempt + 1 < ATTEMPTS else None
         if await _publish_document(redis, signer, base, document):
             break
@@ -174,6 +176,7 @@ async def _publish_keys(
             break
         if page.revision <= since:
             raise ConfigError(f"the source told of keys after revision {since} that are not after it")
+        await open_budgets(source, redis)
         digests = [digest for digest, _ in page.entries]
         secrets = await source.trust_secrets(digests) if isinstance(source, VouchingSource) else {}
         sealed = await asyncio.to_thread(_sealed_entries, goal.epoch, page.entries, signer, secrets)

@@ -58,7 +58,15 @@ class BudgetKeeper:
             for budget, window in current
             if not budget.apart and ((began := since[budget.tag]) is None or began > window.start_us)
         ]
-        unknown = [tag for tag, began in since.items() if began is None]
+        unknown = sorted(
+            {
+                budget.tag
+                for budget, window in current
+                if (began := since[budget.tag]) is None or (budget.apart and began > window.start_us)
+            }
+        )
+        # What is lost from here on is lost with these marks.
+        marks = await self._budgets.begin(unknown)
         incomplete: set[str] = set()
         unseeded = await self._unseeded(doubtful)
         spent = await store.spent([(budget.key, window.start_us) for budget, window in unseeded])
@@ -70,8 +78,8 @@ class BudgetKeeper:
         for key, limit, starts_us, told in apart:
             if not await self._commit(key, limit, starts_us, told, ()):
                 incomplete.add(hash_tag(key))
-        for tag in unknown:
-            await self._budgets.track(tag, now_us if tag in incomplete else 0)
+        for tag, mark in marks.items():
+            await self._budgets.healed(tag, mark, now_us if tag in incomplete else 0)
         return len(unseeded) + len(apart)
 
     async def _commit(

@@ -99,8 +99,12 @@ def test_a_publisher_publishes(sealed, user, words):
         options = {"actor": "tests", "signer": words.SIGNER}
         async with Admin.open(sealed.engines.database_url, url, **options) as admin:
             await admin.create_alias(name=sealed.name("other"), targets=[])
-            assert admin.unpublished is None
-            assert admin.published is not None
+            for limit in ("$5/day", "$50/month"):
+                await admin.create_limit(limit=limit, team=sealed.team)
+                assert admin.unpublished is None
+                assert admin.published is not None
+                # The second budget finds that the first one's marker is gone.
+                assert sealed.redis().delete(f"{{{team_id(sealed)}}}:tracked") == 1
 
     sealed.redis().script_flush()
     asyncio.run(change())
@@ -149,11 +153,11 @@ def test_a_caller_cannot(sealed, user, command):
     client.close()
 
 
-def test_a_publisher_reaches_no_limit_and_a_collector_no_configuration(sealed, user):
+def test_a_publisher_reaches_no_reservation_and_a_collector_no_configuration(sealed, user):
     publisher = redis.Redis.from_url(user("mesh-publisher", acl.publisher_rules()))
     collector = redis.Redis.from_url(user("mesh-collector", acl.collector_rules()))
     with pytest.raises(redis.exceptions.NoPermissionError):
-        publisher.get(f"{{{team_id(sealed)}}}:tracked")
+        publisher.get(f"{{{team_id(sealed)}}}:r:anything")
     with pytest.raises(redis.exceptions.NoPermissionError):
         collector.get(config_channel.SNAPSHOT)
     publisher.close()
