@@ -77,7 +77,8 @@ def refusal(plan: Plan, decision: Decision) -> QuotaExceeded:
         retry_after=retry_after,
         headroom={
             f"{rule.label}: {rule.text}": left
-            for rule, left in zip(plan.rules, decision.remaining, strict=False)
+            for place, (rule, left) in enumerate(zip(plan.rules, decision.remaining, strict=False))
+            if place not in decision.unseen
         },
     )
 

@@ -124,6 +124,7 @@ class Decision:
         enforced: False when a failure policy answered instead of Redis.
         granted: how many units `at_most` took; None for every other question.
         shadow_denied: indexes of charges that are not enforced, were not taken, and would have refused.
+        unseen: indexes of charges whose limits could not be looked at; nothing is said to remain of them.
     """
 
     admitted: bool
@@ -136,3 +137,4 @@ class Decision:
     enforced: bool = True
     granted: int | None = None
     shadow_denied: tuple[int, ...] = ()
+    unseen: tuple[int, ...] = ()

@@ -129,8 +129,9 @@ class _Told(Decision):
         placed: dict[int, Standing] = {}
         for answer in self._answers:
             placed.update(zip(answer.ask.part.positions, answer.standings, strict=True))
+        self.unseen = tuple([place for place in range(len(charges)) if place not in placed])
         self.remaining, waits, self.reset_after_us = zip(
-            *[placed[place] for place in range(len(charges))], strict=True
+            *[placed.get(place, _UNSEEN) for place in range(len(charges))], strict=True
         )
         if not self.admitted:
             ranked = [
@@ -142,7 +143,9 @@ class _Told(Decision):
         return object.__getattribute__(self, name)
 
 
-_LATE = frozenset({"remaining", "reset_after_us", "retry_after_us", "binding"})
+_LATE = frozenset({"remaining", "reset_after_us", "retry_after_us", "binding", "unseen"})
+#: What is said of a limit nobody could look at: nothing is known to be left.
+_UNSEEN: Standing = (0, 0, 0)
 
 
 def decided(answers: Sequence[Answer], owner: str | None) -> Decision:

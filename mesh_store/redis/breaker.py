@@ -47,6 +47,7 @@ class Breaker:
         opened: how often it opened.
         skipped: how often Redis was not asked because it was open.
         last_error: the newest failure, or None.
+        failed_at: when that was, by its clock.
     """
 
     def __init__(
@@ -59,7 +60,12 @@ class Breaker:
         self._changed, self._clock, self._jitter = changed, clock, jitter
         self.failures = self.opened = self.skipped = 0
         self.last_error: str | None = None
+        self.failed_at = float("-inf")
         self._start_afresh()
+
+    def another(self) -> Breaker:
+        """Make one for another server, which tells the same."""
+        return Breaker(self._changed, clock=self._clock, jitter=self._jitter)
 
     def _start_afresh(self) -> None:
         self._pid = os.getpid()
@@ -112,7 +118,7 @@ class Breaker:
         with self._lock:
             self.failures += 1
             self._in_a_row += 1
-            self.last_error = str(error)
+            self.last_error, self.failed_at = str(error), self._clock()
             opens = self._until is None and self._in_a_row >= FAILURES_TO_OPEN
             if opens or self._probing:
                 self._until = self._clock() + self._pause_s * (1 + JITTER * self._jitter())

@@ -1,5 +1,6 @@
-"""Limiters that answer also while Redis cannot: a breaker before them, each limit's policy behind them.
+"""Limiters that answer also while Redis cannot: a breaker before each server, each limit's policy behind it.
 
+Where limits are spread over several servers, one that is away leaves those on the others as they are.
 Only an outage is answered by policy. A wrong password, a missing permission or foreign data
 (`ConfigError`) never opens a limit, and neither does a reservation that was cancelled meanwhile.
 """
@@ -10,13 +11,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypedDict, cast
+from typing import Any, TypedDict, cast
 
 import redis
 import redis.asyncio
 
-from mesh_store.model.errors import ConfigError, QuotaUnavailable
+from mesh_store.model.errors import ConfigError, MeshError, QuotaUnavailable
 from mesh_store.model.limits import Charge, Decision
+from mesh_store.redis.asks import Ask
 from mesh_store.redis.breaker import Breaker, State
 from mesh_store.redis.keys import hash_tag
 from mesh_store.redis.lease_book import LeaseBook
@@ -24,6 +26,7 @@ from mesh_store.redis.limiter import AsyncLimiter, Limiter
 from mesh_store.redis.outage import OutagePolicy
 from mesh_store.redis.reserving import RECORD_LIFETIME_US
 from mesh_store.redis.steps import Orphaned, mint_id
+from mesh_store.redis.watching import Circuit, Watch
 
 #: How long a refusal waits for what this process's own leases held of the limit, seconds.
 RETURN_S = 0.25
@@ -42,7 +45,8 @@ class LimitsHealth:
     """How deciding about limits does in this process.
 
     Attributes:
-        state: ``closed`` asks Redis, ``open`` does not for a while, ``probing`` waits for one answer.
+        state: ``closed`` asks Redis, ``open`` does not for a while, ``probing`` waits for one answer; where
+            there are several servers, of the one that does worst.
         failures: how often Redis could not decide.
         opened: how often the breaker opened.
         skipped: how often Redis was not asked because it was open.
@@ -66,7 +70,7 @@ class Guard:
     """What the limiters of one process share: the breaker and the policies.
 
     Args:
-        breaker: says whether to ask.
+        breaker: says whether to ask; others like it are made for further servers.
         policy: decides when Redis cannot.
         leases: slices that calls draw from before anybody is asked.
         flush: brings what was written down to Redis within so many seconds; True when it did.
@@ -82,6 +86,7 @@ class Guard:
         cancel: Orphaned = lambda reservation_id, charges: None,
     ) -> None:
         self.breaker, self.policy, self.leases, self.flush = breaker, policy, leases, flush
+        self._breakers = {"": breaker}
         self._cancel = cancel
         self._unheard: deque[str] = deque(maxlen=MOST_UNHEARD)
 
@@ -104,68 +109,102 @@ class Guard:
         key = charges[decision.binding].key
         return self.leases.give_back(key) and hash_tag(key) == hash_tag(charges[0].key)
 
-    def before(self, charges: Sequence[Charge], reservation_id: str, ttl_us: int) -> Decision | None:
-        """Return the policies' decision while Redis is not asked; None when it is to be asked."""
-        breaker = self.breaker
-        if breaker.may_ask():
-            return None
-        error = QuotaUnavailable(
-            f"Redis is not asked for a moment, because it could not decide: {breaker.last_error}",
-            retry_after=max(0.001, breaker.retry_after_s),
-            asked=False,
-        )
-        return self._by_policy(charges, reservation_id, ttl_us, error)
-
-    def answered(self) -> None:
-        """Note that Redis decided."""
-        self.breaker.answered()
-        self.policy.recovered()
+    def breaker_of(self, server: str) -> Breaker:
+        """Return the breaker before a server; ``""`` is the only one, or one nobody knows the name of."""
+        breaker = self._breakers.get(server)
+        if breaker is None:
+            breaker = self._breakers.setdefault(server, self.breaker.another())
+        return breaker
 
     def decided(self, charges: Sequence[Charge], reservation_id: str, decision: Decision) -> None:
         """Note Redis' decision; of a refusal, what could not be given back at once is written down.
 
         Only of refusals: whoever gets an error cancels the id, and what a policy admits is trued up.
         """
-        self.answered()
         if not decision.admitted and reservation_id in self._unheard:
             self._cancel(reservation_id, charges)
 
-    def failed(
-        self, charges: Sequence[Charge], reservation_id: str, ttl_us: int, error: QuotaUnavailable
-    ) -> Decision:
-        """Decide by policy, where it was an outage.
-
-        Raises:
-            QuotaUnavailable: a policy refuses, or Redis did answer.
-        """
-        if error.__cause__ is None:
-            # Redis answered: the reservation was cancelled, or its window rolled over.
-            self.answered()
-            raise error
-        self.breaker.failed(error)
-        return self._by_policy(charges, reservation_id, ttl_us, error)
-
-    def _by_policy(
-        self, charges: Sequence[Charge], reservation_id: str, ttl_us: int, error: QuotaUnavailable
-    ) -> Decision:
-        decision = self.policy.decide(charges, reservation_id, ttl_us, error)
-        if self.leases is not None:
-            self.leases.unbacked(reservation_id)
-        return decision
+    def undecided(self) -> None:
+        """Let the next caller probe: this one did not wait for the answer."""
+        for breaker in list(self._breakers.values()):
+            breaker.given_up()
 
     def health(self) -> LimitsHealth:
         """Return the counters."""
-        breaker, policy = self.breaker, self.policy
+        breakers, policy = list(self._breakers.values()), self.policy
+        states = {breaker.state for breaker in breakers}
+        failed = max(breakers, key=lambda breaker: breaker.failed_at)
         return LimitsHealth(
-            state=breaker.state,
-            failures=breaker.failures,
-            opened=breaker.opened,
-            skipped=breaker.skipped,
+            state="open" if "open" in states else "probing" if "probing" in states else "closed",
+            failures=sum(breaker.failures for breaker in breakers),
+            opened=sum(breaker.opened for breaker in breakers),
+            skipped=sum(breaker.skipped for breaker in breakers),
             admitted_unenforced=policy.admitted,
             refused_unchecked=policy.refused,
             clients=policy.clients(),
-            last_error=breaker.last_error,
+            last_error=failed.last_error,
         )
+
+
+class _Circuit(Circuit):
+    """The way to one server, behind its breaker."""
+
+    def __init__(self, guard: Guard, name: str) -> None:
+        self.name = name
+        self._breaker, self._policy = guard.breaker_of(name), guard.policy
+
+    def shut(self) -> QuotaUnavailable | None:
+        breaker = self._breaker
+        if breaker.may_ask():
+            return None
+        return QuotaUnavailable(
+            f"Redis is not asked for a moment, because it could not decide: {breaker.last_error}",
+            retry_after=max(0.001, breaker.retry_after_s),
+            asked=False,
+        )
+
+    def heard(self, result: Any) -> None:
+        if isinstance(result, QuotaUnavailable):
+            self._breaker.failed(result)
+            return
+        self._breaker.answered()
+        if not isinstance(result, ConfigError):
+            self._policy.recovered(self.name)
+
+
+class _Watch(Watch):
+    """Surrounds the decisions of a limiter with what its process shares.
+
+    Args:
+        guard: what that is.
+        client: says who holds a hash tag, where several servers do.
+    """
+
+    def __init__(self, guard: Guard, client: object) -> None:
+        super().__init__(guard.unheard)
+        self._guard = guard
+        self._holder: Callable[[str], str] | None = getattr(client, "holder", None)
+        self._only = _Circuit(guard, "")
+        self._circuits: dict[str, _Circuit] = {"": self._only}
+
+    def circuit(self, tag: str) -> Circuit:
+        if self._holder is None:
+            return self._only
+        name = self._holder(tag)
+        found = self._circuits.get(name)
+        if found is None:
+            found = self._circuits.setdefault(name, _Circuit(self._guard, name))
+        return found
+
+    def instead(self, asks: Sequence[Ask], error: QuotaUnavailable) -> Decision:
+        guard, owner = self._guard, asks[0].id
+        placed = {place: self.circuit(ask.part.tag).name for ask in asks for place in ask.part.positions}
+        charges = [asks[0].charges[place] for place in sorted(placed)]
+        servers = [placed[place] for place in sorted(placed)]
+        decision = guard.policy.decide(charges, owner, asks[0].lifetime_ms * 1000, error, servers)
+        if guard.leases is not None:
+            guard.leases.unbacked(owner)
+        return decision
 
 
 class GuardedLimiter(Limiter):
@@ -173,7 +212,7 @@ class GuardedLimiter(Limiter):
 
     def __init__(self, client: redis.Redis, guard: Guard) -> None:
         super().__init__(client, orphaned=guard.unheard)
-        self._guard = guard
+        self._guard, self._watch = guard, _Watch(guard, client)
 
     def reserve(
         self,
@@ -186,18 +225,18 @@ class GuardedLimiter(Limiter):
     ) -> Decision:
         """Take all charges or none; see `Limiter.reserve`."""
         owner, guard = reservation_id or mint_id(), self._guard
-        decided = guard.draw(charges, owner, ttl_us) or guard.before(charges, owner, ttl_us)
-        if decided is not None:
-            return decided
+        drawn = guard.draw(charges, owner, ttl_us)
+        if drawn is not None:
+            return drawn
         options: _Options = {"max_wait_us": max_wait_us, "ttl_us": ttl_us, "now_us": now_us}
         try:
             decision = super().reserve(charges, reservation_id=owner, **options)
             if guard.again(charges, decision) and guard.flush(RETURN_S):
                 decision = super().reserve(charges, reservation_id=owner, **options)
-        except QuotaUnavailable as error:
-            return guard.failed(charges, owner, ttl_us, error)
-        except BaseException as error:
-            _undecided(guard, error)
+        except MeshError:
+            raise
+        except BaseException:
+            guard.undecided()
             raise
         guard.decided(charges, owner, decision)
         return decision
@@ -208,7 +247,7 @@ class GuardedAsyncLimiter(AsyncLimiter):
 
     def __init__(self, client: redis.asyncio.Redis, guard: Guard) -> None:
         super().__init__(client, orphaned=guard.unheard)
-        self._guard = guard
+        self._guard, self._watch = guard, _Watch(guard, client)
 
     async def reserve(
         self,
@@ -221,26 +260,18 @@ class GuardedAsyncLimiter(AsyncLimiter):
     ) -> Decision:
         """Take all charges or none; see `Limiter.reserve`."""
         owner, guard = reservation_id or mint_id(), self._guard
-        decided = guard.draw(charges, owner, ttl_us) or guard.before(charges, owner, ttl_us)
-        if decided is not None:
-            return decided
+        drawn = guard.draw(charges, owner, ttl_us)
+        if drawn is not None:
+            return drawn
         options: _Options = {"max_wait_us": max_wait_us, "ttl_us": ttl_us, "now_us": now_us}
         try:
             decision = await super().reserve(charges, reservation_id=owner, **options)
             if guard.again(charges, decision) and await asyncio.to_thread(guard.flush, RETURN_S):
                 decision = await super().reserve(charges, reservation_id=owner, **options)
-        except QuotaUnavailable as error:
-            return guard.failed(charges, owner, ttl_us, error)
-        except BaseException as error:
-            _undecided(guard, error)
+        except MeshError:
+            raise
+        except BaseException:
+            guard.undecided()
             raise
         guard.decided(charges, owner, decision)
         return decision
-
-
-def _undecided(guard: Guard, error: BaseException) -> None:
-    """Let the next caller probe: this one was refused for a mistake, or did not wait for the answer."""
-    if isinstance(error, ConfigError):
-        guard.breaker.answered()
-    else:
-        guard.breaker.given_up()

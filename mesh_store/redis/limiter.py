@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import redis
 import redis.asyncio
@@ -24,6 +25,7 @@ from mesh_store.redis.driver import AsyncDriver, Driver
 from mesh_store.redis.reserving import RECORD_LIFETIME_US
 from mesh_store.redis.returns import AsyncReturns
 from mesh_store.redis.steps import Course, Orphaned, mint_id
+from mesh_store.redis.watching import Watch
 
 
 def _ignore(reservation_id: str, charges: Sequence[Charge]) -> None:
@@ -41,6 +43,7 @@ class Limiter:
     def __init__(self, client: redis.Redis, *, orphaned: Orphaned = _ignore) -> None:
         self._driver = Driver(client)
         self._orphaned = orphaned
+        self._watch = Watch(orphaned)
 
     def reserve(
         self,
@@ -69,11 +72,15 @@ class Limiter:
         """
         owner = reservation_id or mint_id()
         asks = reserving.asked(charges, owner, ttl_us, max_wait_us, now_us)
+        circuit = self._watch.circuit(asks[0].part.tag)
         try:
-            first = self._driver.ask(asks[0], now_us)
+            first: Any = circuit.shut()
+            if first is None:
+                first = self._driver.ask(asks[0], now_us)
+                circuit.heard(first)
             if len(asks) == 1 and type(first) is Answer and first.status <= ADMITTED:
                 return decided([first], owner if first.status == ADMITTED else None)
-            decision: Decision = self._driver.follow(reserving.rest(asks, first, now_us, self._orphaned))
+            decision: Decision = self._driver.follow(reserving.rest(asks, first, now_us, self._watch))
         except (KeyboardInterrupt, SystemExit):
             # Interrupted (Ctrl-C) while the answer was on its way: nobody will hold the reservation.
             self._orphaned(owner, charges)
@@ -164,6 +171,7 @@ class AsyncLimiter:
     def __init__(self, client: redis.asyncio.Redis, *, orphaned: Orphaned = _ignore) -> None:
         self._driver = AsyncDriver(client)
         self._orphaned = orphaned
+        self._watch = Watch(orphaned)
         self._returns = AsyncReturns(self._driver, orphaned)
 
     async def reserve(
@@ -178,13 +186,15 @@ class AsyncLimiter:
         """Take all charges, or none; see `Limiter.reserve`."""
         owner = reservation_id or mint_id()
         asks = reserving.asked(charges, owner, ttl_us, max_wait_us, now_us)
+        circuit = self._watch.circuit(asks[0].part.tag)
         try:
-            first = await self._driver.ask(asks[0], now_us)
+            first: Any = circuit.shut()
+            if first is None:
+                first = await self._driver.ask(asks[0], now_us)
+                circuit.heard(first)
             if len(asks) == 1 and type(first) is Answer and first.status <= ADMITTED:
                 return decided([first], owner if first.status == ADMITTED else None)
-            decision: Decision = await self._driver.follow(
-                reserving.rest(asks, first, now_us, self._orphaned)
-            )
+            decision: Decision = await self._driver.follow(reserving.rest(asks, first, now_us, self._watch))
         except asyncio.CancelledError:
             self._returns.add(owner, charges)
             raise

@@ -23,6 +23,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from mesh_store.model import gcra
 from mesh_store.model.errors import QuotaUnavailable
@@ -39,6 +40,13 @@ class _Share:
 
     rate: gcra.Rate
     debt: gcra.Debt
+
+
+class _Away(NamedTuple):
+    """A server that cannot decide: since when, and what this process may take of its limits."""
+
+    since_us: int
+    shares: dict[str, _Share]
 
 
 class OutagePolicy:
@@ -66,20 +74,34 @@ class OutagePolicy:
     def _begin(self) -> None:
         self._pid = os.getpid()
         self._lock = forkable_lock()
-        self._shares: dict[str, _Share] = {}
-        self._since_us: int | None = None
+        self._away: dict[str, _Away] = {}
 
-    def recovered(self) -> None:
-        """Forget the shares: Redis decides again, and the next outage starts with nothing."""
-        if self._since_us is not None:
+    def recovered(self, server: str = "") -> None:
+        """Forget the shares of a server's limits: it decides again, and its next outage starts with nothing.
+
+        Args:
+            server: which, where limits are spread over several.
+        """
+        if server in self._away:
             with self._lock:
-                self._shares.clear()
-                self._since_us = None
+                self._away.pop(server, None)
 
     def decide(
-        self, charges: Sequence[Charge], reservation_id: str, ttl_us: int, error: QuotaUnavailable
+        self,
+        charges: Sequence[Charge],
+        reservation_id: str,
+        ttl_us: int,
+        error: QuotaUnavailable,
+        servers: Sequence[str] = (),
     ) -> Decision:
         """Admit the charges, each allowed by its own policy, or refuse them.
+
+        Args:
+            charges: what no server could decide.
+            reservation_id: under which the call is settled.
+            ttl_us: how long its reservation waits for that.
+            error: why it could not be decided.
+            servers: which server holds each charge's limit, where there are several.
 
         Raises:
             QuotaUnavailable: names the policy that refuses, and when to come back.
@@ -89,17 +111,18 @@ class OutagePolicy:
             self._begin()
         with self._lock:
             now = self._clock_us()
-            if self._since_us is None:
-                self._since_us = now
+            held = servers or ("",) * len(charges)
+            for server in held:
+                self._away.setdefault(server, _Away(now, {}))
             # Who is kept apart needs no answer: shares are few enough by themselves.
             asked = [
-                charge
-                for charge in charges
+                (charge, self._away[server])
+                for charge, server in zip(charges, held, strict=True)
                 if charge.enforce and charge.limit.on_outage != "open" and charge.limit.kind != "distinct"
             ]
             taken: list[tuple[_Share, gcra.Debt]] = []
-            for charge in asked:
-                share = self._share(charge, now, error)
+            for charge, away in asked:
+                share = self._share(charge, away, now, error)
                 debt, wait = gcra.take(share.debt, charge.amount)
                 if wait != 0:
                     raise self._refusal("this process' share of a limit is used up", wait, error)
@@ -109,24 +132,23 @@ class OutagePolicy:
             self.admitted += 1
         return _admitted(charges, reservation_id, ttl_us)
 
-    def _share(self, charge: Charge, now: int, error: QuotaUnavailable) -> _Share:
+    def _share(self, charge: Charge, away: _Away, now: int, error: QuotaUnavailable) -> _Share:
         limit, clients = charge.limit, self.clients()
         if limit.on_outage == "closed" or limit.kind == "window":
             raise self._refusal("a limit is closed while it cannot be checked", None, error)
         if clients is None:
             raise self._refusal("how many processes share a limit was never heard", None, error)
-        share = self._shares.get(charge.key)
+        share = away.shares.get(charge.key)
         needed = charge.amount if share is None else max(share.rate.burst, charge.amount)
         try:
             rate = gcra.rate_of(shared(limit, clients, needed))
         except ValueError:  # too slow to be counted exactly in so many parts
             raise self._refusal("a limit is too small to be shared", None, error) from error
         if share is None:
-            if len(self._shares) >= MOST_SHARES:
+            if len(away.shares) >= MOST_SHARES:
                 raise self._refusal("too many limits are shared at once", None, error)
-            assert self._since_us is not None
             held_us = limit.period_us if limit.kind == "slots" else 0
-            share = self._shares[charge.key] = _Share(rate, _empty(rate, self._since_us, held_us))
+            share = away.shares[charge.key] = _Share(rate, _empty(rate, away.since_us, held_us))
         elif rate != share.rate:
             # A larger call, or another count: what fits at once changes, what is there does not grow.
             share.debt = _carried(share.debt, rate, now)

@@ -14,13 +14,14 @@ import msgspec
 
 from mesh_store.model.errors import MeshError, QuotaUnavailable
 from mesh_store.model.gcra import check_units
-from mesh_store.model.limits import Charge
+from mesh_store.model.limits import Charge, Decision
 from mesh_store.redis import wire
 from mesh_store.redis.answers import ADMITTED, ROLLED, Answer, answered, decided
 from mesh_store.redis.asks import Ask, asks_of
 from mesh_store.redis.batches import MAX_CHARGES
 from mesh_store.redis.settling import cancelling
 from mesh_store.redis.steps import Course, Orphaned, Reserving, raise_first, wall_us
+from mesh_store.redis.watching import Watch
 
 #: How long a record answers replays and settlements unless said otherwise: 15 minutes.
 RECORD_LIFETIME_US = 900_000_000
@@ -29,32 +30,81 @@ RECORD_LIFETIME_US = 900_000_000
 MOST_US = 2**50
 
 
-def rest(asks: list[Ask], first: Answer | MeshError, now_us: int, orphaned: Orphaned) -> Course:
-    """Go on with a reserve whose first tag has answered: another calendar, further tags, or a refusal."""
+def rest(asks: list[Ask], first: Answer | MeshError, now_us: int, watch: Watch) -> Course:
+    """Go on with a reserve whose first tag has answered: another calendar, further tags, or a refusal.
+
+    A server that cannot decide leaves the others' word standing: its limits alone go by their policies.
+    """
     answers: list[Any] = [first]
     if isinstance(first, Answer) and first.status == ROLLED:
         answers = yield from _once_more(asks[:1], answers, now_us)
-    further = asks[1:]
-    if further and isinstance(answers[0], Answer) and answers[0].status == ADMITTED:
-        for ask in further:
-            # One reservation belongs to one moment, also when midnight passes between its tags.
-            ask.at_us, ask.grace_us = answers[0].at_us, wire.GRACE_US
-        told = yield [Reserving(ask, now_us) for ask in further]
-        answers += yield from _once_more(further, told, now_us)
+    if len(asks) > 1:
+        answers += yield from _further(asks, answers[0], now_us, watch)
     refused = [answer for answer in answers if isinstance(answer, MeshError) or answer.status != ADMITTED]
     if not refused:
         return decided(answers, asks[0].id)
-    yield from _compensate(asks, answers, now_us, orphaned)
-    raise_first(refused, asks[0].id)
-    if further:
+    if len(answers) == len(asks) and all(isinstance(answer, QuotaUnavailable) for answer in refused):
+        try:
+            return _partly(asks, answers, watch)
+        except QuotaUnavailable as error:
+            # Whoever was not asked granted nothing, but another may have.
+            error.asked = error.asked or any(isinstance(answer, Answer) for answer in answers)
+            yield from _compensate(asks, answers, now_us, watch.orphaned)
+            raise
+    yield from _compensate(asks, answers, now_us, watch.orphaned)
+    # A limit that refuses says more than one that could not be asked, and a mistake more than both.
+    said = [answer for answer in refused if not isinstance(answer, QuotaUnavailable)]
+    raise_first(said or refused, asks[0].id)
+    if len(asks) > 1:
         answers = yield from _headroom(asks, answers, now_us)
     return decided(answers, None)
+
+
+def _further(asks: list[Ask], first: Answer | MeshError, now_us: int, watch: Watch) -> Course:
+    """Ask under the further tags, unless the first refused; those of a server that is away are not asked."""
+    further = asks[1:]
+    away: str | None = None
+    if isinstance(first, QuotaUnavailable):
+        away = watch.circuit(asks[0].part.tag).name
+        if all(watch.circuit(ask.part.tag).name == away for ask in further):
+            return [first] * len(further)
+    elif not isinstance(first, Answer) or first.status != ADMITTED:
+        return []
+    else:
+        for ask in further:
+            # One reservation belongs to one moment, also when midnight passes between its tags.
+            ask.at_us, ask.grace_us = first.at_us, wire.GRACE_US
+    circuits = [watch.circuit(ask.part.tag) for ask in further]
+    told: list[Any] = [first if circuit.name == away else circuit.shut() for circuit in circuits]
+    asking = [place for place, shut in enumerate(told) if shut is None]
+    results = yield [Reserving(further[place], now_us) for place in asking]
+    for place, result in zip(asking, results, strict=True):
+        circuits[place].heard(result)
+        told[place] = result
+    return (yield from _once_more(further, told, now_us))
+
+
+def _partly(asks: list[Ask], answers: list[Any], watch: Watch) -> Decision:
+    """Let the policies decide for the servers that could not; the others have granted.
+
+    Raises:
+        QuotaUnavailable: a policy refuses.
+    """
+    away = [ask for ask, answer in zip(asks, answers, strict=True) if isinstance(answer, MeshError)]
+    error = next(answer for answer in answers if isinstance(answer, QuotaUnavailable))
+    decision = watch.instead(away, error)
+    granted = [answer for answer in answers if isinstance(answer, Answer)]
+    if granted:
+        decision = decided(granted, asks[0].id)
+        decision.enforced = False
+    return decision
 
 
 def peek(charges: Sequence[Charge], *, now_us: int) -> Course:
     """Say what `rest` would answer, changing nothing."""
     asks = asked(charges, "peek", RECORD_LIFETIME_US, 0, now_us)
     answers = yield from _peeked(asks, now_us)
+    raise_first(answers, "peek")
     return decided(answers, None)
 
 
@@ -92,16 +142,19 @@ def _once_more(asks: Sequence[Ask], answers: list[Any], now_us: int) -> Course:
 
 
 def _peeked(asks: Sequence[Ask], now_us: int) -> Course:
-    """Peek under each tag, with the server's calendar."""
+    """Peek under each tag, with the server's calendar; an error stands in place of what cannot be had."""
+    answers: list[Any] = []
     for _ in range(2):
         replies = yield [wire.peek(ask, now_us) for ask in asks]
-        raise_first(replies, "peek")
-        answers = [answered(reply, ask) for ask, reply in zip(asks, replies, strict=True)]
-        if all(answer.status != ROLLED for answer in answers):
+        answers = [
+            reply if isinstance(reply, MeshError) else answered(reply, ask)
+            for ask, reply in zip(asks, replies, strict=True)
+        ]
+        late = [answer for answer in answers if isinstance(answer, Answer) and answer.status == ROLLED]
+        if not late:
             break
-        for ask, answer in zip(asks, answers, strict=True):
-            ask.at_us = answer.at_us
-    raise_first(answers, "peek")
+        for answer in late:
+            answer.ask.at_us = answer.at_us
     return answers
 
 
@@ -109,7 +162,7 @@ def _compensate(asks: list[Ask], answers: list[Any], now_us: int, orphaned: Orph
     """Cancel what was granted; what may have been granted unheard is somebody else's to cancel."""
     asked = list(zip(asks, answers, strict=False))
     granted = [ask for ask, answer in asked if isinstance(answer, Answer) and answer.status == ADMITTED]
-    lost = [ask for ask, answer in asked if isinstance(answer, QuotaUnavailable)]
+    lost = [ask for ask, answer in asked if isinstance(answer, QuotaUnavailable) and answer.asked]
     if granted:
         outcomes = yield [cancelling(ask, now_us) for ask in granted]
         lost += [ask for ask, got in zip(granted, outcomes, strict=True) if isinstance(got, MeshError)]
@@ -117,15 +170,22 @@ def _compensate(asks: list[Ask], answers: list[Any], now_us: int, orphaned: Orph
         orphaned(ask.id, ask.own)
 
 
-def _headroom(asks: list[Ask], answers: list[Answer], now_us: int) -> Course:
-    """Complete a denial: what was granted and given back, or never asked, is peeked at."""
+def _headroom(asks: list[Ask], answers: list[Any], now_us: int) -> Course:
+    """Complete a denial: what was granted and given back, or never asked, is peeked at.
+
+    What cannot be looked at is left out: a refusal stays one, whatever happens afterwards.
+    """
     known = {
-        ask.part.tag: answer for ask, answer in zip(asks, answers, strict=False) if answer.status != ADMITTED
+        ask.part.tag: answer
+        for ask, answer in zip(asks, answers, strict=False)
+        if isinstance(answer, Answer) and answer.status != ADMITTED
     }
     unsure = [ask for ask in asks if ask.part.tag not in known]
     seen = yield from _peeked(unsure, now_us)
-    known |= {ask.part.tag: answer for ask, answer in zip(unsure, seen, strict=True)}
-    return [known[ask.part.tag] for ask in asks]
+    for ask, answer in zip(unsure, seen, strict=True):
+        if isinstance(answer, Answer) and answer.status <= ADMITTED:
+            known[ask.part.tag] = answer
+    return [known[ask.part.tag] for ask in asks if ask.part.tag in known]
 
 
 def asked(

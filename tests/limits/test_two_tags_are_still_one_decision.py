@@ -169,3 +169,33 @@ def test_a_refusal_whose_first_half_may_stand_is_cancelled_by_the_ring(
         decision = limiter.reserve([team(), everywhere(11)], reservation_id="half-stands")
     assert not decision.admitted
     assert cancelled == ["half-stands"]
+
+
+@pytest.mark.parametrize(
+    ("later", "heard"),
+    [(False, 1), (False, 2), (True, 2), (True, 3), (True, 4)],
+    ids=lambda said: ("first", "later")[said] if isinstance(said, bool) else f"{said} replies",
+)
+def test_a_refusal_stays_one_when_the_others_cannot_be_looked_at(
+    proxy: Any, team: Any, everywhere: Any, later: bool, heard: int
+) -> None:
+    charges = [team(1), everywhere(11)] if later else [team(11), everywhere(1)]
+    with connect(proxy.url, deadline=0.5) as through:
+        limiter = Limiter(through)
+        limiter.peek([team(), everywhere()])
+        replies = 0
+
+        def lost_from_then_on() -> None:
+            nonlocal replies
+            replies += 1
+            proxy.lose = 10**6 if replies > heard else 0
+
+        proxy.before_reply = lost_from_then_on
+        decision = limiter.reserve(charges)
+        proxy.before_reply = lambda: None
+        proxy.lose = 0
+    assert not decision.admitted
+    assert decision.binding == int(later)
+    # Granted, refused, given back, peeked at; or refused and peeked at.
+    assert decision.unseen == (() if heard == (4 if later else 2) else (int(not later),))
+    assert decision.remaining[decision.binding] == 10

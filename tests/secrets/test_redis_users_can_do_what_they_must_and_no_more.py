@@ -94,6 +94,7 @@ def test_an_exporter_hears_of_what_a_collector_committed(sealed, user, words):
 
 def test_a_publisher_publishes(sealed, user, words):
     url = user("mesh-publisher", acl.publisher_rules())
+    marker = f"{{{team_id(sealed)}}}:tracked"
 
     async def change():
         options = {"actor": "tests", "signer": words.SIGNER}
@@ -104,7 +105,7 @@ def test_a_publisher_publishes(sealed, user, words):
                 assert admin.unpublished is None
                 assert admin.published is not None
                 # The second budget finds that the first one's marker is gone.
-                assert sealed.redis().delete(f"{{{team_id(sealed)}}}:tracked") == 1
+                assert sealed.redis().delete(marker) == 1
 
     sealed.redis().script_flush()
     asyncio.run(change())

@@ -93,25 +93,67 @@ async def test_closed_limits_refuse_and_the_first_tag_gets_its_charge_back(
     assert untouched(cluster, asked[:1])
 
 
-async def test_one_closed_limit_is_enough_to_refuse(
+async def test_only_the_limits_nobody_could_check_go_by_their_policies(
     cluster: Cluster, apart: Apart, away: Callable[[], None], reserve: Callable[..., Any]
 ) -> None:
-    asked = [*charges(apart, on_outage="closed")[:1], *charges(apart, on_outage="open")[1:]]
+    home, wide = charges(apart, on_outage="closed")[0], charges(apart, on_outage="open")[1]
     away()
-    with pytest.raises(QuotaUnavailable):
-        await reserve(asked)
-    assert untouched(cluster, asked[:1])
+    decision = await reserve([home, wide])
+    assert (decision.admitted, decision.enforced) == (True, False)
+    assert (decision.remaining, decision.unseen) == ((8, 0), (1,))
+    # The limit that is there goes on refusing, whatever the other's policy says.
+    for _ in range(4):
+        await reserve([home, wide])
+    refused = await reserve([home, wide])
+    assert (refused.admitted, refused.binding, refused.unseen) == (False, 0, (1,))
+    with connect(cluster.url, deadline=PATIENCE) as client:
+        assert Limiter(client).peek([home]).remaining == (0,)
 
 
-async def test_open_limits_admit_unenforced_and_nothing_stays_charged(
-    cluster: Cluster, apart: Apart, away: Callable[[], None], reserve: Callable[..., Any]
+@pytest.mark.parametrize("first", ["home", "wide"])
+async def test_a_share_is_spent_where_only_one_primary_is_away(
+    cluster: Cluster, apart: Apart, away: Callable[[], None], first: str
 ) -> None:
-    asked = charges(apart, on_outage="open")
-    away()
-    decision = await reserve(asked)
-    assert decision.admitted
-    assert not decision.enforced
-    assert untouched(cluster, asked[:1])
+    now = [5_000_000]
+    guard = Guard(Breaker(), OutagePolicy(lambda: 2, clock_us=lambda: now[0]))
+    asked = charges(apart, on_outage="share")
+    asked = asked if first == "home" else asked[::-1]
+    with connect(cluster.url, deadline=0.5, connect_deadline=0.5) as client:
+        limiter = GuardedLimiter(client, guard)
+        limiter.peek([charge("warm")])
+        away()
+        with pytest.raises(QuotaUnavailable, match="share"):
+            limiter.reserve(asked)
+        # Two units of this process' half of ten a month.
+        now[0] += 2 * MONTH // 5
+        decision = limiter.reserve(asked)
+        assert (decision.admitted, decision.enforced) == (True, False)
+        with pytest.raises(QuotaUnavailable, match="share"):
+            limiter.reserve(asked)
+    home = asked[0] if first == "home" else asked[1]
+    with connect(cluster.url, deadline=PATIENCE) as client:
+        # Granted once; what a share refused was given back.
+        assert Limiter(client).peek([home]).remaining == (8,)
+
+
+async def test_tenants_of_other_primaries_notice_nothing(
+    cluster: Cluster, apart: Apart, away: Callable[[], None]
+) -> None:
+    guard = Guard(Breaker(), OutagePolicy(lambda: 1))
+    home, wide = charges(apart, on_outage="closed")
+    with connect(cluster.url, deadline=0.5, connect_deadline=0.5) as client:
+        limiter = GuardedLimiter(client, guard)
+        limiter.peek([charge("warm")])
+        away()
+        for _ in range(8):
+            with pytest.raises(QuotaUnavailable):
+                limiter.reserve([wide])
+        assert guard.health().opened == 1
+        assert guard.health().skipped > 0
+        for _ in range(5):
+            decision = limiter.reserve([home])
+            assert (decision.admitted, decision.enforced) == (True, True)
+        assert guard.health().state != "closed"
 
 
 async def test_what_the_other_primary_did_unheard_can_be_given_back_when_it_is_there_again(

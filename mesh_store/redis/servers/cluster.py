@@ -53,6 +53,10 @@ class Cluster(redis.Redis):
         self._asking = threading.Lock()
         self._pid = os.getpid()
 
+    def holder(self, tag: str) -> str:
+        """Name the server that holds a hash tag, as last heard; ``""`` while nobody knows."""
+        return self._slots.holder(slot_of(f"{{{tag}}}"))
+
     def node_of(self, key: str | bytes) -> redis.Redis:
         """Return the client of the server that holds a key."""
         self._refresh()

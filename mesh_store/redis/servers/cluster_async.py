@@ -35,6 +35,10 @@ class AsyncCluster(redis.asyncio.Redis):
         self._nodes: dict[Host, redis.asyncio.Redis] = {}
         self._asking = asyncio.Lock()
 
+    def holder(self, tag: str) -> str:
+        """Name the server that holds a hash tag, as last heard; ``""`` while nobody knows."""
+        return self._slots.holder(slot_of(f"{{{tag}}}"))
+
     async def node_of(self, key: str | bytes) -> redis.asyncio.Redis:
         """Return the client of the server that holds a key."""
         await self._refresh()

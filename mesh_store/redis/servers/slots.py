@@ -101,6 +101,11 @@ class Slots:
             raise ClusterDownError(f"CLUSTERDOWN no server holds slot {slot}")
         return owner
 
+    def holder(self, slot: int) -> str:
+        """Name the server that holds a slot; ``""`` while nobody knows."""
+        owner = None if self._owners is None else self._owners[slot]
+        return "" if owner is None else f"{owner[0]}:{owner[1]}"
+
     def moved(self, error: AskError, asked: Host) -> Host:
         """Take in that a slot is elsewhere, and return where: others are likely to have moved, too."""
         to = redirected(error, asked)
