@@ -135,7 +135,7 @@ class World:
         return mesh
 
     def collect(self) -> Any:
-        """Bring every fact that has left its process to Postgres, orphaned rings included."""
+        """Bring every fact that has left its process to Postgres."""
 
         async def through() -> Any:
             collector = Collector(self.engines.database_url, self.engines.redis_url, self.home)

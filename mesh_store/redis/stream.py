@@ -125,10 +125,12 @@ class ServerState(NamedTuple):
     Attributes:
         fingerprint: changes when the server restarted or another one took over.
         memory_share: used memory over ``maxmemory``; 0.0 when there is no maximum.
+        memory: ``maxmemory`` in bytes, of the server where the share is highest; 0 when there is none.
     """
 
     fingerprint: int
     memory_share: float
+    memory: int = 0
 
 
 class FactStream:
@@ -167,8 +169,8 @@ class FactStream:
         servers = {id(node): node for node in map(self._holder, range(self._shards))}
         states = [_state(node) for node in servers.values()]
         return ServerState(
-            crc32(" ".join(identity for identity, _ in states).encode()) | 1 << 32,
-            max(share for _, share in states),
+            crc32(" ".join(identity for identity, *_ in states).encode()) | 1 << 32,
+            *max((share, maximum) for _, share, maximum in states),
         )
 
     def _holder(self, shard: int) -> Redis:
@@ -183,12 +185,12 @@ class FactStream:
             pipeline.execute()
 
 
-def _state(server: Redis) -> tuple[str, float]:
-    """Ask one server for what tells it from others, and its share of used memory."""
+def _state(server: Redis) -> tuple[str, float, int]:
+    """Ask one server for what tells it from others, its share of used memory, and the most it may use."""
     with server.pipeline(transaction=False) as pipeline:
         for section in ("server", "replication", "memory"):
             pipeline.info(section)
         identity, replication, memory = pipeline.execute()
     maximum = int(memory.get("maxmemory") or 0)
     share = int(memory.get("used_memory") or 0) / maximum if maximum else 0.0
-    return f"{identity.get('run_id')}/{replication.get('master_replid')}", share
+    return f"{identity.get('run_id')}/{replication.get('master_replid')}", share, maximum

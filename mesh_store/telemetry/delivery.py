@@ -39,7 +39,6 @@ GONE_S = 5.0
 SETTLED_AT_ONCE = 64
 STEP = 512
 
-
 _NOTHING: Meaning = (None, None, None)
 
 
@@ -134,6 +133,7 @@ class Delivery:
         if facts or spendings:
             batch = self._batch(start, end, facts, spendings)
             entry = reach(lambda: self._stream.add(batch))
+            self._watch.sent(len(batch.body) + len(batch.money))
             self._sent.append(Sent(start, end, entry))
             self.ring.set_mark(Mark.ENTRY_MS, entry.ms)
             self.ring.set_mark(Mark.ENTRY_SEQUENCE, entry.sequence)

@@ -154,6 +154,9 @@ TELEMETRY: Promises = {
     ),
     "without a volume everything works and health says what is weaker": (
         "telemetry/files::a_full_disk_gives_a_ring_in_memory_and_leaves_no_file",
+        "telemetry/a_full_disk::a_process_that_starts_on_a_full_disk_says_so_and_its_records_are_shipped",
+        "telemetry/a_full_disk::a_ring_made_in_time_takes_records_on_a_full_disk_and_is_drained_there",
+        "telemetry/a_full_disk::calls_go_on_when_the_disk_fills_and_when_it_was_full_from_the_start",
         "telemetry/files::a_read_only_file_system_gives_a_ring_in_memory",
         "telemetry/delivery::without_a_home_everything_works_and_health_says_what_is_weaker",
         "sync/disk::a_folder_that_cannot_be_written_stops_nothing",
@@ -164,13 +167,15 @@ TELEMETRY: Promises = {
     ),
     "a forked child has everything anew": (
         "telemetry/processes::a_forked_child_gets_its_own_ring_and_both_sides_arrive",
+        "e2e/gunicorn_forks_its_workers::every_worker_of_a_preloaded_application_calls_and_each_call_is_one_fact",
+        "e2e/gunicorn_forks_its_workers::workers_end_while_redis_is_away_and_what_they_settled_arrives_afterwards",
         "limits/connections_are_kept::a_forked_child_opens_a_connection_of_its_own",
         "limits/a_lease_is_spent_in_memory::a_desk_forgets_without_io_after_a_fork",
         "sync/processes::a_child_forked_while_the_cache_is_locked_does_not_hang",
         "http/transports_keep_to_themselves::a_child_forked_calls_without_hanging_or_repeating",
     ),
     "a backlog never closes budgets": (
-        "telemetry/outages::while_postgres_is_away_a_backlog_stops_at_its_mark_and_settlements_go_on",
+        "telemetry/outages::while_postgres_is_away_a_backlog_stops_at_its_mark_and_calls_are_admitted_and_settled",
         "telemetry/delivery::facts_wait_in_the_ring_while_memory_is_short_and_settlements_go_on",
     ),
     "poison, the future and a dropped past are kept aside, never counted": (

@@ -19,6 +19,7 @@ from mesh_store.telemetry.collector import Collector
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 PAUSE_S = "0.002"
+LEAST_KILLS = 6
 
 SUMS = "sum(attempts), sum(calls), sum(lost), sum(input_tokens), sum(cost_pico_usd), sum(duration_us)"
 RAW_SUMS = (
@@ -32,7 +33,7 @@ class Cast:
 
     def __init__(self, home: Path, database_url: str, valkey: Any) -> None:
         self.home = home
-        self.log = home / "log"
+        self.logs: list[Path] = []
         self.database_url = database_url
         self.valkey = valkey
         self.kills = {"producer": 0, "collector": 0, "valkey": 0}
@@ -40,7 +41,8 @@ class Cast:
         self.collectors = [self.collector() for _ in range(2)]
 
     def producer(self) -> subprocess.Popen[bytes]:
-        return self._start("producer.py", str(self.home), self.valkey.url, str(self.log), "0", PAUSE_S)
+        self.logs.append(self.home / f"log{len(self.logs)}")
+        return self._start("producer.py", str(self.home), self.valkey.url, str(self.logs[-1]), "0", PAUSE_S)
 
     def collector(self) -> subprocess.Popen[bytes]:
         return self._start("collecting.py", self.database_url, self.valkey.url)
@@ -60,6 +62,10 @@ class Cast:
         victim.wait()
         processes.append(start())
 
+    def at_work(self) -> bool:
+        """Tell whether some producer of those that live has recorded something."""
+        return any(log.exists() for log in self.logs[-len(self.producers) :])
+
     def end(self) -> None:
         for process in (*self.producers, *self.collectors):
             process.kill()
@@ -67,7 +73,7 @@ class Cast:
 
     def promised(self) -> list[str]:
         """Ids of the facts whose `done` had returned."""
-        return self.log.read_text().split()
+        return [fact for log in self.logs if log.exists() for fact in log.read_text().split()]
 
     def _start(self, script: str, *arguments: str) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
@@ -77,11 +83,12 @@ class Cast:
         )
 
 
-def rage(cast: Cast, seconds: float, seed: int) -> None:
+def rage(kit: Any, cast: Cast, seconds: float, seed: int) -> None:
     random.seed(seed)
     end = time.monotonic() + seconds
-    while time.monotonic() < end:
+    while time.monotonic() < end or sum(cast.kills.values()) < LEAST_KILLS:
         time.sleep(random.uniform(0.2, 1.0))  # how long the play goes on, not a wait for something
+        kit.eventually(cast.at_work, "there is somebody to kill at work", timeout=60)
         cast.kill(random.choices(["producer", "collector", "valkey"], [3, 3, 2])[0])
     cast.end()
 
@@ -116,9 +123,9 @@ async def check(cast: Cast, postgres: Any) -> None:
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("seconds", [8, pytest.param(60, marks=pytest.mark.full)])
 async def test_random_kills_of_producers_collectors_and_valkey_lose_and_double_nothing(
-    seconds: float, tmp_path: Path, database_url: str, postgres: Any, valkey: Any
+    seconds: float, kit: Any, tmp_path: Path, database_url: str, postgres: Any, valkey: Any
 ) -> None:
     cast = Cast(tmp_path, database_url, valkey)
-    await asyncio.to_thread(rage, cast, seconds, 20260101)
+    await asyncio.to_thread(rage, kit, cast, seconds, 20260101)
     await settle_down(cast)
     await check(cast, postgres)

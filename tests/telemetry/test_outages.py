@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -11,12 +12,17 @@ from typing import Any
 import asyncpg
 import pytest
 
+from mesh_store.model.facts import Done, Settlement
+from mesh_store.model.limits import Charge, Limit
+from mesh_store.redis import Limiter, connect
 from mesh_store.redis.stream import stream_key
-from mesh_store.telemetry import Recorder
+from mesh_store.telemetry import Recorder, watch
 from mesh_store.telemetry.collector import Collector
 
-#: Seconds one `done` may take while everything is away: a call's caller would not notice.
-PATIENCE_S = 0.5
+#: As in the promise: the slowest hundredth of calls while servers are away, in medians with them there.
+MOST = 10
+#: What a busy machine may take from anybody, seconds; a wait for a server takes at least its deadline, 1 s.
+SCHEDULING_S = 0.5
 SUMS = "sum(attempts), sum(input_tokens), sum(cost_pico_usd)"
 RAW = "count(*), sum(input_tokens), sum(cost_pico_usd)"
 
@@ -51,12 +57,12 @@ class Caller:
 
     Attributes:
         ids: facts whose `done` has returned.
-        slowest_s: the longest any of them took.
+        taken: seconds each of them took.
     """
 
     def __init__(self, kit: Any, recorder: Recorder) -> None:
         self.ids: list[str] = []
-        self.slowest_s = 0.0
+        self.taken: list[float] = []
         self._kit, self._recorder = kit, recorder
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
@@ -69,10 +75,10 @@ class Caller:
     def _run(self) -> None:
         while not self._stop.wait(0.005):
             intent, done = self._kit.call()
-            began = time.thread_time()
+            began = time.perf_counter()
             self._recorder.intent(intent)
             self._recorder.done(done)
-            self.slowest_s = max(self.slowest_s, time.thread_time() - began)
+            self.taken.append(time.perf_counter() - began)
             self.ids.append(done.fact.id)
 
 
@@ -93,14 +99,15 @@ async def test_whatever_is_away_everything_arrives(
     collecting = asyncio.create_task(collector.run(stop))
     caller = await asyncio.to_thread(Caller, kit, recorder)
     try:
-        await _until(lambda: collector.done.facts > 0, "facts arrive before the outage")
+        await _until(lambda: collector.done.facts > 100, "facts arrive before the outage")
         if "postgres" in gone:
             await database.away()
         if "redis" in gone:
             await asyncio.to_thread(valkey.kill)
         at = len(caller.ids)
         await asyncio.sleep(seconds)  # how long the outage lasts, not a wait for something
-        assert len(caller.ids) > at + 20 * seconds, "calls went on"
+        await _until(lambda: len(caller.ids) > at + 100, "calls went on")
+        there, away = caller.taken[:at], caller.taken[at:]
         if "redis" in gone:
             await asyncio.to_thread(valkey.start)
         if "postgres" in gone:
@@ -112,7 +119,9 @@ async def test_whatever_is_away_everything_arrives(
         stop.set()
         await collecting
         await database.back()
-    assert caller.slowest_s < PATIENCE_S
+    slow = statistics.quantiles(away, n=100)[98]
+    assert slow <= MOST * statistics.median(there) + SCHEDULING_S
+    print(f"p99 away {slow * 1e6:.0f} us, median there {statistics.median(there) * 1e6:.0f} us")
     connection = await asyncpg.connect(fresh_url)
     stored = {row["id"] for row in await connection.fetch("SELECT id::text FROM usage_events")}
     raw = tuple(await connection.fetchrow(f"SELECT {RAW} FROM usage_events"))
@@ -123,30 +132,36 @@ async def test_whatever_is_away_everything_arrives(
     assert stored == set(caller.ids)
 
 
-async def test_while_postgres_is_away_a_backlog_stops_at_its_mark_and_settlements_go_on(
-    kit: Any, make_recorder: Callable[..., Recorder], settled: Any, valkey: Any
+async def test_while_postgres_is_away_a_backlog_stops_at_its_mark_and_calls_are_admitted_and_settled(
+    kit: Any, make_recorder: Callable[..., Recorder], valkey: Any
 ) -> None:
-    """No collector can commit: the stream grows to its mark, the rest waits in the ring, calls settle."""
+    """No collector can commit: the stream grows to its mark, the rest waits in the ring, limits go on."""
     valkey.kill()
-    valkey.start(maxmemory="8mb")
-    recorder = make_recorder(ring_bytes=32 * 1024 * 1024)
-    calls = 0
+    valkey.start(maxmemory="16mb")
+    limiter = Limiter(connect(valkey.url, deadline=30))
+    recorder = make_recorder(ring_bytes=64 * 1024 * 1024, settler=limiter)
+    month = Limit(amount=60_000, period_us=30 * 86_400_000_000, burst=60_000)
+    charge = Charge("{t1}:q:team:t1:requests", month, 3)
 
-    def held_back() -> bool:
-        nonlocal calls
-        for _ in range(25):  # a server is looked at once a second
-            intent, done = kit.call(tags={"padding": "x" * 500})
-            recorder.intent(intent)
-            recorder.done(done)
-            calls += 1
-        return recorder.health().held_back
+    def call() -> None:
+        decision = limiter.reserve([charge])
+        assert decision.admitted
+        fact = kit.fact(tags={"padding": "x" * 500}, reservation_id=decision.reservation.id)
+        recorder.done(Done(fact, Settlement(decision.reservation, (1,)), None))
 
-    await _until(held_back, "the backlog is as long as it may be")
+    await asyncio.to_thread(lambda: [call() for _ in range(10)])
+    for _ in range(40_000):  # all at once: more than the server's memory, within a look's interval
+        recorder.done(Done(kit.fact(tags={"padding": "x" * 500})))
+    await _until(lambda: recorder.health().held_back, "the backlog is as long as it may be")
     memory = valkey.client.info("memory")
-    assert memory["used_memory"] < 0.95 * memory["maxmemory"]
-    assert valkey.client.set("limits", "still fit")
-    await _until(lambda: len(settled.settled) >= calls, "every call is settled")
+    assert watch.FACTS_STOP <= memory["used_memory"] / memory["maxmemory"] < watch.FACTS_STOP + 0.05
     assert valkey.client.xlen(stream_key(0)) > 0
+    assert recorder.health().shipped < 40_000
+    before = recorder.health().settlements
+    await asyncio.to_thread(lambda: [call() for _ in range(100)])
+    await _until(lambda: recorder.health().settlements >= before + 100, "calls are settled all the same")
+    # Refilled at 1.4 units a minute.
+    assert 100 <= 60_000 - limiter.peek([charge]).remaining[0] <= 110
     assert recorder.health().dropped == 0
 
 

@@ -223,7 +223,7 @@ def test_a_report_of_any_span_adds_up_what_was_sent(rolling_url: str, **argument
 
 
 @pytest.mark.full
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 @law(600)
 @given(**ARGUMENTS)
 def test_a_report_of_any_span_adds_up_what_was_sent_in_full(rolling_url: str, **arguments: Any) -> None:
