@@ -7,12 +7,11 @@ can before the engines it ships to may go.
 from __future__ import annotations
 
 import asyncio
-import sys
 import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from mesh_plugins.settings import Settings
+from mesh_plugins.settings import COLLECTOR, Settings
 from mesh_store.model.errors import ConfigError
 from mesh_store.model.facts import Cancel, Fact
 from mesh_store.model.limits import Charge, Decision
@@ -34,9 +33,6 @@ from mesh_store.telemetry.sampler import Sampler
 
 if TYPE_CHECKING:
     from mesh_store.embedded import Engines
-
-#: What runs beside the embedded engines: it collects facts and publishes changes.
-COLLECTOR = (sys.executable, "-m", "mesh_plugins.cli", "collect")
 
 #: Seconds the keeper of leases waits for an answer; no call waits for it.
 LEASE_DEADLINE_S = 1.0

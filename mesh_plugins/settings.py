@@ -15,6 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from mesh_store.model.errors import ConfigError
 
+#: What runs beside the embedded engines: it collects facts and publishes changes.
+COLLECTOR = (sys.executable, "-m", "mesh_plugins.cli", "collect")
+
 
 def default_home() -> Path:
     """Return where Mesh keeps rings, the last good configuration and the embedded engines."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Any
 
 import typer
@@ -14,6 +15,36 @@ from mesh_store.model.errors import MeshError
 _EXTRAS = {
     **dict.fromkeys(("alembic", "asyncpg", "genai_prices", "sqlalchemy", "yaml"), "postgres"),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn"), "server"),
+}
+
+#: The rooms and the commands each adds, in the order in which ``mesh --help`` shows them.
+ROOMS = {
+    "demo": ("demo",),
+    "chat": ("chat",),
+    "usage": ("usage",),
+    "quota": ("quota",),
+    "tail": ("tail",),
+    "samples": ("samples",),
+    "report": ("report",),
+    "teams": ("team", "user"),
+    "keys": ("key",),
+    "providers": ("provider",),
+    "prices": ("price",),
+    "aliases": ("alias",),
+    "limits": ("limit",),
+    "manifest": ("plan", "apply", "export", "schema", "import"),
+    "tokens": ("token",),
+    "secrets": ("secret",),
+    "acl": ("acl",),
+    "engines": ("up", "down", "status"),
+    "doctor": ("doctor",),
+    "plugins": ("plugins",),
+    "watch": ("watch",),
+    "collecting": ("collect", "drain"),
+    "telemetry": ("telemetry",),
+    "history": ("history",),
+    "serving": ("serve",),
+    "database": ("migrate",),
 }
 
 
@@ -34,8 +65,13 @@ class MeshGroup(TyperGroup):
             raise typer.Exit(1) from error
 
 
-def build() -> typer.Typer:
-    """Return the whole command, with what the plugins named in ``MESH_PLUGINS`` add."""
+def build(first: str | None = None) -> typer.Typer:
+    """Return the whole command, with what the plugins named in ``MESH_PLUGINS`` add.
+
+    Args:
+        first: the first word said after ``mesh``. When it is one of our commands, no other room is
+            imported; a plugin may add to any command, so with plugins all of them are.
+    """
     app = typer.Typer(
         name="mesh",
         cls=MeshGroup,
@@ -44,47 +80,19 @@ def build() -> typer.Typer:
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
-    _add_commands(app)
-    if os.environ.get("MESH_PLUGINS", "").strip():
+    app.callback()(_mesh)
+    plugins = bool(os.environ.get("MESH_PLUGINS", "").strip())
+    asked = [room for room, words in ROOMS.items() if first in words]
+    for room in ROOMS if plugins or not asked else asked:
+        import_module(f"mesh_plugins.cli.{room}").register(app)
+    if plugins:
         _add_plugins(app)
     return app
 
 
-def _add_commands(app: typer.Typer) -> None:
-    from mesh_plugins.cli import (
-        acl,
-        aliases,
-        chat,
-        collecting,
-        database,
-        demo,
-        doctor,
-        engines,
-        history,
-        keys,
-        limits,
-        manifest,
-        plugins,
-        prices,
-        providers,
-        quota,
-        report,
-        samples,
-        secrets,
-        serving,
-        tail,
-        teams,
-        telemetry,
-        tokens,
-        usage,
-        watch,
-    )
-
-    work = (demo, chat, usage, quota, tail, samples, report)
-    entities = (teams, keys, providers, prices, aliases, limits, manifest, tokens)
-    running = (engines, doctor, plugins, watch, collecting, telemetry, history, serving, database)
-    for room in (*work, *entities, secrets, acl, *running):
-        room.register(app)
+def _mesh() -> None:
+    # Typer makes a single command of an app that has one; with this it stays a group.
+    pass
 
 
 def _add_plugins(app: typer.Typer) -> None:

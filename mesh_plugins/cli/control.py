@@ -9,7 +9,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from mesh_plugins.settings import Settings
+from mesh_plugins.settings import COLLECTOR, Settings
 from mesh_store.model.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -79,7 +79,6 @@ def embedded_engines(settings: Settings | None = None) -> Engines:
     Raises:
         ConfigError: the environment names other engines.
     """
-    from mesh_plugins.connections import COLLECTOR
     from mesh_store.embedded import attach
 
     settings = settings or Settings.from_env()

@@ -24,9 +24,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from mesh_plugins.connections import COLLECTOR
 from mesh_plugins.core.plan import plan_call
 from mesh_plugins.mesh import Mesh
+from mesh_plugins.settings import COLLECTOR
 from mesh_plugins.shared import close_shared_mesh
 from mesh_plugins.testing.provider import StandInProvider
 from mesh_store.admin import BlockingAdmin

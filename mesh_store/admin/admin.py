@@ -7,20 +7,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Self
 
-from redis.exceptions import RedisError
-
 from mesh_store.model.errors import MeshError
 from mesh_store.postgres import Database, Head
-from mesh_store.postgres.compile import PostgresSource
 from mesh_store.postgres.migrate import check
 from mesh_store.postgres.repository import Repository
-from mesh_store.redis.client import connect_async
-from mesh_store.sync.publisher import Published, publish
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
     from mesh_store.model.signing import Signer
+    from mesh_store.postgres.repository.work import Work
+    from mesh_store.sync.publisher import Published
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +26,7 @@ PUBLISH_DEADLINE = 10.0
 class Admin(Repository):
     """A `Repository` that publishes right after each commit.
 
+    Who only reads neither connects to Redis nor loads what publishing needs.
     A change that was committed but could not be published is not undone: `unpublished` says why, and
     whoever publishes next (``mesh serve`` polls every second) brings it to callers.
 
@@ -39,7 +35,9 @@ class Admin(Repository):
         unpublished: why the last publish failed, or None.
     """
 
-    def __init__(self, database: Database, redis: Redis, *, actor: str, signer: Signer | None = None) -> None:
+    def __init__(
+        self, database: Database, redis_url: str, *, actor: str, signer: Signer | None = None
+    ) -> None:
         super().__init__(
             database,
             actor=actor,
@@ -48,7 +46,8 @@ class Admin(Repository):
         )
         self.published: Published | None = None
         self.unpublished: str | None = None
-        self._redis: Any = redis
+        self._redis_url = redis_url
+        self._redis: Any = None
         self._signer = signer
 
     @classmethod
@@ -75,21 +74,40 @@ class Admin(Repository):
             ConfigError: the schema is not this version's.
             DatabaseUnavailable: Postgres cannot be reached.
         """
-        redis = connect_async(redis_url, deadline=PUBLISH_DEADLINE, connect_deadline=2)
-        try:
-            async with Database(database_url) as database:
-                await (database.migrate() if migrate else check(database))
-                yield cls(database, redis, actor=actor, signer=signer)
-        finally:
-            await redis.aclose()
+        async with Database(database_url) as database:
+            await (database.migrate() if migrate else check(database))
+            admin = cls(database, redis_url, actor=actor, signer=signer)
+            try:
+                yield admin
+            finally:
+                if admin._redis is not None:
+                    await admin._redis.aclose()
 
     async def publish(self) -> Published:
         """Bring Redis up to Postgres; needed after changes that others made."""
+        from mesh_store.postgres.compile import PostgresSource
+        from mesh_store.sync.publisher import publish
+
+        self._connect()
         self.published = await publish(PostgresSource(self.database), self._redis, signer=self._signer)
         self.unpublished = None
         return self.published
 
+    def _connect(self) -> None:
+        from mesh_store.redis.client import connect_async
+
+        if self._redis is None:
+            self._redis = connect_async(self._redis_url, deadline=PUBLISH_DEADLINE, connect_deadline=2)
+
+    @asynccontextmanager
+    async def _work(self) -> AsyncIterator[Work]:
+        self._connect()  # a URL that cannot be right refuses the change before it is made
+        async with super()._work() as current:
+            yield current
+
     async def _publish_after(self, head: Head) -> None:
+        from redis.exceptions import RedisError
+
         try:
             await self.publish()
         except (RedisError, OSError, MeshError) as error:

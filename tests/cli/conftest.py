@@ -59,7 +59,7 @@ class Cli:
     def run(self, *arguments: str, timeout: float = 100) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, whatever that is."""
         if self.here:
-            done = CliRunner().invoke(build(), arguments, env=self.variables())
+            done = CliRunner().invoke(build(arguments[0]), arguments, env=self.variables())
             if done.exception is not None and not isinstance(done.exception, SystemExit):
                 raise done.exception
             return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)

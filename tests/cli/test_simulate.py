@@ -42,7 +42,7 @@ def told(tmp_path: Path) -> Any:
     def run(trace: Path, *options: str, manifest: str = MANIFEST, code: int = 0) -> Any:
         (tmp_path / "mesh.yaml").write_text(manifest)
         command = ["quota", "simulate", str(tmp_path / "mesh.yaml"), str(trace), *options]
-        result = CliRunner().invoke(build(), command)
+        result = CliRunner().invoke(build(command[0]), command)
         assert result.exit_code == code, result.output
         return json.loads(result.stdout) if "--json" in options and not code else result.output
 

@@ -7,7 +7,7 @@ import typer
 from typer.testing import CliRunner
 
 from mesh_plugins import hookimpl
-from mesh_plugins.cli.app import build
+from mesh_plugins.cli.app import ROOMS, build
 from mesh_store.model.errors import ConfigError, Rejected
 
 runner = CliRunner()
@@ -29,16 +29,32 @@ def commands(app: typer.Typer) -> list[list[str]]:
     return found
 
 
-@pytest.mark.parametrize("words", commands(build()), ids=" ".join)
+COMMANDS = commands(build())
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_every_command_says_what_it_does(words):
-    result = runner.invoke(build(), [*words, "--help"])
+    result = runner.invoke(build(words[0]), [*words, "--help"])
     assert result.exit_code == 0
     assert "Usage" in result.stdout
 
 
-@pytest.mark.parametrize("words", [words for words in commands(build()) if words[-1] == "list"], ids=" ".join)
+@pytest.mark.parametrize("words", [words for words in COMMANDS if words[-1] == "list"], ids=" ".join)
 def test_every_listing_takes_json(words):
-    assert "--json" in runner.invoke(build(), [*words, "--help"], env={"COLUMNS": "120"}).stdout
+    assert "--json" in runner.invoke(build(words[0]), [*words, "--help"], env={"COLUMNS": "120"}).stdout
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_is_found_by_each_of_its_commands_and_brings_no_other(room):
+    alone = {words[0] for words in commands(build(ROOMS[room][0]))}
+    assert alone == set(ROOMS[room])
+
+
+def test_a_word_that_is_no_command_is_looked_for_in_every_room():
+    everything = {words[0] for words in COMMANDS}
+    assert everything == {word for words in ROOMS.values() for word in words}
+    assert {words[0] for words in commands(build("teams"))} == everything
+    assert "team" in runner.invoke(build("teams"), ["teams"]).stderr
 
 
 @pytest.mark.parametrize("words", [["bogus"], ["status", "--bogus"], ["team"], ["chat"]], ids=" ".join)
@@ -110,6 +126,7 @@ class Point:
 def test_a_plugin_adds_commands_of_its_own(monkeypatch):
     monkeypatch.setattr("mesh_plugins.manager.discovered", lambda: {"greeting": Point(Greeting())})
     monkeypatch.setenv("MESH_PLUGINS", "greeting")
-    assert runner.invoke(build(), ["greet"]).stdout == "hello from a plugin\n"
+    assert runner.invoke(build("greet"), ["greet"]).stdout == "hello from a plugin\n"
+    assert {words[0] for words in commands(build("team"))} > {"greet", "status"}, "it may add to any command"
     monkeypatch.delenv("MESH_PLUGINS")
     assert runner.invoke(build(), ["greet"]).exit_code == 2, "only plugins that are named are loaded"

@@ -41,7 +41,7 @@ def mesh(
     def run(*arguments: str, text: str | None = None, exit_code: int = 0) -> Result:
         if text is not None:
             (tmp_path / "mesh.yaml").write_text(text, "utf-8")
-        done = CliRunner().invoke(build(), arguments, env=environment)
+        done = CliRunner().invoke(build(arguments[0]), arguments, env=environment)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         assert done.exit_code == exit_code, done.output

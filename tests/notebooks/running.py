@@ -15,6 +15,8 @@ from nbclient import NotebookClient
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
+#: Seconds a cell may take; some start engines, and the machine may have other things to do.
+PATIENCE_S = 300
 #: What a kernel needs of the environment; nothing of this machine's mesh, nor of anybody's accounts.
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "PYTHONPATH", "VIRTUAL_ENV")
 #: Nowhere: whoever calls the network anyway is refused at once.
@@ -22,7 +24,7 @@ _NOWHERE = "http://127.0.0.1:9"
 
 
 def run(notebook: Path, scratch: Path) -> nbformat.NotebookNode:
-    """Execute a notebook; raises when a cell does, or takes longer than a minute.
+    """Execute a notebook; raises when a cell does, or hangs.
 
     Args:
         notebook: the file; it is not changed.
@@ -32,7 +34,7 @@ def run(notebook: Path, scratch: Path) -> nbformat.NotebookNode:
     for cell in content.cells:
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
-    client = NotebookClient(content, timeout=60, kernel_name="python3", record_timing=False)
+    client = NotebookClient(content, timeout=PATIENCE_S, kernel_name="python3", record_timing=False)
     client.execute(cwd=str(scratch), env=environ(os.environ, scratch))
     return content
 

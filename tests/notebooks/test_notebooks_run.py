@@ -10,7 +10,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from tests.notebooks.running import NOTEBOOKS, run
+from tests.notebooks.running import NOTEBOOKS, PATIENCE_S, run
 
 #: What must not be in a committed notebook: this or any machine's paths, keys, terminal colours.
 _PRIVATE = re.compile(r"/(home|root|tmp|Users|var/folders|private)/|mk_[0-9A-Za-z]{8}_|\\u001b\[")
@@ -28,6 +28,7 @@ def outputs(content: nbformat.NotebookNode) -> list[tuple[int, nbformat.Notebook
     ]
 
 
+@pytest.mark.timeout(2 * PATIENCE_S)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of nbclient's and jupyter_client's loops
 @named
 def test_it_runs_and_leaves_nothing_behind(notebook: Path, tmp_path: Path):
@@ -58,7 +59,7 @@ def test_there_are_five_and_a_first_call_takes_no_more_than_five_lines():
     assert len([line for line in cell.splitlines() if line.strip()]) <= 5
 
 
-def gone(words: str, timeout_s: float = 15.0) -> bool:
+def gone(words: str, timeout_s: float = 60.0) -> bool:
     """Wait until no process has these words in its command line."""
     end = time.monotonic() + timeout_s
     while words in subprocess.run(["ps", "-Aww", "-o", "args"], capture_output=True, text=True).stdout:

@@ -135,7 +135,7 @@ class Place:
         }
 
     def run(self, *arguments: str, code: int = 0) -> Any:
-        done = CliRunner().invoke(build(), arguments, env=self.environment)
+        done = CliRunner().invoke(build(arguments[0]), arguments, env=self.environment)
         if done.exception is not None and not isinstance(done.exception, SystemExit):
             raise done.exception
         assert done.exit_code == code, done.output

@@ -324,7 +324,7 @@ def test_what_is_kept_is_shown_by_the_commands(make_world: Any, monkeypatch: pyt
     alias = world.alias()
 
     def run(*arguments: str) -> str:
-        done = CliRunner().invoke(build(), arguments, env=world.environ)
+        done = CliRunner().invoke(build(arguments[0]), arguments, env=world.environ)
         assert done.exit_code == 0, done.output
         return str(done.stdout)
 

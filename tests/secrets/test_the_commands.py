@@ -17,7 +17,7 @@ def mesh(sealed, words, monkeypatch):
         monkeypatch.setenv(name, value)
 
     def run(*arguments, stdin=None, code=0):
-        result = CliRunner().invoke(build(), list(arguments), input=stdin)
+        result = CliRunner().invoke(build(arguments[0]), list(arguments), input=stdin)
         assert result.exit_code == code, result.output
         return result
 

@@ -344,7 +344,7 @@ async def test_providers_are_knocked_at_without_a_secret(control, repo, house, s
 
 def doctor(environ, *options):
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MESH_")}
-    return CliRunner().invoke(build(), ["doctor", "--json", *options], env=kept | environ)
+    return CliRunner().invoke(build("doctor"), ["doctor", "--json", *options], env=kept | environ)
 
 
 def test_the_command_ends_with_one_when_something_failed_and_prints_what(make_world):

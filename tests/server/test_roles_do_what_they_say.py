@@ -160,7 +160,7 @@ def test_tokens_are_managed_from_the_command_line(make_world):
     world = make_world()
 
     def mesh(*arguments):
-        done = CliRunner().invoke(build(), ["token", *arguments], env=world.environ)
+        done = CliRunner().invoke(build("token"), ["token", *arguments], env=world.environ)
         return done.exit_code, done.stdout, done.stderr
 
     code, said, _ = mesh("create", "--role", "team-admin", "--team", world.team, "--json")

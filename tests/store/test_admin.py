@@ -54,6 +54,16 @@ async def test_a_change_that_could_not_be_published_is_kept_and_said(
         assert admin.unpublished is None
 
 
+async def test_who_reads_needs_no_redis_and_who_changes_is_told_before_anything_is_made(
+    own_url: str, redis_url: str
+) -> None:
+    async with Admin.open(own_url, "ftp://nowhere", actor="ops") as admin:
+        assert (await admin.list_teams()).items == ()
+        with pytest.raises(ConfigError, match="redis://"):
+            await admin.create_team(name="research")
+        assert (await admin.list_teams()).items == ()
+
+
 async def test_what_is_signed_is_published_only_by_whoever_can_sign(own_url: str, redis_url: str) -> None:
     async with Admin.open(own_url, redis_url, actor="ops", signer=Signer(b"s" * 32)) as admin:
         await admin.create_team(name="research")

@@ -100,7 +100,7 @@ def test_the_command_says_what_went(make_world):
     environ = make_world().environ
 
     def prune(*options):
-        return CliRunner().invoke(build(), ["history", "prune", *options], env=environ)
+        return CliRunner().invoke(build("history"), ["history", "prune", *options], env=environ)
 
     assert json.loads(prune("--dry-run", "--json").stdout)["dry_run"] is True
     assert prune("--keep-audit-days", "3").exit_code == 2

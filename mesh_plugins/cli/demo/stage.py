@@ -50,7 +50,7 @@ class Stage:
 @contextmanager
 def set_up(*, stand_in: bool, keep_running: bool) -> Iterator[Stage]:
     """Start everything, and end everything however the story ends, unless it shall be kept."""
-    from mesh_plugins.connections import COLLECTOR
+    from mesh_plugins.settings import COLLECTOR
 
     with _home(keep_running) as home, _unwound_by_signals():
         port = (_port_in_use(home) or _free_port()) if stand_in else 0
