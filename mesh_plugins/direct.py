@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 #: Keyword arguments that say something about the call to Mesh; everything else goes to the model.
 OPTIONS = ("key", "timeout_s", "max_wait_s", "tags", "session", "end_user", "trace_id", "span_id")
+_NAMES = frozenset(OPTIONS)
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -150,6 +151,8 @@ class DirectCaller(Runtime):
 
 
 def _options(params: dict[str, Any]) -> dict[str, Any]:
+    if _NAMES.isdisjoint(params):
+        return {}
     return {name: params.pop(name) for name in OPTIONS if name in params}
 
 

@@ -6,8 +6,6 @@ ones see the mark and pass through.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 
 _governed: ContextVar[bool] = ContextVar("mesh_governed", default=False)
@@ -18,11 +16,13 @@ def is_governed() -> bool:
     return _governed.get()
 
 
-@contextmanager
-def governed() -> Iterator[None]:
+class governed:  # noqa: N801 - reads as the word it is in a with statement
     """Mark everything inside, in this task or thread, as governed already."""
-    token = _governed.set(True)
-    try:
-        yield
-    finally:
-        _governed.reset(token)
+
+    __slots__ = ("_token",)
+
+    def __enter__(self) -> None:
+        self._token = _governed.set(True)
+
+    def __exit__(self, *_: object) -> None:
+        _governed.reset(self._token)

@@ -74,7 +74,7 @@ def measure(payload: Mapping[str, Any]) -> PayloadSize:
 def _add(size: PayloadSize, value: Any) -> None:
     if isinstance(value, str):
         size.text_bytes += len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
-    elif isinstance(value, Mapping):
+    elif type(value) is dict or isinstance(value, Mapping):
         kind = value.get("type")
         # In a tool's schema "type" may be a list of types, or itself the name of a property.
         if isinstance(kind, str) and kind in _IMAGES:
@@ -83,9 +83,15 @@ def _add(size: PayloadSize, value: Any) -> None:
         if isinstance(kind, str) and kind in _FILES and _holds(value, kind):
             _attach(size, value)
             return
+        text_bytes = 0
         for key, inner in value.items():
-            size.text_bytes += len(key) if isinstance(key, str) else 0
-            _add(size, inner)
+            if isinstance(key, str):
+                text_bytes += len(key)
+            if type(inner) is str and inner.isascii():  # most of what there is, without a call each
+                text_bytes += len(inner)
+            else:
+                _add(size, inner)
+        size.text_bytes += text_bytes
     elif isinstance(value, list | tuple):
         size.items += len(value)
         for inner in value:

@@ -43,8 +43,7 @@ def asked_cap(payload: Mapping[str, Any]) -> int | None:
 def service_asked(request: CallRequest, alias: Alias, target: Target) -> str | None:
     """Return the service tier ``target`` is asked for, which prices depend on; None is the usual one."""
     for parameters in (alias.forced, target.params, request.payload, alias.defaults):
-        service = parameters.get("service_tier")
-        if service is not None:
+        if "service_tier" in parameters and (service := parameters["service_tier"]) is not None:
             return service if isinstance(service, str) else None
     return None
 

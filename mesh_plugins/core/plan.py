@@ -16,7 +16,7 @@ the others only asked about (amount 0), so that one answer says which of them ha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -87,7 +87,7 @@ def plan_call(
         estimate=largest,
         estimate_pico_usd=money,
         rules=tuple(rules.values()),
-        charges=tuple(_reserved(rule, needs) for rule in rules.values()),
+        charges=_charges(rules.values(), needs),
         needs=tuple(needs),
         timeout_us=min(request.timeout_us or alias.timeout_us, alias.timeout_us),
     )
@@ -116,9 +116,17 @@ def without_first(plan: Plan, skipped: int) -> Plan:
         plan,
         targets=plan.targets[skipped:],
         rules=rules,
-        charges=tuple(_reserved(rule, needs) for rule in rules),
+        charges=_charges(rules, needs),
         needs=needs,
     )
+
+
+def _charges(rules: Iterable[LimitRule], needs: Sequence[Mapping[str, Charge]]) -> tuple[Charge, ...]:
+    """Return what is reserved, one charge per rule and in their order."""
+    first = needs[0]
+    if all(each == first for each in needs[1:]):  # as mostly
+        return tuple([first[rule.id] for rule in rules])
+    return tuple([_reserved(rule, needs) for rule in rules])
 
 
 def _reserved(rule: LimitRule, needs: Sequence[Mapping[str, Charge]]) -> Charge:

@@ -41,7 +41,7 @@ def settled(outcome: Outcome, hooks: Hooks) -> tuple[Receipt, Done, list[Settlem
     costs = [_cost(attempt, plan, hooks) for attempt in attempts]
     settlement, further = None, list[Settlement]()
     if reservation.record is not None:
-        actual = [_taken(rule, attempts, costs) for rule in plan.rules]
+        actual = _actual(plan, attempts, costs)
         settlement, *further = settlements(reservation, actual)
     usage, cost = last.usage, costs[-1]
     for attempt, earlier in zip(attempts[:-1], costs, strict=False):
@@ -56,7 +56,7 @@ def settled(outcome: Outcome, hooks: Hooks) -> tuple[Receipt, Done, list[Settlem
 def taken_by(attempts: Sequence[Attempt], plan: Plan, hooks: Hooks) -> list[int]:
     """Return what attempts took from each of a plan's limits."""
     costs = [_cost(attempt, plan, hooks) for attempt in attempts]
-    return [_taken(rule, attempts, costs) for rule in plan.rules]
+    return _actual(plan, attempts, costs)
 
 
 def failed_attempt(reservation: Reservation, attempt: Attempt, number: int, hooks: Hooks) -> Done:
@@ -128,7 +128,7 @@ def attempt_fact(
 
 def _decision_flags(reservation: Reservation) -> tuple[str, ...]:
     decision = reservation.decision
-    if decision is None:
+    if decision is None or (decision.enforced and not decision.shadow_denied):
         return ()
     unenforced = () if decision.enforced else ("unenforced",)
     plan = reservation.plan
@@ -257,6 +257,25 @@ def _cost(attempt: Attempt, plan: Plan, hooks: Hooks) -> int | None:
 def is_cost(answer: Any) -> bool:
     """Tell whether a plugin's price is one: whole pico-USD, 0 or more."""
     return type(answer) is int and answer >= 0
+
+
+def _actual(plan: Plan, attempts: Sequence[Attempt], costs: Sequence[int | None]) -> list[int]:
+    """Return what each of a plan's limits takes."""
+    if len(attempts) > 1:
+        return [_taken(rule, attempts, costs) for rule in plan.rules]
+    usage, cost = attempts[0].usage, costs[0]
+    by_dimension = {
+        "requests": 1,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "tokens": usage.total_tokens,
+        "usd": cost or 0,
+        "concurrency": 0,
+    }
+    return [
+        _taken(rule, attempts, costs) if is_of_target(rule) else by_dimension[rule.dimension]
+        for rule in plan.rules
+    ]
 
 
 def _taken(rule: LimitRule, attempts: Sequence[Attempt], costs: Sequence[int | None]) -> int:

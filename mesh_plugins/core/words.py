@@ -16,6 +16,8 @@ LONGEST_WORD = 256
 
 def fit(text: str, longest: int = LONGEST_LABEL) -> str:
     """Return ``text`` bounded to ``longest`` characters, each of which UTF-8 and Postgres can hold."""
+    if len(text) <= longest and text.isascii() and "\x00" not in text:
+        return text
     text = text[:longest]
     if not text.isascii():
         text = text.encode("utf-8", "replace").decode()

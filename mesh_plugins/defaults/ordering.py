@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
+from operator import attrgetter
 
 from mesh_plugins.core.call import CallRequest
 from mesh_plugins.markers import hookimpl
@@ -12,6 +13,7 @@ from mesh_store.model.shares import WHOLE
 from mesh_store.model.snapshot import Snapshot, Target
 
 _DRAWS = 2**64
+_tier = attrgetter("tier")
 
 
 class Ordering:
@@ -30,6 +32,8 @@ class Ordering:
         if len(targets) == 1:
             return targets
         ordinary = [target for target in targets if not target.canary]
+        if len(ordinary) == len(targets) == len({target.tier for target in targets}):
+            return sorted(targets, key=_tier)  # nothing to draw: one target a tier
 
         def place(target: Target) -> tuple[int, bool, float]:
             draw = (_draw(request.session, target.id) + 1) / (_DRAWS + 2)

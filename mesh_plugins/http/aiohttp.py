@@ -1,27 +1,30 @@
 """The transport for event loops: aiohttp, which closes a connection as soon as nobody wants its answer.
 
 A session belongs to its event loop and is closed with it (see `loops`). aiohttp repeats requests on
-dropped connections for idempotent methods only, and everything sent here is a POST.
+dropped connections for idempotent methods only, and everything sent here is a POST. What is to be
+answered as a whole goes past the session (see `posting`); streams, and calls through a proxy, through it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, NoReturn
+from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
-from aiohttp.http_exceptions import HttpProcessingError
 
+from mesh_plugins.http.aiohttp_failures import fail
+from mesh_plugins.http.connector import Connector
 from mesh_plugins.http.loops import PerLoop, inherited
+from mesh_plugins.http.posting import Posting, fits
 from mesh_plugins.http.tls import tls_context
 from mesh_plugins.http.transport import (
     IDLE_CONNECTION_S,
     AsyncByteStream,
-    FailureKind,
     HttpRequest,
     HttpResponse,
     TransportFailure,
@@ -30,13 +33,20 @@ from mesh_plugins.http.transport import (
     most_of,
 )
 
-if TYPE_CHECKING:
-    from aiohttp.connector import Connection
-    from aiohttp.tracing import Trace
-
 _MOST_KEPT = 1_024
 #: Timeouts are exact: aiohttp would round those above 5 s up to a whole second of its loop.
 _EXACT = float("inf")
+
+
+#: Whether the aiohttp of this process can be used past its session.
+_FITS = fits()
+
+
+class _Client(NamedTuple):
+    """A session, and what goes past it."""
+
+    session: aiohttp.ClientSession
+    posting: Posting | None
 
 
 class AiohttpTransport:
@@ -44,10 +54,13 @@ class AiohttpTransport:
 
     def __init__(self, options: TransportOptions | None = None) -> None:
         self._options = options or TransportOptions()
-        self._sessions = PerLoop(self._session, _closed, _detached)
+        self._clients = PerLoop(self._client, _closed, _detached)
         self._proxies: dict[str, str | None] = {}
 
     async def asend(self, request: HttpRequest) -> HttpResponse:
+        client = await self._clients.client()
+        if client.posting is not None and _plain(request) and self._proxy(request.url) is None:
+            return await client.posting.post(request, self._secured(request.url))
         response = await self._answer(request)
         try:
             most, size, pieces = most_of(response.status), 0, []
@@ -65,11 +78,10 @@ class AiohttpTransport:
         return _Stream(await self._answer(request))
 
     async def aclose(self) -> None:
-        await self._sessions.aclose()
+        await self._clients.aclose()
 
     async def _answer(self, request: HttpRequest) -> aiohttp.ClientResponse:
-        session = await self._sessions.client()
-        secured = tls_context(self._options) if request.url.startswith("https:") else True
+        session = (await self._clients.client()).session
         try:
             return await session.post(
                 request.url,
@@ -77,15 +89,15 @@ class AiohttpTransport:
                 headers=request.headers,
                 allow_redirects=False,
                 proxy=self._proxy(request.url),
-                ssl=secured,
+                ssl=self._secured(request.url),
                 timeout=_timeout(self._options, request),
             )
         except Exception as error:
             fail(error)
 
-    def _session(self) -> aiohttp.ClientSession:
+    def _client(self) -> _Client:
         session = aiohttp.ClientSession(
-            connector=_Connector(
+            connector=Connector(
                 limit=self._options.max_connections,
                 keepalive_timeout=IDLE_CONNECTION_S,
                 resolver=aiohttp.ThreadedResolver(),  # the system's, even where aiodns is installed
@@ -95,7 +107,10 @@ class AiohttpTransport:
             trust_env=False,  # it would also take credentials from ~/.netrc
         )
         _sessions.add(session)
-        return session
+        return _Client(session, Posting(session, self._options.connect_s) if _FITS else None)
+
+    def _secured(self, url: str) -> ssl.SSLContext | bool:
+        return tls_context(self._options) if url.startswith("https:") else True
 
     def _proxy(self, url: str) -> str | None:
         options = self._options
@@ -108,43 +123,19 @@ class AiohttpTransport:
         return self._proxies[url]
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Hands out connections on which nothing happened since their last answer."""
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's signature
-    ) -> Connection:
-        # A POST on a connection that was closed is lost, and nobody may repeat it. A loop that was busy
-        # needs three turns to hear of it: to read what was said last, to read the end, to have read it.
-        for _ in range(3):
-            await asyncio.sleep(0)
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            if connection.protocol is None or not connection.protocol.should_close:
-                return connection
-            # An answer nobody asked for: aiohttp would take it for the answer to this request.
-            connection.close()
-
-    def __del__(self, *_: object) -> None:
-        """Go quietly when the loop was closed, or the process forked: there is no loop to close on."""
-
-
 #: Sessions that are neither closed nor detached. Held here, because one that is collected would be logged
 #: as an error, though its loop closes it in a moment, or never ends (a notebook's).
 _sessions: set[aiohttp.ClientSession] = set()
 
 
-async def _closed(session: aiohttp.ClientSession) -> None:
-    _sessions.discard(session)
-    await session.close()
+async def _closed(client: _Client) -> None:
+    _sessions.discard(client.session)
+    await client.session.close()
 
 
-def _detached(session: aiohttp.ClientSession) -> None:
-    _sessions.discard(session)
-    session.detach()
+def _detached(client: _Client) -> None:
+    _sessions.discard(client.session)
+    client.session.detach()
 
 
 #: Answers that are being read. Held here, because one that is collected together with its reader would
@@ -210,6 +201,11 @@ def _let_go(response: aiohttp.ClientResponse) -> None:
     response.close()
 
 
+def _plain(request: HttpRequest) -> bool:
+    """Tell whether a request is waited for as a whole, at an address without credentials of its own."""
+    return request.idle_s is None and "@" not in request.url
+
+
 def _timeout(options: TransportOptions, request: HttpRequest) -> aiohttp.ClientTimeout:
     total = max(0.001, request.timeout_s)  # aiohttp takes 0 for none
     return aiohttp.ClientTimeout(
@@ -238,40 +234,3 @@ def _spoken_to(proxy: str | None) -> str | None:
     if scheme.lower() not in ("http", "https"):
         raise TransportFailure("connect", f"event loops call through HTTP proxies only, not {scheme}://")
     return proxy
-
-
-def fail(error: Exception, *, answered: bool = False) -> NoReturn:
-    """Raise what a transport may raise for one of aiohttp's exceptions, or the exception itself."""
-    if isinstance(error, aiohttp.ClientError | HttpProcessingError | OSError):
-        raise TransportFailure(*_told(error, answered=answered)) from None
-    if isinstance(error, ValueError) and not answered:
-        raise TransportFailure("connect", "its URL or a header cannot be sent") from None
-    raise error
-
-
-def _told(error: Exception, *, answered: bool) -> tuple[FailureKind, str]:
-    """Say what happened, without the URL: its query may hold a secret."""
-    match error:
-        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
-            return "connect", "its URL cannot be used"
-        case aiohttp.ClientHttpProxyError():
-            return "connect", f"its proxy answered {error.status}"
-        case aiohttp.ClientConnectorCertificateError():
-            return "connect", f"its certificate is not trusted: {error.certificate_error}"
-        case aiohttp.ClientConnectorError():
-            return "connect", error.os_error.strerror or str(error.os_error)
-        case aiohttp.ConnectionTimeoutError():
-            return "connect", "no connection in time"
-        case aiohttp.SocketTimeoutError():
-            return "timeout", "silent for too long"
-        case TimeoutError():
-            return "timeout", "the total deadline has passed"
-        case aiohttp.ServerDisconnectedError():
-            said = "the connection closed before an answer came"
-        case aiohttp.ClientResponseError() | HttpProcessingError():
-            said = " ".join(error.message.split())
-        case OSError():
-            said = os.strerror(error.errno) if error.errno else "the connection was lost"
-        case _:
-            said = " ".join(str(error).split())
-    return "incomplete" if answered else "protocol", said or type(error).__name__

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from operator import attrgetter, sub
 
+from msgspec.structs import replace
+
 from mesh_store.model.facts import Cancel, Settlement
 from mesh_store.model.limits import Charge, Reservation
 from mesh_store.redis.lease_desk import Desk, Lease
@@ -149,6 +151,9 @@ class LeaseBook:
     def _settled(self, lease: Lease, settlement: Settlement) -> Settlement | None:
         """True a call up within its lease; return what its budgets still have to be told."""
         reservation = settlement.reservation
+        if lease.plain:
+            lease.true_up_all(reservation.charges, settlement.actual)
+            return None
         elapsed = self._clock_us() - lease.asked_us
         money: list[tuple[Charge, int]] = []
         for place, (charge, actual) in enumerate(zip(reservation.charges, settlement.actual, strict=True)):
@@ -157,11 +162,8 @@ class LeaseBook:
                 money.append((charge, actual))
         if not money:
             return None
-        kept = tuple([charge for charge, _ in money])
-        at_us, expires = reservation.reserved_at_us, reservation.expires_at_us
-        return Settlement(
-            Reservation(reservation.id, kept, at_us, expires), tuple([actual for _, actual in money])
-        )
+        kept = replace(reservation, charges=tuple([charge for charge, _ in money]))
+        return Settlement(kept, tuple([actual for _, actual in money]))
 
     def unbacked(self, reservation_id: str) -> None:
         """Note a call that was admitted without Redis: it holds no slot there that another might have."""

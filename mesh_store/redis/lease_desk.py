@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import add
 from typing import NamedTuple
 
 from mesh_store.model.facts import MOST_LEASED, LeaseEnded, SlotsMoved
@@ -40,6 +41,7 @@ class Lease:
         refunded: units per charge that ended calls had reserved beyond what they took.
         slots: how many slots it holds, per charge; lent ones count from here on.
         drawn: how many calls drew.
+        plain: True where all are soft rates: what calls did not take simply comes back.
         low: at how many it is time for another slice.
         asked_us, until_us: when it was asked for, and until when it may be spent.
         remaining, reset_after_us: what Redis said when it granted it.
@@ -53,6 +55,7 @@ class Lease:
         "left",
         "limits",
         "low",
+        "plain",
         "refunded",
         "remaining",
         "reset_after_us",
@@ -74,6 +77,7 @@ class Lease:
         self.asked_us, self.until_us = asked_us, asked_us + grant.usable_us
         self.until_ns, self.at_us = self.until_us * 1_000, self.slice.reserved_at_us
         self.remaining, self.reset_after_us = grant.remaining, grant.reset_after_us
+        self.plain = all(limit.kind == "rate" and not limit.hard for limit in self.limits)
         self._rates = [rate_of(limit) if limit.kind == "rate" else None for limit in self.limits]
 
     def holds(self, now_us: int, charges: Sequence[Charge]) -> bool:
@@ -116,6 +120,15 @@ class Lease:
         if back > 0 and kind != "slots":
             self.refunded[place] += back
         self.left[place] += back
+
+    def true_up_all(self, charges: Sequence[Charge], actual: Sequence[int]) -> None:
+        """Note what a call really took; like `true_up` for each of its charges, of a `plain` lease."""
+        back = [charge.amount - taken for charge, taken in zip(charges, actual, strict=True)]
+        self.left = list(map(add, self.left, back))
+        if max(back) > 0:
+            self.refunded = [
+                had + more if more > 0 else had for had, more in zip(self.refunded, back, strict=True)
+            ]
 
     def ended(self, running: Sequence[tuple[str, int, Sequence[Charge]]]) -> LeaseEnded:
         """Return the record of its end.
