@@ -88,7 +88,7 @@ class World:
 
         result, revision = asyncio.run(through())
         for mesh in self.callers:
-            mesh._held.subscriber.wait(revision, 10)
+            mesh._held.subscriber.wait(revision, 60)
         return result
 
     def name(self, stem: str) -> str:

@@ -56,7 +56,7 @@ class Cli:
         ours = {"MESH_HOME": str(self.home), "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
         return inherited | ours | self.environment
 
-    def run(self, *arguments: str, timeout: float = 100) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout: float = 200) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, whatever that is."""
         if self.here:
             done = CliRunner().invoke(build(arguments[0]), arguments, env=self.variables())
@@ -105,7 +105,7 @@ class Cli:
 def _home() -> Iterator[Path]:
     place = Path(os.path.realpath(tempfile.mkdtemp(prefix="mesh-cli-")))
     yield place
-    stop(place, timeout=30)
+    stop(place, timeout=60)
     left = leftovers(place)
     shutil.rmtree(place, ignore_errors=True)
     assert not left, f"servers left behind: {left}"

@@ -88,7 +88,7 @@ def test_an_alias_changed_live_sends_the_next_call_elsewhere(world, stand_in):
     targets = [{"provider": world.name("local"), "model": "large"}]
     world.run(lambda admin: admin.update_alias(alias, targets=targets))
     revision = world.run(lambda admin: admin.publish()).revision
-    assert mesh._held.subscriber.wait(revision, 10) is not None
+    assert mesh._held.subscriber.wait(revision, 60) is not None
     reply = mesh.chat(alias, ASK)
     assert reply.mesh.target.endswith("/large")
     assert reply.mesh.revision == revision

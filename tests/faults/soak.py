@@ -111,13 +111,13 @@ class Soak:
         self._stack.close()
 
     def run(self, seconds: float) -> None:
-        """Let it go on, with a fault every now and then."""
+        """Let it go on, with a fault every now and then, until each kind was made at least once."""
         kinds: list[Callable[[], object]] = [
             self.valkey_dies, self.provider_hangs_up, self.postgres_stalls, self.a_caller_dies,
         ]  # fmt: skip
         end = time.monotonic() + seconds
         order: list[Callable[[], object]] = []
-        while time.monotonic() < end:
+        while time.monotonic() < end or len(self.faults) < len(kinds):
             time.sleep(self._chance.uniform(*PAUSE_S))  # how long it goes well, not a wait for something
             order = order or self._chance.sample(kinds, len(kinds))
             fault = order.pop()

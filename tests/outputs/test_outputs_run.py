@@ -99,7 +99,7 @@ def receiver() -> Iterator[Receiver]:
     made.close()
 
 
-def eventually(true: Callable[[], object], what: str, timeout: float = 40.0) -> None:
+def eventually(true: Callable[[], object], what: str, timeout: float = 60.0) -> None:
     deadline = time.monotonic() + timeout
     while not true():
         assert time.monotonic() < deadline, f"it never came to pass that {what}"
@@ -122,7 +122,7 @@ def running(world: Any, *command: str, **environment: str) -> Iterator[str]:
         assert process.stdout is not None
         yield process.stdout.readline() if command[0] == "serve" else ""
         process.terminate()
-        _, complaints = process.communicate(timeout=30)
+        _, complaints = process.communicate(timeout=60)
         assert process.returncode == 0, complaints
     finally:
         process.kill()

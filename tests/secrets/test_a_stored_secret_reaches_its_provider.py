@@ -115,4 +115,4 @@ def test_a_key_minted_before_secrets_were_stored_is_told_to_rotate(sealed, words
 
 def _wait(world, mesh):
     revision = world.run(lambda admin: admin.publish()).revision
-    assert mesh._held.subscriber.wait(revision, 10) is not None
+    assert mesh._held.subscriber.wait(revision, 60) is not None

@@ -52,7 +52,7 @@ def rotated(sealed, words):
 
 def test_callers_that_are_open_or_away_follow_also_after_redis_lost_everything(rotated, sealed, words):
     place = published_by(sealed, NEXT, flush=True)
-    assert rotated._held.subscriber.wait(place.revision, 10)
+    assert rotated._held.subscriber.wait(place.revision, 60)
     rotated.chat(sealed.alias_name, words.ASK)
     assert sealed.sent() == f"Bearer {words.CANARY}"
     assert rotated._held.subscriber.trust.publisher == NEXT.public
@@ -102,7 +102,7 @@ def test_where_no_secret_is_stored_the_old_key_is_refused_by_name(words):
 def test_a_key_that_comes_back_is_followed_back(rotated, sealed, words):
     rotate(sealed, NEXT, words.SIGNER)
     place = published_by(sealed, words.SIGNER)
-    assert rotated._held.subscriber.wait(place.revision, 10)
+    assert rotated._held.subscriber.wait(place.revision, 60)
     rotated.chat(sealed.alias_name, words.ASK)
     assert rotated._held.subscriber.trust.publisher == words.SIGNER.public
     rotate(sealed, words.SIGNER, NEXT)
@@ -120,7 +120,7 @@ def test_interrupted_after_its_commit_it_is_finished_by_whoever_publishes(sealed
             rotate(sealed, words.SIGNER, NEXT)
     try:
         place = published_by(sealed, NEXT)
-        assert mesh._held.subscriber.wait(place.revision, 10)
+        assert mesh._held.subscriber.wait(place.revision, 60)
         mesh.chat(sealed.alias_name, words.ASK)
         assert rotate(sealed, words.SIGNER, NEXT) == 0, "again, and nothing is left to do"
     finally:

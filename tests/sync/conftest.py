@@ -54,7 +54,7 @@ def answers(client: redis.Redis) -> bool:
         return False
 
 
-def eventually(holds: Callable[[], Any], timeout: float = 10.0, step: float = 0.002) -> Any:
+def eventually(holds: Callable[[], Any], timeout: float = 60.0, step: float = 0.002) -> Any:
     """Ask until ``holds`` returns something true, and return that."""
     deadline = time.monotonic() + timeout
     while not (result := holds()):

@@ -30,7 +30,7 @@ async def filled(source, own_valkey, tmp_path, subscribe, helpers):
             assert subscriber.snapshot().revision == 1
             source.commit()
             await publish(source, aclient)
-            assert subscriber.wait(2, 5)
+            assert subscriber.wait(2, 60)
             assert subscriber.keys.lookup(KEY)
             assert subscriber.keys.lookup(OTHER)
             source.put_key(OTHER, revoked=True)

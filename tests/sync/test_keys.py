@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
@@ -25,7 +24,7 @@ UNFOLLOWED_S = 5.0
 async def test_hits_and_misses_cost_one_question_each(source, aclient, client, subscribe, helpers):
     source.put_key(KEY)
     await publish(source, aclient)
-    subscriber = subscribe(poll_s=60)
+    subscriber = subscribe(poll_s=600)
     helpers.eventually(lambda: subscriber.state == "live")
     before = helpers.questions(client)
     for _ in range(20):
@@ -39,7 +38,7 @@ async def test_hits_and_misses_cost_one_question_each(source, aclient, client, s
 async def test_a_new_key_is_found_though_it_was_missed_before(source, aclient, subscribe, helpers):
     source.commit()
     await publish(source, aclient)
-    subscriber = subscribe(poll_s=60)
+    subscriber = subscribe(poll_s=600)
     helpers.eventually(lambda: subscriber.state == "live")
     assert subscriber.keys.lookup(KEY) is None
     source.put_key(KEY)
@@ -50,7 +49,7 @@ async def test_a_new_key_is_found_though_it_was_missed_before(source, aclient, s
 async def test_a_changed_entry_is_read_again_without_being_asked_for(source, aclient, subscribe, helpers):
     source.put_key(KEY, team="before")
     await publish(source, aclient)
-    subscriber = subscribe(poll_s=60)
+    subscriber = subscribe(poll_s=600)
     helpers.eventually(lambda: subscriber.state == "live")
     assert subscriber.keys.lookup(KEY).team == "before"
     source.put_key(KEY, team="after")
@@ -59,19 +58,17 @@ async def test_a_changed_entry_is_read_again_without_being_asked_for(source, acl
     helpers.eventually(lambda: KEY in entries and entries[KEY].entry.team == "after")
 
 
-@pytest.mark.parametrize(("deaf", "seconds"), [(False, 1.0), (True, 2.0)], ids=["with hints", "by the poll"])
-async def test_a_revocation_takes_effect_in_time(source, aclient, subscribe, helpers, proxy, deaf, seconds):
+@pytest.mark.parametrize(("deaf", "poll_s"), [(False, 600.0), (True, 1.0)], ids=["with hints", "by the poll"])
+async def test_a_revocation_takes_effect_in_time(source, aclient, subscribe, helpers, proxy, deaf, poll_s):
     source.put_key(KEY)
     await publish(source, aclient)
-    subscriber = subscribe(proxy.url)
+    subscriber = subscribe(proxy.url, poll_s=poll_s)
     helpers.eventually(lambda: subscriber.state == "live")
     assert subscriber.keys.lookup(KEY)
     proxy.deaf = deaf
     source.put_key(KEY, revoked=True)
     await publish(source, aclient)
-    started = time.monotonic()
     helpers.eventually(lambda: subscriber.keys.lookup(KEY) is None)
-    assert time.monotonic() - started < seconds
 
 
 async def test_a_miss_without_the_marker_proves_nothing_and_is_not_cached(
@@ -101,7 +98,7 @@ async def test_a_client_behind_the_list_of_changes_asks_for_its_keys_again(
     source.put_key(KEY)
     source.put_key(OTHER)
     await publish(source, aclient)
-    subscriber = subscribe(proxy.url, poll_s=60)
+    subscriber = subscribe(proxy.url, poll_s=600)
     helpers.eventually(lambda: subscriber.state == "live")
     assert subscriber.keys.lookup(KEY)
     assert subscriber.keys.lookup(OTHER)
@@ -123,7 +120,7 @@ async def test_a_client_behind_the_list_of_changes_asks_for_its_keys_again(
 async def test_a_bulk_import_is_told_as_all_and_the_list_stays_small(source, aclient, subscribe, helpers):
     source.put_key(KEY)
     await publish(source, aclient)
-    subscriber = subscribe(poll_s=60)
+    subscriber = subscribe(poll_s=600)
     helpers.eventually(lambda: subscriber.state == "live")
     assert subscriber.keys.lookup(KEY)
     source.put_key(KEY, revoked=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 
 import pytest
 
@@ -46,7 +45,7 @@ async def silent(mesh_engines):
 
 
 async def test_a_change_is_seen_by_a_caller_once_it_is_committed(admin, mesh_engines, subscribe):
-    subscriber = subscribe(mesh_engines.redis_url, poll_s=60)
+    subscriber = subscribe(mesh_engines.redis_url, poll_s=600)
     subscriber.snapshot()
     loads = subscriber._replica.loads
     name = next(_names)
@@ -54,7 +53,7 @@ async def test_a_change_is_seen_by_a_caller_once_it_is_committed(admin, mesh_eng
     await admin.create_provider(name=name, kind="openai", base_url="http://127.0.0.1:1/v1")
     await admin.create_alias(name=name, targets=[{"provider": name, "model": "small"}])
     head = await admin.database.head()
-    snapshot = await asyncio.to_thread(subscriber.wait, head.revision, 10)
+    snapshot = await asyncio.to_thread(subscriber.wait, head.revision, 60)
     assert snapshot.alias(name, team.id).targets[0].model == "small"
     assert subscriber._replica.loads == loads
     compiled = await PostgresSource(admin.database).compile_snapshot()
@@ -64,16 +63,15 @@ async def test_a_change_is_seen_by_a_caller_once_it_is_committed(admin, mesh_eng
 async def test_a_key_works_once_it_is_made_and_no_more_once_it_is_revoked(
     admin, mesh_engines, subscribe, helpers
 ):
-    subscriber = subscribe(mesh_engines.redis_url)
+    subscriber = subscribe(mesh_engines.redis_url, poll_s=600)
     helpers.eventually(lambda: subscriber.state == "live")
     team = await admin.create_team(name=next(_names))
     entity, minted = await admin.create_key(team=team.name)
     digest = keys.digest(minted.text)
     assert subscriber.keys.lookup(digest).team == team.id
     await admin.revoke_key(entity.id)
-    revoked = time.monotonic()
+    # Heard of: the poll would take longer than anybody waits here.
     await asyncio.to_thread(helpers.eventually, lambda: subscriber.keys.lookup(digest) is None)
-    assert time.monotonic() - revoked < 1
 
 
 async def test_a_publisher_that_died_after_its_commit_is_finished_by_whoever_publishes_next(
@@ -87,21 +85,21 @@ async def test_a_publisher_that_died_after_its_commit_is_finished_by_whoever_pub
     assert head.revision > before
     async with connect_async(mesh_engines.redis_url, deadline=5) as redis:
         await publish(PostgresSource(silent.database), redis, signer=SIGNER)
-    assert await asyncio.to_thread(subscriber.wait, head.revision, 10)
+    assert await asyncio.to_thread(subscriber.wait, head.revision, 60)
 
 
 async def test_a_watching_publisher_hears_of_commits(silent, mesh_engines, subscribe):
-    subscriber = subscribe(mesh_engines.redis_url, poll_s=60)
+    subscriber = subscribe(mesh_engines.redis_url, poll_s=600)
     stop = asyncio.Event()
     async with connect_async(mesh_engines.redis_url, deadline=5) as redis:
         source, listen = PostgresSource(silent.database), listen_to(mesh_engines.dsn)
         watching = asyncio.create_task(
-            watch_and_publish(source, redis, stop, signer=SIGNER, listen=listen, poll_s=60)
+            watch_and_publish(source, redis, stop, signer=SIGNER, listen=listen, poll_s=600)
         )
         for _ in range(3):
             await silent.create_team(name=next(_names))
             head = await silent.database.head()
-            assert await asyncio.to_thread(subscriber.wait, head.revision, 10)
+            assert await asyncio.to_thread(subscriber.wait, head.revision, 60)
         stop.set()
         await watching
 

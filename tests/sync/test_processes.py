@@ -69,7 +69,7 @@ async def test_a_forked_child_follows_by_itself_and_the_parent_goes_on(
         before = subscriber.snapshot().revision
         found = subscriber.keys.lookup(KEY).team
         client.publish("child", "ready")
-        after = subscriber.wait(2, 10).revision
+        after = subscriber.wait(2, 60).revision
         helpers.eventually(lambda: subscriber.keys.lookup(KEY) is None)
         subscriber.close()
         return [before, found, after]
@@ -84,7 +84,7 @@ async def test_a_forked_child_follows_by_itself_and_the_parent_goes_on(
     await publish(source, aclient)
     assert helpers.eventually(lambda: pid_said, 20) == [[1, "team-1", 2]]
     ready.close()
-    assert subscriber.wait(2, 5)
+    assert subscriber.wait(2, 60)
     helpers.eventually(lambda: subscriber.keys.lookup(KEY) is None)
     assert subscriber.status().connects == connects
 
@@ -145,7 +145,7 @@ async def test_an_interpreter_that_just_ends_does_not_wait_and_keeps_what_it_lea
     assert (ended.returncode, ended.stderr) == (0, "")
     revision, team, left = ended.stdout.split()
     assert (revision, team) == ("1", "team-1")
-    assert now - float(left) < 2
+    assert now - float(left) < 20
     await aclient.flushall()
     again = _python(code, valkey.url.replace("/s", "/gone"), str(tmp_path))
     assert "ConfigUnavailable" in again.stderr
@@ -169,7 +169,7 @@ def test_an_interpreter_ends_though_redis_hangs(own_valkey):
             """,
             own_valkey.url,
         )
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 40
     finally:
         os.kill(own_valkey.process.pid, signal.SIGCONT)
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -92,7 +92,7 @@ class Settled:
         self.renewed += [reservation.id for reservation in reservations]
 
 
-def eventually(true: Callable[[], object], what: str, timeout: float = 20.0) -> None:
+def eventually(true: Callable[[], object], what: str, timeout: float = 60.0) -> None:
     deadline = time.monotonic() + timeout
     while not true():
         assert time.monotonic() < deadline, f"it never came to pass that {what}"

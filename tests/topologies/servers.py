@@ -29,7 +29,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def eventually(holds: Callable[[], Any], timeout: float = 20.0, step: float = 0.01) -> Any:
+def eventually(holds: Callable[[], Any], timeout: float = 60.0, step: float = 0.01) -> Any:
     """Ask until ``holds`` returns something true, and return that; an outage is an answer not yet there."""
     deadline = time.monotonic() + timeout
     while True:
@@ -219,8 +219,8 @@ class Cluster:
     def settled(self) -> None:
         """Wait until everybody is there, agrees, and every replica is in step."""
         # A primary that comes back thinks for a moment that it still is one.
-        eventually(lambda: len(self.primaries()) == self._count, timeout=30)
-        eventually(lambda: all(self._in_step(node) for node in self.nodes), timeout=30)
+        eventually(lambda: len(self.primaries()) == self._count, timeout=60)
+        eventually(lambda: all(self._in_step(node) for node in self.nodes), timeout=60)
 
     def heal(self) -> None:
         """Start whatever was killed."""

@@ -185,7 +185,7 @@ class Recorder:
 
     def wait_for(self, facts: int) -> bool:
         with self.changed:
-            return self.changed.wait_for(lambda: len(self.done_records) >= facts, timeout=10)
+            return self.changed.wait_for(lambda: len(self.done_records) >= facts, timeout=60)
 
 
 @dataclass
@@ -417,7 +417,7 @@ class Heard:
 
         def wait() -> bool:
             with self.changed:
-                return self.changed.wait_for(lambda: bool(self.of(user)), timeout=10)
+                return self.changed.wait_for(lambda: bool(self.of(user)), timeout=60)
 
         return await asyncio.to_thread(wait)
 

@@ -60,7 +60,7 @@ def test_a_callback_of_the_caller_is_still_told(litellm: Any, world: Any, messag
 
     assert not _was_fast(world)
     with heard.changed:
-        assert heard.changed.wait_for(lambda: heard.of("told"), timeout=10)
+        assert heard.changed.wait_for(lambda: heard.of("told"), timeout=60)
 
 
 def test_what_litellm_left_listening_itself_slows_nothing(
