@@ -82,10 +82,12 @@ async def test_what_is_changed_over_http_reaches_redis_at_once(
     unpolled = partial(running.watch_and_publish, poll_s=600)
     monkeypatch.setattr(running, "watch_and_publish", unpolled)
     async with served(mesh_engines, sockets / "a", collect=False) as api:
-        body, head = {"description": "live"}, {"Authorization": f"Bearer {house.admin}"}
-        assert (await api.patch(f"/v1/teams/{house.team}", json=body, headers=head)).status_code == 200
-        want = await control.database.head()
-        await eventually(partial(_arrived, mesh_engines, want.revision))
+        head = {"Authorization": f"Bearer {house.admin}"}
+        for said in ("live", "and again"):  # the first may be what is published at the start
+            body = {"description": said}
+            assert (await api.patch(f"/v1/teams/{house.team}", json=body, headers=head)).status_code == 200
+            want = await control.database.head()
+            await eventually(partial(_arrived, mesh_engines, want.revision))
         ready = await api.get("/readyz")
         assert ready.json() == {"ready": True, "database": "fine", "redis": "fine", "publisher": "fine"}
 
