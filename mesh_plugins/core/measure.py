@@ -14,15 +14,17 @@ from typing import Any
 from mesh_plugins.core.attachments import attachment_of
 
 #: Fields whose text the model reads; everything else of a payload is parameters.
-_TEXT_FIELDS = (
-    "messages",
-    "input",
-    "prompt",
-    "system",
-    "instructions",
-    "tools",
-    "functions",
-    "response_format",
+_TEXT_FIELDS = frozenset(
+    {
+        "messages",
+        "input",
+        "prompt",
+        "system",
+        "instructions",
+        "tools",
+        "functions",
+        "response_format",
+    }
 )
 #: Tokens of framing per message or list item: role, separators.
 _FRAME = 8
@@ -64,9 +66,8 @@ class PayloadSize:
 def measure(payload: Mapping[str, Any]) -> PayloadSize:
     """Measure a request in OpenAI's shape."""
     size = PayloadSize()
-    for name in _TEXT_FIELDS:
-        value = payload.get(name)
-        if value is not None:
+    for name, value in payload.items():
+        if name in _TEXT_FIELDS and value is not None:
             _add(size, value)
     return size
 

@@ -69,16 +69,10 @@ def plan_call(
             largest = estimate
         if cost is not None:
             money = max(money or 0, cost)
-        taken: dict[str, Charge] = {}
-        for charges in hooks.charges.every(
+        answers = hooks.charges.every(
             request=request, alias=alias, target=target, estimate=estimate, snapshot=snapshot, price=price
-        ):
-            for rule, charge in charges:
-                rules[rule.id] = rule
-                held = taken.get(rule.id)
-                if held is None or charge.amount > held.amount:
-                    taken[rule.id] = charge
-        needs.append(taken)
+        )
+        needs.append(_joined(answers, rules))
     return Plan(
         request=request,
         snapshot=snapshot,
@@ -119,6 +113,22 @@ def without_first(plan: Plan, skipped: int) -> Plan:
         charges=_charges(rules, needs),
         needs=needs,
     )
+
+
+def _joined(
+    answers: Sequence[Sequence[tuple[LimitRule, Charge]]], rules: dict[str, LimitRule]
+) -> dict[str, Charge]:
+    """Return what all plugins together charge, by the limit's id, and note the limits."""
+    taken: dict[str, Charge] = {}
+    for charges in answers:
+        for rule, charge in charges:
+            name = rule.id
+            held = taken.get(name)
+            if held is None:
+                rules[name], taken[name] = rule, charge
+            elif charge.amount > held.amount:
+                taken[name] = charge
+    return taken
 
 
 def _charges(rules: Iterable[LimitRule], needs: Sequence[Mapping[str, Charge]]) -> tuple[Charge, ...]:

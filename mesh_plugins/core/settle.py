@@ -23,11 +23,12 @@ from mesh_plugins.core.call import (
 )
 from mesh_plugins.core.extending import settlements
 from mesh_plugins.core.hooks import Hooks
+from mesh_plugins.core.taking import taken_of
 from mesh_plugins.core.words import fit, word
 from mesh_store.model.errors import MeshError, ProviderError
 from mesh_store.model.facts import Done, Fact, FactOutcome, Settlement
 from mesh_store.model.ids import new_id, now_us
-from mesh_store.model.snapshot import Alias, LimitRule, Subject
+from mesh_store.model.snapshot import Alias
 from mesh_store.model.usage import Usage
 
 _NOTHING = Usage()
@@ -41,7 +42,7 @@ def settled(outcome: Outcome, hooks: Hooks) -> tuple[Receipt, Done, list[Settlem
     costs = [_cost(attempt, plan, hooks) for attempt in attempts]
     settlement, further = None, list[Settlement]()
     if reservation.record is not None:
-        actual = _actual(plan, attempts, costs)
+        actual = taken_of(plan, attempts, costs)
         settlement, *further = settlements(reservation, actual)
     usage, cost = last.usage, costs[-1]
     for attempt, earlier in zip(attempts[:-1], costs, strict=False):
@@ -56,7 +57,7 @@ def settled(outcome: Outcome, hooks: Hooks) -> tuple[Receipt, Done, list[Settlem
 def taken_by(attempts: Sequence[Attempt], plan: Plan, hooks: Hooks) -> list[int]:
     """Return what attempts took from each of a plan's limits."""
     costs = [_cost(attempt, plan, hooks) for attempt in attempts]
-    return _actual(plan, attempts, costs)
+    return taken_of(plan, attempts, costs)
 
 
 def failed_attempt(reservation: Reservation, attempt: Attempt, number: int, hooks: Hooks) -> Done:
@@ -257,51 +258,3 @@ def _cost(attempt: Attempt, plan: Plan, hooks: Hooks) -> int | None:
 def is_cost(answer: Any) -> bool:
     """Tell whether a plugin's price is one: whole pico-USD, 0 or more."""
     return type(answer) is int and answer >= 0
-
-
-def _actual(plan: Plan, attempts: Sequence[Attempt], costs: Sequence[int | None]) -> list[int]:
-    """Return what each of a plan's limits takes."""
-    if len(attempts) > 1:
-        return [_taken(rule, attempts, costs) for rule in plan.rules]
-    usage, cost = attempts[0].usage, costs[0]
-    by_dimension = {
-        "requests": 1,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "tokens": usage.total_tokens,
-        "usd": cost or 0,
-        "concurrency": 0,
-    }
-    return [
-        _taken(rule, attempts, costs) if is_of_target(rule) else by_dimension[rule.dimension]
-        for rule in plan.rules
-    ]
-
-
-def _taken(rule: LimitRule, attempts: Sequence[Attempt], costs: Sequence[int | None]) -> int:
-    """Return what a limit takes: of every attempt, or of those at its provider or target."""
-    subject, dimension = rule.subject, rule.dimension
-    if subject.provider is None and subject.target is None:
-        if dimension == "requests":
-            return 1
-    elif dimension == "requests":
-        return sum(attempt.sent for attempt in attempts if _is_there(subject, attempt))
-    if dimension == "concurrency":
-        return 0
-    taken = 0
-    for attempt, cost in zip(attempts, costs, strict=True):
-        if _is_there(subject, attempt):
-            taken += (cost or 0) if dimension == "usd" else _tokens(dimension, attempt.usage)
-    return taken
-
-
-def _tokens(dimension: str, usage: Usage) -> int:
-    if dimension == "input_tokens":
-        return usage.input_tokens
-    return usage.output_tokens if dimension == "output_tokens" else usage.total_tokens
-
-
-def _is_there(subject: Subject, attempt: Attempt) -> bool:
-    """Tell whether a limit's subject includes where an attempt was made."""
-    call = attempt.call
-    return subject.provider in (None, call.provider.id) and subject.target in (None, call.target.id)

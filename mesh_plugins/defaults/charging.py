@@ -56,14 +56,21 @@ class Charging:
     ) -> Sequence[tuple[LimitRule, Charge]]:
         """Return one charge per limit that binds this call on this target."""
         if request.end_user is None and not request.tags:
+            bound = self._bound(request, alias, target, snapshot)
+            soft = _Soft(estimate, price)
             return [
                 (
                     rule,
                     Charge(
-                        key, rule.limit, _amount(rule, request, alias, target, estimate, price), rule.enforce
+                        key,
+                        rule.limit,
+                        _amount(rule, request, alias, target, estimate, price)
+                        if rule.limit.hard
+                        else soft[rule.dimension],
+                        rule.enforce,
                     ),
                 )
-                for rule, key in self._bound(request, alias, target, snapshot)
+                for rule, key in bound
             ]
         charges = []
         for rule, key in _told_apart(request, alias, target, snapshot):
@@ -85,6 +92,21 @@ class Charging:
             found = principal, tuple((rule, charge_key(rule, principal.team)) for rule in rules)
             kept[principal.id, alias.id, target.id] = found
         return found[1]
+
+
+class _Soft(dict[str, int]):
+    """What limits that are not hard take of a call, by dimension; a price is asked for when it is needed."""
+
+    __slots__ = ("_estimate", "_price")
+
+    def __init__(self, estimate: Usage, price: Quote) -> None:
+        self._estimate, self._price = estimate, price
+        sent, said = estimate.input_tokens, estimate.output_tokens
+        self.update(requests=1, concurrency=1, input_tokens=sent, output_tokens=said, tokens=sent + said)
+
+    def __missing__(self, dimension: str) -> int:
+        amount = self[dimension] = self._price(self._estimate) or 0
+        return amount
 
 
 def _binding(request: CallRequest, alias: Alias, target: Target, snapshot: Snapshot) -> list[LimitRule]:
