@@ -159,7 +159,7 @@ class Soak:
             assert caller.stdout.readline() == b"ready\n", "one that was only just started"
             caller.send_signal(signal.SIGTERM)
         for caller in self._callers:
-            said, _ = caller.communicate(timeout=60)
+            said, _ = caller.communicate(timeout=240)
             assert caller.returncode == 0, f"a caller ended in something that is no MeshError: {said!r}"
             self.reports.append(json.loads(said.splitlines()[-1]))
         called_s = time.monotonic() - self._started

@@ -187,7 +187,7 @@ expected = 4
 def test_a_child_forked_calls_without_hanging_or_repeating(when: str, provider: StandInProvider) -> None:
     script = f"{SCRIPT}\n{FORKS[when]}\nprint(expected)"
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script, provider.base_url]
-    ran = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
     assert provider.count == int(ran.stdout.split()[-1])

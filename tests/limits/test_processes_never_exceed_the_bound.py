@@ -41,7 +41,7 @@ def hammer(url: str, charges: list[Charge], processes: int, seconds: float) -> t
         )
         for _ in range(processes)
     ]
-    answers: list[Any] = [json.loads(process.communicate(timeout=60)[0]) for process in running]
+    answers: list[Any] = [json.loads(process.communicate(timeout=240)[0]) for process in running]
     return sum(asked for asked, _ in answers), sorted(itertools.chain(*[granted for _, granted in answers]))
 
 

@@ -117,7 +117,7 @@ def test_tail_prints_a_call_when_it_ends_and_takes_nothing_away(place: Any) -> N
     assert running.stderr is not None
     assert running.stderr.readline() == "waiting for calls\n"
     place.send(place.fact(team_id="018f0000-0000-7000-8000-0000000000ff"), place.fact(), place.fact())
-    out, complaints = running.communicate(timeout=60)
+    out, complaints = running.communicate(timeout=240)
     assert (running.returncode, complaints) == (0, "")
     said = [json.loads(line) for line in out.splitlines()]
     assert [(one["team"], one["alias"], one["input_tokens"]) for one in said] == [

@@ -122,7 +122,7 @@ def running(world: Any, *command: str, **environment: str) -> Iterator[str]:
         assert process.stdout is not None
         yield process.stdout.readline() if command[0] == "serve" else ""
         process.terminate()
-        _, complaints = process.communicate(timeout=60)
+        _, complaints = process.communicate(timeout=240)
         assert process.returncode == 0, complaints
     finally:
         process.kill()

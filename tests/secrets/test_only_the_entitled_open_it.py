@@ -376,7 +376,7 @@ class TestTheSecretKey:
             assert {row["master"] for row in sealed.query("SELECT master FROM provider_secrets")} == {
                 new.master.id
             }
-            assert mesh._held.subscriber.wait(document(sealed).revision, 10)
+            assert mesh._held.subscriber.wait(document(sealed).revision, 60)
             mesh.chat(sealed.alias_name, words.ASK)
             with sealed.mesh() as fresh:
                 fresh.chat(sealed.alias_name, words.ASK)

@@ -61,7 +61,7 @@ def test_eight_processes_that_start_at_once_make_one_schema(empty_url: str) -> N
     command = [sys.executable, "-c", MIGRATE, empty_url]
     pipe = subprocess.PIPE
     started = [subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True) for _ in range(8)]
-    answers = [process.communicate(timeout=100) for process in started]
+    answers = [process.communicate(timeout=240) for process in started]
     assert [process.returncode for process in started] == [0] * 8, answers
     assert len({epoch for epoch, _ in answers}) == 1
 
@@ -107,7 +107,7 @@ async def test_a_schema_newer_than_the_code_is_left_alone(own_database: Database
 
 def test_a_migrated_database_is_checked_without_importing_alembic(url: str) -> None:
     code = MIGRATE + "\nassert not any(name.startswith('alembic') for name in sys.modules)"
-    subprocess.run([sys.executable, "-c", code, url], check=True, capture_output=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code, url], check=True, capture_output=True, timeout=240)
 
 
 async def test_a_role_named_like_a_schema_changes_nothing(own_database: Database) -> None:

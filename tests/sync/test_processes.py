@@ -28,7 +28,7 @@ def _python(code, *arguments):
         [sys.executable, "-W", "error", "-c", textwrap.dedent(code), *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
 
 

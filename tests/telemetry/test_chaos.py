@@ -120,7 +120,7 @@ async def check(cast: Cast, postgres: Any) -> None:
     print(f"{len(promised)} promised, {len(rows)} stored, kills {cast.kills}")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seconds", [8, pytest.param(60, marks=pytest.mark.full)])
 async def test_random_kills_of_producers_collectors_and_valkey_lose_and_double_nothing(
     seconds: float, kit: Any, tmp_path: Path, database_url: str, postgres: Any, valkey: Any

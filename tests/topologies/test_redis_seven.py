@@ -31,7 +31,7 @@ def run(*what: str) -> str:
     return ended.stdout
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(REDIS is None, reason="redis-server is not installed")
 @pytest.mark.skipif("MESH_TEST_REDIS_SERVER" in os.environ, reason="runs that server already")
 def test_what_talks_to_redis_most_closely_works_with_redis_seven() -> None:

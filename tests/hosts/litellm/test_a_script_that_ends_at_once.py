@@ -57,7 +57,7 @@ def run(make_world: Any, tmp_path: Any) -> Any:
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=240,
         )
         assert done.returncode == 0, done.stderr[-3_000:]
         assert "Unclosed" not in done.stderr
