@@ -11,7 +11,7 @@ from mesh_store.postgres.tables import metadata
 
 def include_name(name: str | None, type_: str, parent_names: Any) -> bool:
     """Hide partitions: no table in code stands for one."""
-    partitions = ("usage_events_p", "usage_rollups_")
+    partitions = ("usage_events_p", "usage_rollups_", "adjustment_rollups_")
     return not (type_ == "table" and name is not None and name.startswith(partitions))
 
 

@@ -32,7 +32,8 @@ def prune(
 ) -> None:
     """Drop the single calls of days long gone, and sums per minute and hour of longer gone ones.
 
-    Sums per day, adjustments and the ledger of budgets stay for ever.
+    What re-pricing changed goes with its calls and stays in the sums. Sums per day and the ledger of
+    budgets stay for ever.
     """
     from mesh_plugins.cli.control import run_async
 
@@ -44,7 +45,9 @@ def prune(
     dropped = report["days"]
     span = f" ({dropped[0]} to {dropped[-1]})" if dropped else ""
     sums = f"{report['minute_rows']} sums per minute and {report['hour_rows']} per hour"
-    typer.echo(f"{verb} {len(dropped)} days of calls{span}, {sums}")
+    typer.echo(
+        f"{verb} {len(dropped)} days of calls{span}, {report['adjustments']} re-pricings of them, {sums}"
+    )
 
 
 @telemetry.command("revive")
@@ -91,5 +94,6 @@ async def _prune(days: int, minutes: int, hours: int, dry_run: bool) -> dict[str
         "days": [day.isoformat() for day in gone.days],
         "minute_rows": gone.minute_rows,
         "hour_rows": gone.hour_rows,
+        "adjustments": gone.adjustments,
         "dry_run": dry_run,
     }

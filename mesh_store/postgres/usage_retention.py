@@ -1,15 +1,17 @@
-"""Retention: whole days of facts are dropped, old sums per minute and hour deleted; sums per day stay."""
+"""Retention: whole days of facts are dropped, with what re-pricing made of them; old sums per minute and
+hour are deleted; sums per day stay.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, date, datetime, time
 from typing import NamedTuple
 
-from sqlalchemy import delete, func, select, text
+from sqlalchemy import ColumnElement, Table, delete, func, select, text
 
 from mesh_store.postgres import usage_partitions
 from mesh_store.postgres.database import Database
-from mesh_store.postgres.usage_tables import usage_rollups
+from mesh_store.postgres.usage_tables import adjustment_rollups, adjustments, usage_rollups
 
 
 class Pruned(NamedTuple):
@@ -19,11 +21,13 @@ class Pruned(NamedTuple):
         days: days whose facts were dropped, oldest first.
         minute_rows: sums per minute that were deleted.
         hour_rows: sums per hour likewise.
+        adjustments: single re-pricings of those facts.
     """
 
     days: list[date]
     minute_rows: int
     hour_rows: int
+    adjustments: int
 
 
 async def prune(
@@ -37,22 +41,30 @@ async def prune(
     """Drop the facts of days before one day, and sums per minute and per hour before others; UTC.
 
     The oldest day kept is the horizon of collectors: a fact older than it goes to ``telemetry_dead``.
-    Sums are kept at least as long as the facts they are made of.
+    Sums are kept at least as long as the facts they are made of, and those of re-pricing as long as those.
     """
     old = [
-        (usage_rollups.c.grain == grain)
-        & (usage_rollups.c.starts_at < datetime.combine(min(before, facts_before), time(), UTC))
+        _old(sums, grain, min(before, facts_before))
+        for sums in (usage_rollups, adjustment_rollups)
         for grain, before in (("minute", minutes_before), ("hour", hours_before))
     ]
+    old.append((adjustments, adjustments.c.fact_id < usage_partitions.first_id(facts_before)))
     async with database.begin() as session:
         await session.execute(text("SET LOCAL statement_timeout = 0"))  # begins the transaction, too
         connection = (await (await session.connection()).get_raw_connection()).driver_connection
         assert connection is not None
         if dry_run:
             days = [day for day in await usage_partitions.existing(connection) if day < facts_before]
-            counts = [select(func.count()).select_from(usage_rollups).where(each) for each in old]
-            return Pruned(days, *[(await session.execute(count)).scalar_one() for count in counts])
+            counts = [select(func.count()).select_from(table).where(each) for table, each in old]
+            found = [(await session.execute(count)).scalar_one() for count in counts]
+            return Pruned(days, found[0] + found[2], found[1] + found[3], found[4])
         await session.execute(text("SET LOCAL lock_timeout = '30s'"))
         days = await usage_partitions.prune(connection, facts_before)
-        gone = [await session.execute(delete(usage_rollups).where(each)) for each in old]
-        return Pruned(days, *[int(getattr(each, "rowcount", 0)) for each in gone])
+        gone = [await session.execute(delete(table).where(each)) for table, each in old]
+        found = [int(getattr(each, "rowcount", 0)) for each in gone]
+        return Pruned(days, found[0] + found[2], found[1] + found[3], found[4])
+
+
+def _old(sums: Table, grain: str, before: date) -> tuple[Table, ColumnElement[bool]]:
+    moment = datetime.combine(before, time(), UTC)
+    return sums, (sums.c.grain == grain) & (sums.c.starts_at < moment)

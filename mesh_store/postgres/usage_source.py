@@ -1,4 +1,4 @@
-"""The rows that answer for a span: as few as are exact, and what re-pricing changed.
+"""The rows that answer for a span: as few as are exact, of facts and of re-pricing alike.
 
 ``usage_between`` (a function in Postgres) reads whole days, the hours at both ends that make no whole
 day and the minutes that make no whole hour. Retention drops minutes first, then hours: a bound that lies

@@ -146,6 +146,22 @@ adjustments = Table(
     Index("ix_adjustments_started_at", "started_at"),
 )
 
+#: Sums of the adjustments, added to by a trigger on them.
+adjustment_rollups = Table(
+    "adjustment_rollups",
+    metadata,
+    Column("grain", Text, primary_key=True),
+    Column("starts_at", _MOMENT, primary_key=True),
+    *[
+        Column(name, Text, primary_key=True)
+        for name in ("team_id", "user_id", "key_id", "alias", "provider", "model")
+    ],
+    Column("newly_priced", BigInteger, nullable=False),
+    Column("cost_pico_usd", Numeric, nullable=False),
+    CheckConstraint("grain IN ('minute', 'hour', 'day')", name="grain_known"),
+    postgresql_partition_by="LIST (grain)",
+)
+
 telemetry_dead = Table(
     "telemetry_dead",
     metadata,

@@ -123,7 +123,6 @@ def reports(database: Database) -> dict[str, Callable[[], Awaitable[Any]]]:
 
 def panels(connection: asyncpg.Connection) -> dict[str, Callable[[], Awaitable[Any]]]:
     """Return what the dashboard over Postgres asks, for the spans people choose."""
-    now = datetime.now(UTC)
     found: dict[str, Callable[[], Awaitable[Any]]] = {}
     for name, span in (
         ("1h", timedelta(hours=1)),
@@ -132,14 +131,21 @@ def panels(connection: asyncpg.Connection) -> dict[str, Callable[[], Awaitable[A
         ("7d", timedelta(days=7)),
         ("30d", timedelta(days=30)),
     ):
-        bounds = {"$__timeFrom()": now - span, "$__timeTo()": now}
         for panel in grafana.postgres()["panels"]:
             for target in panel["targets"]:
                 query = target["rawSql"].replace("$__timeFilter(at)", "at > now() - interval '1 day'")
-                for macro, moment in bounds.items():
-                    query = query.replace(macro, f"'{moment:%Y-%m-%dT%H:%M:%SZ}'")
-                found[f"{name}: {panel['title']}"] = lambda query=query: connection.fetch(query)
+                found[f"{name}: {panel['title']}"] = lambda query=query, span=span: connection.fetch(
+                    _rendered(query, span)
+                )
     return found
+
+
+def _rendered(query: str, span: timedelta) -> str:
+    """Fill in what Grafana does, at the time of asking: the last hours or days."""
+    now = datetime.now(UTC)
+    for macro, moment in (("$__timeFrom()", now - span), ("$__timeTo()", now)):
+        query = query.replace(macro, f"'{moment:%Y-%m-%dT%H:%M:%SZ}'")
+    return query
 
 
 async def measure(questions: dict[str, Callable[[], Awaitable[Any]]], *, all_of_them: bool) -> float:

@@ -6,11 +6,13 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from mesh_store.postgres import Database
+from mesh_store.model.ids import new_id
+from mesh_store.postgres import Database, usage_partitions
 from mesh_store.postgres.price_book import record_price
 from mesh_store.postgres.repository import Repository
 from mesh_store.postgres.usage import unpriced_models, usage_report
 from mesh_store.postgres.usage_adjust import reprice
+from mesh_store.postgres.usage_retention import prune
 
 NOW = datetime.now(UTC)
 SINCE = NOW - timedelta(days=3)
@@ -102,3 +104,26 @@ async def test_services_and_hours_of_cache_are_priced_from_the_row(
     await reprice(database, SINCE, actor="ops")
     (row,) = await facts.adjustments()
     assert (str(row["fact_id"]), int(row["cost_pico_usd"])) == (fact, 400 * 600_000 + 600 * 1_000_000)
+
+
+async def test_what_re_pricing_changed_goes_with_its_calls_and_stays_in_the_sums(
+    repo: Repository, database: Database, facts: Any
+) -> None:
+    today = datetime.now(UTC).date()
+    for ago in (0, 2, 2):
+        day = today - timedelta(days=ago)
+        minted = usage_partitions.first_id(day)[:14] + new_id()[14:]
+        await facts.write(datetime(day.year, day.month, day.day, tzinfo=UTC), id=minted)
+    await set_price(repo)
+    assert (await reprice(database, SINCE, actor="ops")).adjusted == 3
+    before = [await usage_report(database, by) for by in ((), ("day", "model"))]
+    assert before[0][0]["cost_usd"] == Decimal("0.006")
+    kept = today - timedelta(days=1)
+    dry = await prune(database, kept, kept, kept, dry_run=True)
+    gone = await prune(database, kept, kept, kept)
+    assert dry == gone
+    # Both calls began in one minute: one sum of them and one of what re-pricing changed.
+    assert (gone.adjustments, gone.minute_rows, gone.hour_rows) == (2, 2, 2)
+    assert len(await facts.adjustments()) == 1
+    assert [await usage_report(database, by) for by in ((), ("day", "model"))] == before
+    assert (await reprice(database, SINCE, actor="ops")).adjusted == 0

@@ -109,7 +109,21 @@ class Books:
                 difference,
                 newly,
             )
+        await self.check_sums_of_adjustments(connection)
         await connection.close()
+
+    async def check_sums_of_adjustments(self, connection: Any) -> None:
+        """What re-pricing changed is summed by every grain."""
+        changed = self.adjusted.values()
+        expected = (sum(difference for difference, _ in changed), sum(newly for _, newly in changed))
+        for grain in ("minute", "hour", "day"):
+            row = await connection.fetchrow(
+                "SELECT coalesce(sum(cost_pico_usd), 0), coalesce(sum(newly_priced), 0)"
+                " FROM adjustment_rollups WHERE grain = $1 AND team_id = $2",
+                grain,
+                self.team,
+            )
+            assert tuple(row) == expected
 
     def expected(self, since: datetime | None, until: datetime | None, by: list[str]) -> dict[Any, Any]:
         rows: dict[Any, Any] = defaultdict(lambda: defaultdict(int))
@@ -228,6 +242,52 @@ def test_a_report_of_any_span_adds_up_what_was_sent(rolling_url: str, **argument
 @given(**ARGUMENTS)
 def test_a_report_of_any_span_adds_up_what_was_sent_in_full(rolling_url: str, **arguments: Any) -> None:
     obey(rolling_url, **arguments)
+
+
+@pytest.mark.parametrize(("hours", "grain"), [(2, "minute"), (47, "hour"), (71, "day")])
+async def test_what_is_drawn_is_whole_bars_of_the_grain_that_suits_the_span(
+    rolling_url: str, hours: int, grain: str
+) -> None:
+    ages = [minutes * 60_000_000 + 1 for minutes in (0, 30, 61, 119, 600, 1500, 2819, 4259)]
+    given = {"attempt": 1, "outcome": "ok", "key_id": "abcdefgh", "alias": "fast", "cost_pico_usd": 5}
+    books = Books(rolling_url, [given | {"late_us": age} for age in ages])
+    await books.send([])
+    await books.adjust({2: 7, 6: -3})
+    until = datetime.fromtimestamp(books.now / 1e6, UTC)
+    since = until - timedelta(hours=hours)
+    connection = await asyncpg.connect(rolling_url)
+    rows = await connection.fetch(
+        "SELECT starts_at, sum(cost_pico_usd) AS pico, sum(calls) AS calls FROM usage_drawn($1, $2)"
+        " WHERE team_id = $3 GROUP BY 1",
+        since,
+        until,
+        books.team,
+    )
+    await connection.close()
+    bars = books.expected(None, None, [grain])
+    whole = {"minute": {}, "hour": {"minute": 0}, "day": {"hour": 0, "minute": 0}}[grain]
+    first = since.replace(second=0, microsecond=0, **whole)
+    expected = {bar: (sums["cost_usd"], sums["calls"]) for (bar,), sums in bars.items() if bar >= first}
+    assert {row["starts_at"]: (row["pico"] / 10**12, row["calls"]) for row in rows} == expected
+
+
+async def test_until_now_is_answered_by_days_and_not_by_todays_minutes(rolling_url: str) -> None:
+    """Hours of today were a third of what a month was summed up from."""
+    books = Books(rolling_url, [])
+    connection = await asyncpg.connect(rolling_url)
+
+    async def grains(until: str) -> set[str]:
+        rows = await connection.fetch(
+            f"SELECT DISTINCT grain FROM usage_between(NULL, {until}) WHERE team_id = $1", books.team
+        )
+        return {row["grain"] for row in rows}
+
+    books.facts = [books.fact(1, attempt=1, outcome="ok", key_id="abcdefgh", alias="fast")]
+    await books.send([])
+    assert await grains("now()") == {"day"}
+    before = datetime.fromtimestamp(books.now // 60_000_000 * 60, UTC)
+    assert "day" not in await grains(f"'{before.isoformat()}'")
+    await connection.close()
 
 
 @pytest.mark.parametrize(

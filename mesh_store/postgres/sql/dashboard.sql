@@ -1,50 +1,44 @@
 -- What the Grafana dashboard over Postgres asks. $__timeFrom() and $__timeTo() are Grafana's macros: the
--- span that is looked at, as quoted text. What is drawn through time is summed by the grain that suits
--- the span (minutes, hours or days); tables are exact to the minute. Re-pricing is part of it.
+-- span that is looked at, as quoted text. What is drawn through time is drawn by the grain that suits
+-- the span (whole minutes, hours or days); tables are exact to the minute. Re-pricing is part of it.
 
 -- name: spend_by_team
-SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
-       coalesce(t.name, r.team_id) AS metric, sum(r.cost_pico_usd) / 1e12 AS usd
-FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
+SELECT r.starts_at AS time, coalesce(t.name, r.team_id) AS metric, sum(r.cost_pico_usd) / 1e12 AS usd
+FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
 LEFT JOIN teams AS t ON t.id::text = r.team_id
 GROUP BY 1, 2 ORDER BY 1
 
 -- name: spend_by_model
-SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
-       r.model AS metric, sum(r.cost_pico_usd) / 1e12 AS usd
-FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
+SELECT r.starts_at AS time, r.model AS metric, sum(r.cost_pico_usd) / 1e12 AS usd
+FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
 WHERE r.model <> '' GROUP BY 1, 2 ORDER BY 1
 
 -- name: spend_by_alias
-SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
-       r.alias AS metric, sum(r.cost_pico_usd) / 1e12 AS usd
-FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
+SELECT r.starts_at AS time, r.alias AS metric, sum(r.cost_pico_usd) / 1e12 AS usd
+FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
 GROUP BY 1, 2 ORDER BY 1
 
 -- name: calls
-SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
-       sum(r.calls) AS calls, sum(r.errors) AS errors
-FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
+SELECT r.starts_at AS time, sum(r.calls) AS calls, sum(r.errors) AS errors
+FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
 GROUP BY 1 ORDER BY 1
 
 -- name: refused
-SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
-       sum(r.denied) AS denied, sum(r.cancelled) AS cancelled, sum(r.lost) AS lost
-FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
+SELECT r.starts_at AS time, sum(r.denied) AS denied, sum(r.cancelled) AS cancelled, sum(r.lost) AS lost
+FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
 GROUP BY 1 ORDER BY 1
 
 -- name: tokens
-SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
-       sum(r.input_tokens) AS input, sum(r.output_tokens) AS output, sum(r.cache_read_tokens) AS cached
-FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
+SELECT r.starts_at AS time, sum(r.input_tokens) AS input, sum(r.output_tokens) AS output,
+       sum(r.cache_read_tokens) AS cached
+FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
 GROUP BY 1 ORDER BY 1
 
 -- name: latency
 -- Sums the histograms, then finds where in its bucket each share lies; milliseconds.
 WITH summed AS (
-    SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
-           {latency} AS counts
-    FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
+    SELECT r.starts_at AS time, {latency} AS counts
+    FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
     GROUP BY 1
 )
 SELECT time, usage_percentile(counts, 0.5) AS p50, usage_percentile(counts, 0.95) AS p95,
@@ -54,9 +48,8 @@ FROM summed ORDER BY 1
 -- name: first_token
 -- Likewise until the first token of a stream.
 WITH summed AS (
-    SELECT date_trunc(usage_grain($__timeFrom(), $__timeTo()), r.starts_at, 'UTC') AS time,
-           {ttft} AS counts
-    FROM usage_between($__timeFrom(), $__timeTo(), usage_grain($__timeFrom(), $__timeTo())) AS r
+    SELECT r.starts_at AS time, {ttft} AS counts
+    FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
     GROUP BY 1
 )
 SELECT time, usage_percentile(counts, 0.5) AS p50, usage_percentile(counts, 0.95) AS p95
