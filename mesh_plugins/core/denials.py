@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mesh_plugins.core.call import Plan
@@ -37,9 +38,14 @@ class _Refused:
 
 
 class Denials:
-    """What was refused a moment ago in this process."""
+    """What was refused a moment ago in this process.
 
-    def __init__(self) -> None:
+    Args:
+        now_ns: the clock, nanoseconds; None is the monotonic one.
+    """
+
+    def __init__(self, now_ns: Callable[[], int] | None = None) -> None:
+        self._now_ns = now_ns or _monotonic_ns
         self._refused: OrderedDict[tuple[str, str], _Refused] = OrderedDict()
 
     def remember(self, plan: Plan, decision: Decision, error: QuotaExceeded) -> None:
@@ -52,7 +58,7 @@ class Denials:
         hold_s = _HOLD_REQUESTS_S if rule.dimension == "requests" else _HOLD_S
         if error.retry_after is not None:
             hold_s = min(hold_s, error.retry_after)
-        now = time.monotonic_ns()
+        now = self._now_ns()
         name = (plan.request.principal.id, plan.request.alias)
         until = now + int(hold_s * 1e9)
         self._refused[name] = _Refused(_revision(plan), charge.key, charge.amount, error, now, until)
@@ -68,7 +74,7 @@ class Denials:
         refused = self._refused.get(name)
         if refused is None or plan.request.max_wait_us:
             return None
-        now = time.monotonic_ns()
+        now = self._now_ns()
         if now >= refused.until_ns or refused.revision != _revision(plan):
             self._refused.pop(name, None)
             return None
@@ -76,6 +82,10 @@ class Denials:
         if asked is None or asked < refused.amount:
             return None
         return _again(refused.error, (now - refused.at_ns) / 1e9)
+
+
+def _monotonic_ns() -> int:
+    return time.monotonic_ns()
 
 
 def _revision(plan: Plan) -> tuple[int, int]:

@@ -80,6 +80,14 @@ class MemoryLimiter:
                 self._add(charge, -charge.amount if charge.limit.kind == "slots" else delta, at)
             return True
 
+    def cancel(self, reservation_id: str) -> None:
+        """Give back a reservation whose answer nobody read; an unknown one is nothing."""
+        with self._lock:
+            _, decision = self._open.get(reservation_id, (None, None))
+            if decision is not None and decision.reservation is not None:
+                held = decision.reservation
+                self.settle(held, tuple(-charge.amount for charge in held.charges))
+
     def _verdict(self, charges: Sequence[Charge], now: int, max_wait_us: int) -> dict[str, Any]:
         waits = [self._wait(charge, now) for charge in charges]
         short = [index for index, wait in enumerate(waits) if wait is None or wait > max_wait_us]

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from mesh_plugins.core.denials import Denials
 from mesh_plugins.core.ports import Sender
 from mesh_plugins.defaults import builtin_plugins
 from mesh_plugins.direct import DirectCaller
@@ -71,7 +72,8 @@ class MemoryRecorder:
         return True
 
     def cancel(self, cancel: Cancel) -> None:
-        """Nothing to give back: an answer in memory is always read."""
+        """Give back what was granted to a caller who no longer heard it."""
+        self._limiter.cancel(cancel.reservation_id)
 
 
 class MemoryConfig:
@@ -118,7 +120,7 @@ class MemoryMesh(DirectCaller):
         sender: what speaks to providers instead of canned answers.
         provider: a stand-in that answers over real HTTP instead, ``answer`` if that is a text: for litellm,
             which makes the call itself.
-        now_us: the limiter's clock, microseconds.
+        now_us: the limits' clock, microseconds.
 
     Attributes:
         facts: every fact so far.
@@ -156,6 +158,8 @@ class MemoryMesh(DirectCaller):
             key=minted.text,
             sender=sender or CannedSender(answer),
         )
+        if now_us is not None:  # a refusal is remembered on the clock that a test moves
+            self._engine.denials = Denials(lambda: now_us() * 1_000)
 
     @property
     def facts(self) -> list[Fact]:

@@ -41,7 +41,13 @@ def cases(mesh: Mesh, url: str) -> dict[str, dict[str, Case]]:
 
     def theirs(**more: Any) -> Any:
         return ChatOpenAI(
-            model="small", base_url=url, api_key="none", max_retries=0, max_tokens=16, stream_usage=True, **more
+            model="small",
+            base_url=url,
+            api_key="none",
+            max_retries=0,
+            max_tokens=16,
+            stream_usage=True,
+            **more,
         )
 
     models = {

@@ -5,47 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
-from collections.abc import Callable, Coroutine, Generator
-from contextlib import suppress
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
 from mesh_plugins.mesh import Mesh
 from tests.faults.conftest import Priced
+from tests.faults.cutting import cut_at
 
 SEED = 20261123
 Play = Callable[[Mesh, dict[str, Any]], Coroutine[Any, Any, None]]
-
-
-class CutAt:
-    """Awaits a coroutine and cancels its task at the await of the given number.
-
-    Attributes:
-        awaits: how many times it waited.
-    """
-
-    def __init__(self, inner: Coroutine[Any, Any, None], at: int) -> None:
-        self.awaits = 0
-        self._inner, self._at = inner, at
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        error: BaseException | None = None
-        while True:
-            try:
-                future = self._inner.throw(error) if error else self._inner.send(None)
-            except StopIteration:
-                return
-            self.awaits += 1
-            if self.awaits == self._at:
-                task = asyncio.current_task()
-                assert task is not None
-                task.cancel()
-            try:
-                error = None
-                yield future
-            except BaseException as raised:  # whatever the loop throws belongs to the coroutine
-                error = raised
 
 
 async def chat(mesh: Mesh, asked: dict[str, Any]) -> None:
@@ -59,14 +29,7 @@ async def stream(mesh: Mesh, asked: dict[str, Any]) -> None:
 
 async def cut(play: Play, mesh: Mesh, asked: dict[str, Any], at: int) -> bool:
     """Play and cancel; tell whether there was such an await."""
-    cutting = CutAt(play(mesh, asked), at)
-
-    async def through() -> None:
-        await cutting
-
-    with suppress(asyncio.CancelledError):
-        await asyncio.create_task(through())
-    return cutting.awaits >= at
+    return await cut_at(play(mesh, asked), at)
 
 
 @pytest.mark.parametrize("leases", [False, True], ids=["asked", "leased"])

@@ -23,7 +23,7 @@ from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import ConfigDict, Field, SecretStr
 
 from mesh_plugins.core.info import call_info
-from mesh_plugins.hosts.langchain.messages import last_chunk, to_chunk, to_openai, to_result
+from mesh_plugins.hosts.langchain.messages import last_chunk, summed, to_chunk, to_openai, to_result
 from mesh_plugins.mesh import Mesh
 from mesh_plugins.shared import shared_mesh
 
@@ -147,6 +147,9 @@ class ChatMesh(BaseChatModel):
             if stream.receipt is not None:
                 yield last_chunk(call_info(stream.receipt))
 
+    def _combine_llm_outputs(self, llm_outputs: list[dict[str, Any] | None]) -> dict[str, Any]:
+        return summed(llm_outputs)
+
     def bind_tools(
         self,
         tools: Sequence[dict[str, Any] | type | Callable[..., Any] | BaseTool],
@@ -178,11 +181,19 @@ class ChatMesh(BaseChatModel):
         strict: bool | None = None,
         **kwargs: Any,
     ) -> Runnable[LanguageModelInput, Any]:
-        """Return answers as ``schema``; by a tool call, or by the provider's JSON modes."""
+        """Return answers as ``schema``; by a tool call, or by the provider's JSON modes.
+
+        Args:
+            schema: a pydantic model, a typed dictionary, or a JSON schema with a title.
+            method: how the provider is asked.
+            include_raw: return the message, too, and what was wrong with it instead of raising.
+            strict: ask the provider to keep to the schema exactly.
+            kwargs: none; unknown ones are refused by name.
+        """
         from mesh_plugins.hosts.langchain.structured import structured_output
 
-        if method == "function_calling":
-            return super().with_structured_output(schema, include_raw=include_raw, **kwargs)
+        if kwargs:
+            raise ValueError(f"with_structured_output takes no {', '.join(sorted(kwargs))}")
         return structured_output(self, schema, method=method, include_raw=include_raw, strict=strict)
 
     def _mesh(self) -> Mesh:

@@ -12,6 +12,7 @@ from langchain_core.output_parsers.openai_tools import make_invalid_tool_call, p
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 
 from mesh_plugins.core.info import CallInfo
+from mesh_plugins.http.reply import Node
 from mesh_store.model.usage import Usage
 
 
@@ -35,12 +36,23 @@ def to_result(body: Mapping[str, Any], info: CallInfo) -> ChatResult:
         message = _message(choice["message"], usage)
         message.response_metadata = {**metadata, "finish_reason": choice.get("finish_reason")}
         if choice.get("logprobs") is not None:
-            message.response_metadata["logprobs"] = choice["logprobs"]
+            message.response_metadata["logprobs"] = _plain(choice["logprobs"])
         generations.append(
             ChatGeneration(message=message, generation_info={"finish_reason": choice.get("finish_reason")})
         )
-    output = {"model_name": body.get("model"), "id": body.get("id"), "token_usage": body.get("usage")}
+    output = {"model_name": body.get("model"), "id": body.get("id"), "token_usage": _plain(body.get("usage"))}
     return ChatResult(generations=generations, llm_output=output)
+
+
+def summed(outputs: Sequence[Mapping[str, Any] | None]) -> dict[str, Any]:
+    """Return what several replies say of themselves as one: their models' name, their tokens' sums."""
+    usage: dict[str, int] = {}
+    for output in outputs:
+        for name, count in ((output or {}).get("token_usage") or {}).items():
+            if type(count) is int:
+                usage[name] = usage.get(name, 0) + count
+    names = [output["model_name"] for output in outputs if output and output.get("model_name")]
+    return {"token_usage": usage, **({"model_name": names[0]} if names else {})}
 
 
 def to_chunk(body: Mapping[str, Any]) -> ChatGenerationChunk | None:
@@ -54,7 +66,7 @@ def to_chunk(body: Mapping[str, Any]) -> ChatGenerationChunk | None:
     if reason := choice.get("finish_reason"):
         info = {"finish_reason": reason, "model_name": body.get("model"), "model_provider": "mesh"}
     if choice.get("logprobs") is not None:
-        info["logprobs"] = choice["logprobs"]
+        info["logprobs"] = _plain(choice["logprobs"])
     message = AIMessageChunk(
         content=delta.get("content") or "",
         tool_call_chunks=[_call_chunk(call) for call in delta.get("tool_calls") or ()],
@@ -134,7 +146,12 @@ def _bare(call: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _extras(raw: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: raw[name] for name in ("refusal", "reasoning_content", "audio") if raw.get(name)}
+    return {name: _plain(raw[name]) for name in ("refusal", "reasoning_content", "audio") if raw.get(name)}
+
+
+def _plain(value: Any) -> Any:
+    """Return what LangChain's checkpoints and caches can write down: plain dicts and lists."""
+    return value.to_dict() if isinstance(value, Node) else value
 
 
 def _call_chunk(call: Mapping[str, Any]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -19,7 +19,7 @@ def provider() -> Iterator[StandInProvider]:
         yield provider
 
 
-def over(provider: StandInProvider, **changes: Any) -> MemoryMesh:
+def over(provider: StandInProvider, *, now_us: Callable[[], int] | None = None, **changes: Any) -> MemoryMesh:
     """Aliases: ``fast`` and ``slow`` speak OpenAI's format, ``claude`` Anthropic's."""
     operations = ("chat", "embeddings", "responses", "text_completion")
 
@@ -43,7 +43,7 @@ def over(provider: StandInProvider, **changes: Any) -> MemoryMesh:
         ),
         **changes,
     )
-    return MemoryMesh(document=document, sender=DirectSender())
+    return MemoryMesh(document=document, sender=DirectSender(), now_us=now_us)
 
 
 @pytest.fixture(scope="session")

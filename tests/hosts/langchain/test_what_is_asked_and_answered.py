@@ -1,0 +1,372 @@
+"""Parameter by parameter: what `ChatMesh` and `MeshEmbeddings` send, and what they make of replies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from typing import Any
+
+import pytest
+from langchain_core.callbacks import get_usage_metadata_callback
+from langchain_core.load import dumpd, load
+from langchain_core.messages import HumanMessage
+from langchain_core.tools import tool
+from pydantic import BaseModel
+
+from mesh_plugins import ConfigError, MeshError, ProviderError, QuotaExceeded
+from mesh_plugins.hosts.langchain import ChatMesh, MeshEmbeddings
+from mesh_store.model import keys
+from mesh_store.model.limits import Limit
+from mesh_store.model.snapshot import LimitRule, Subject
+
+
+class Weather(BaseModel):
+    """Say what the weather is."""
+
+    city: str
+
+
+@tool
+def weather(city: str) -> str:
+    """Say what the weather is."""
+    return f"sunny in {city}"
+
+
+def sent(provider: Any) -> Any:
+    return provider.requests[-1].json
+
+
+@pytest.fixture
+def model(mesh: Any, provider: Any) -> ChatMesh:
+    provider.clear()
+    return ChatMesh(model="fast", mesh=mesh)
+
+
+class TestOnTheWire:
+    @pytest.mark.parametrize(
+        ("choice", "wire"),
+        [
+            ("any", "required"),
+            (True, "required"),
+            ("auto", "auto"),
+            ("none", "none"),
+            ("Weather", {"type": "function", "function": {"name": "Weather"}}),
+        ],
+    )
+    def test_each_choice_of_a_tool(self, model, provider, choice, wire):
+        model.bind_tools([Weather], tool_choice=choice).invoke("weather in Paris?")
+        assert sent(provider)["tool_choice"] == wire
+
+    def test_no_choice_of_a_tool_is_none(self, model, provider):
+        model.bind_tools([Weather], tool_choice=False, parallel_tool_calls=False).invoke("weather?")
+        assert "tool_choice" not in sent(provider)
+        assert sent(provider)["parallel_tool_calls"] is False
+
+    def test_strict_tools_are_strict_on_the_wire(self, model, provider):
+        model.bind_tools([Weather], strict=True).invoke("weather?")
+        assert sent(provider)["tools"][0]["function"]["strict"] is True
+
+    def test_each_method_of_structured_output(self, model, provider):
+        called = model.with_structured_output(Weather, strict=True)
+        assert isinstance(called.invoke("weather in Paris?"), Weather)
+        assert sent(provider)["tools"][0]["function"] == {
+            **sent(provider)["tools"][0]["function"],
+            "name": "Weather",
+            "strict": True,
+        }
+        by_schema = model.with_structured_output(Weather, method="json_schema", strict=True)
+        assert isinstance(by_schema.invoke("weather in Paris?"), Weather)
+        assert sent(provider)["response_format"]["type"] == "json_schema"
+        assert sent(provider)["response_format"]["json_schema"]["strict"] is True
+        by_mode = model.with_structured_output(Weather.model_json_schema(), method="json_mode")
+        assert by_mode.invoke("as JSON") == {"answer": "as JSON"}
+        assert sent(provider)["response_format"] == {"type": "json_object"}
+        assert "ls_structured_output_format" not in sent(provider)
+
+    def test_structured_output_shows_what_it_could_not_read(self, model, provider):
+        told = model.with_structured_output(Weather, method="json_mode", include_raw=True).invoke("x")
+        assert told["raw"].content == '{"answer":"x"}'
+        assert told["parsed"] is None
+        assert told["parsing_error"] is not None
+
+    def test_an_unknown_option_of_structured_output_is_refused(self, model):
+        for method in ("function_calling", "json_schema"):
+            with pytest.raises((TypeError, ValueError), match="colour"):
+                model.with_structured_output(Weather, method=method, colour="red")
+
+    def test_audio_and_files_are_sent_as_openai_knows_them(self, model, provider):
+        audio = {"type": "audio", "base64": "aGk=", "mime_type": "audio/wav"}
+        file = {"type": "file", "base64": "aGk=", "mime_type": "application/pdf", "filename": "a.pdf"}
+        model.invoke([HumanMessage([{"type": "text", "text": "listen"}, audio, file])])
+        _, heard, read = sent(provider)["messages"][0]["content"]
+        assert heard == {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}
+        assert read["file"]["file_data"] == "data:application/pdf;base64,aGk="
+        assert read["file"]["filename"] == "a.pdf"
+
+    def test_whatever_else_is_given_passes_through(self, mesh, provider):
+        model = ChatMesh(model="fast", mesh=mesh, model_kwargs={"top_p": 0.5, "logit_bias": {"1": 2}})
+        model.invoke("hi", presence_penalty=0.1, top_p=0.9)
+        assert (sent(provider)["top_p"], sent(provider)["presence_penalty"]) == (0.9, 0.1)
+        assert sent(provider)["logit_bias"] == {"1": 2}
+
+    async def test_the_same_is_sent_in_both_colours_and_as_a_stream(self, mesh, provider):
+        model = ChatMesh(model="fast", mesh=mesh, temperature=0.5, max_tokens=9, stop=["END"], seed=3)
+        bodies = []
+        for ask in (
+            lambda: model.ainvoke("hi", stop=["X"]),
+            lambda: asyncio.to_thread(model.invoke, "hi", stop=["X"]),
+            lambda: asyncio.to_thread(lambda: list(model.stream("hi", stop=["X"]))),
+            lambda: _read(model.astream("hi", stop=["X"])),
+        ):
+            await ask()
+            bodies.append({k: v for k, v in sent(provider).items() if not k.startswith("stream")})
+        assert bodies[0]["stop"] == ["X"]
+        assert bodies == [bodies[0]] * 4
+
+    def test_key_tags_session_and_end_user_reach_the_facts(self, mesh):
+        other = keys.mint()
+        entry = next(iter(mesh.config.entries.values()))
+        import msgspec
+
+        mesh.config.entries[other.digest] = msgspec.structs.replace(entry, id=other.id)
+        model = ChatMesh(model="fast", mesh=mesh, key=other.text, mesh_tags={"job": "nightly"})
+        model.bind(session="s1", end_user="ann").invoke("hi")
+        list(model.stream("hi"))
+        assert [fact.key_id for fact in mesh.facts] == [other.id] * 2
+        assert {fact.host for fact in mesh.facts} == {"langchain"}
+        assert mesh.facts[0].tags == {"job": "nightly"}
+        assert mesh.facts[0].end_user
+
+    @pytest.mark.parametrize("alias", ["fast", "claude"])
+    def test_what_comes_back_can_be_written_down_as_json(self, mesh, provider, alias):
+        model = ChatMesh(model=alias, mesh=mesh).bind(**({"logprobs": True} if alias == "fast" else {}))
+        whole = model.invoke("hi")
+        streamed = None
+        for chunk in model.stream("hi"):
+            streamed = chunk if streamed is None else streamed + chunk
+        for message in (whole, streamed):
+            assert json.loads(json.dumps(message.model_dump()))["content"] == message.content
+        if alias == "fast":
+            assert whole.response_metadata["logprobs"]["content"]
+
+    def test_several_answers_are_several_generations(self, model):
+        result = model.generate([[HumanMessage("hi")]], n=2)
+        assert len(result.generations[0]) == 2
+        assert result.llm_output["token_usage"]
+
+
+async def _read(stream: Any) -> None:
+    async for _ in stream:
+        pass
+
+
+class TestUsage:
+    USAGE = {  # noqa: RUF012
+        "prompt_tokens": 90,
+        "completion_tokens": 40,
+        "total_tokens": 130,
+        "prompt_tokens_details": {"cached_tokens": 60, "audio_tokens": 5},
+        "completion_tokens_details": {"reasoning_tokens": 30, "audio_tokens": 2},
+    }
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    def test_cache_reasoning_and_audio_are_told_and_agree_with_the_fact(
+        self, model, mesh, provider, streamed
+    ):
+        provider.script("fast-1", usage=self.USAGE)
+        with get_usage_metadata_callback() as counted:
+            if streamed:
+                answer = None
+                for chunk in model.stream("hi"):
+                    answer = chunk if answer is None else answer + chunk
+            else:
+                answer = model.invoke("hi")
+        assert answer.usage_metadata == {
+            "input_tokens": 90,
+            "output_tokens": 40,
+            "total_tokens": 130,
+            "input_token_details": {"cache_read": 60, "audio": 5},
+            "output_token_details": {"reasoning": 30, "audio": 2},
+        }
+        fact = mesh.facts[-1]
+        assert (fact.input_tokens, fact.cache_read_tokens, fact.reasoning_tokens) == (90, 60, 30)
+        assert counted.usage_metadata["fast-1"]["total_tokens"] == fact.input_tokens + fact.output_tokens
+
+    def test_anthropics_cache_is_part_of_the_input(self, mesh, provider):
+        provider.script("claude-1", usage={"cache_read_input_tokens": 50, "cache_creation_input_tokens": 7})
+        answer = ChatMesh(model="claude", mesh=mesh).invoke("one two three")
+        details = answer.usage_metadata["input_token_details"]
+        assert (details["cache_read"], details["cache_creation"]) == (50, 7)
+        assert answer.usage_metadata["input_tokens"] == mesh.facts[-1].input_tokens > 57
+        provider.clear()
+
+
+class TestWrittenDown:
+    @pytest.mark.filterwarnings("ignore:The function `load` is in beta")
+    def test_a_bound_model_and_embeddings_come_back_as_they_were(self, mesh, provider):
+        model = ChatMesh(model="fast", temperature=0.5, stop=["x"], mesh_tags={"a": "b"}, max_tokens=7)
+        bound = model.bind(seed=3)
+        read = load(
+            dumpd(bound),
+            valid_namespaces=["mesh_plugins"],
+            allowed_objects=[ChatMesh, type(bound)],
+        )
+        restored = read.bound
+        restored.mesh = mesh
+        read.invoke("hi")
+        assert (sent(provider)["seed"], sent(provider)["stop"], sent(provider)["max_tokens"]) == (3, ["x"], 7)
+        embeddings = MeshEmbeddings(model="fast", dimensions=3)
+        assert MeshEmbeddings(**embeddings.model_dump()) == embeddings
+
+
+class TestEmbeddings:
+    def test_texts_go_in_batches_and_vectors_come_back_in_their_order(self, mesh, provider):
+        provider.clear()
+        embeddings = MeshEmbeddings(model="fast", mesh=mesh, batch_size=2, dimensions=4, mesh_tags={"a": "b"})
+        texts = [f"text {number}" for number in range(5)]
+        vectors = embeddings.embed_documents(texts)
+        assert [request.json["input"] for request in provider.requests] == [texts[:2], texts[2:4], texts[4:]]
+        assert {request.json["dimensions"] for request in provider.requests} == {4}
+        assert vectors == asyncio.run(embeddings.aembed_documents(texts))
+        assert (
+            vectors[3] == embeddings.embed_query(texts[3]) == asyncio.run(embeddings.aembed_query(texts[3]))
+        )
+        assert {fact.operation for fact in mesh.facts} == {"embeddings"}
+        assert {fact.host for fact in mesh.facts} == {"langchain"}
+        assert mesh.facts[0].tags == {"a": "b"}
+
+    async def test_the_event_loop_turns_while_vectors_are_awaited(self, mesh, provider):
+        model = MeshEmbeddings(model="fast", mesh=mesh)
+        async with asyncio.timeout(60):
+            provider.script("fast-1", latency_s=0.3)
+            turns = 0
+            task = asyncio.create_task(model.aembed_query("hi"))
+            while not task.done():
+                await asyncio.sleep(0.001)
+                turns += 1
+        provider.clear()
+        assert turns > 5, "the loop stood still"
+
+
+def requests(amount: int) -> LimitRule:
+    return LimitRule(
+        id="l",
+        subject=Subject(team="team"),
+        dimension="requests",
+        limit=Limit(amount=amount, period_us=36_000_000_000_000, burst=amount),
+        text=f"{amount} requests",
+        label="team team",
+    )
+
+
+class TestDenialsAndFailures:
+    async def test_a_batch_keeps_what_went_well_beside_what_was_refused(self, make_mesh, provider):
+        provider.clear()
+        mesh = make_mesh(limits=(requests(3),))
+        model = ChatMesh(model="fast", mesh=mesh)
+        told = await model.abatch(["hi"] * 5, return_exceptions=True)
+        assert sum(isinstance(each, QuotaExceeded) for each in told) == 2
+        assert sum(not isinstance(each, Exception) for each in told) == 3
+        assert provider.count == 3
+        # The second refusal is the first one over again: no further fact.
+        assert sorted(fact.outcome for fact in mesh.facts) == ["denied", "ok", "ok", "ok"]
+        assert not mesh.memory.open_intents
+
+    async def test_a_batch_tells_a_provider_that_fails_from_a_refusal(self, make_mesh, provider):
+        provider.clear()
+        provider.script("fast-1", status=400, times=1)
+        mesh = make_mesh(limits=(requests(2),))
+        model = ChatMesh(model="fast", mesh=mesh)
+        told = await model.abatch(["hi"] * 3, config={"max_concurrency": 1}, return_exceptions=True)
+        assert [type(each).__name__ for each in told] == ["ProviderError", "AIMessage", "QuotaExceeded"]
+        assert [fact.outcome for fact in mesh.facts] == ["error", "ok", "denied"]
+
+    async def test_retries_ask_again_after_a_failure_and_never_after_a_refusal(self, make_mesh, provider):
+        provider.clear()
+        provider.script("fast-1", status=400, times=1)
+        mesh = make_mesh(limits=(requests(2),))
+        model = ChatMesh(model="fast", mesh=mesh).with_retry(
+            retry_if_exception_type=(ProviderError,), wait_exponential_jitter=False, stop_after_attempt=3
+        )
+        assert (await model.ainvoke("hi")).content
+        assert provider.count == 2
+        with pytest.raises(QuotaExceeded):
+            await model.ainvoke("hi")
+        assert provider.count == 2
+        assert [fact.outcome for fact in mesh.facts] == ["error", "ok", "denied"]
+
+    async def test_a_fallback_stands_in_for_a_failure_and_not_for_a_refusal(self, make_mesh, provider):
+        provider.clear()
+        provider.script("fast-1", status=400, times=1)
+        mesh = make_mesh(limits=(requests(2),))
+        model = ChatMesh(model="fast", mesh=mesh)
+        safe = model.with_fallbacks([model.bind(model="slow")], exceptions_to_handle=(ProviderError,))
+        assert "slow-1" in (await safe.ainvoke("hi")).content
+        with pytest.raises(QuotaExceeded):
+            await safe.ainvoke("hi")
+        with pytest.raises(QuotaExceeded):
+            _ = [chunk async for chunk in safe.astream("hi")]
+        assert provider.count == 2
+
+    async def test_events_left_in_the_middle_end_their_call(self, model, mesh):
+        events = model.astream_events("one two three four", version="v2")
+        async for event in events:
+            if event["event"] == "on_chat_model_stream":
+                break
+        await events.aclose()
+        for _ in range(1_000):
+            if mesh.facts:
+                break
+            await asyncio.sleep(0.01)
+        assert [fact.outcome for fact in mesh.facts] in (["cancelled"], ["abandoned"])
+        assert not mesh.memory.open_intents
+
+    def test_a_stream_handed_to_a_thread_that_drops_it(self, model, mesh):
+        held = [model.stream("one two three four")]
+        next(held[0])
+        thread = threading.Thread(target=held.clear)
+        thread.start()
+        thread.join()
+        assert [fact.outcome for fact in mesh.facts] == ["abandoned"]
+
+
+class TestAgents:
+    @pytest.mark.parametrize("colour", ["sync", "async"])
+    def test_a_budget_that_ends_in_the_middle_of_a_run_ends_it_cleanly(self, make_mesh, provider, colour):
+        from langchain.agents import create_agent
+
+        provider.clear()
+        mesh = make_mesh(limits=(requests(1),))
+        agent = create_agent(ChatMesh(model="fast", mesh=mesh), tools=[weather])
+        asked = {"messages": [HumanMessage("what is the weather in Paris?")]}
+        with pytest.raises(QuotaExceeded, match="1 requests") as refused:
+            if colour == "sync":
+                agent.invoke(asked)
+            else:
+                asyncio.run(agent.ainvoke(asked))
+        assert isinstance(refused.value, MeshError)
+        assert not isinstance(refused.value, ConfigError)
+        assert [fact.outcome for fact in mesh.facts] == ["ok", "denied"]
+        assert provider.count == 1
+        assert not mesh.memory.open_intents
+
+    def test_a_graph_says_where_it_stopped_and_goes_on_when_there_is_room(self, make_mesh, provider, caplog):
+        from langchain.agents import create_agent
+        from langgraph.checkpoint.memory import InMemorySaver
+
+        provider.clear()
+        now = [1_000_000_000]
+        mesh = make_mesh(limits=(requests(1),), now_us=lambda: now[0])
+        agent = create_agent(ChatMesh(model="fast", mesh=mesh), tools=[weather], checkpointer=InMemorySaver())
+        thread = {"configurable": {"thread_id": "1"}}
+        with pytest.raises(QuotaExceeded):
+            agent.invoke({"messages": [HumanMessage("what is the weather in Paris?")]}, thread)
+        assert agent.get_state(thread).next == ("model",)
+        now[0] += 36_000_000_000_000
+        result = agent.invoke(None, thread)
+        assert result["messages"][-1].content
+        assert [fact.outcome for fact in mesh.facts] == ["ok", "denied", "ok"]
+        assert not [told for told in caplog.messages if "unregistered" in told], (
+            "a message no checkpoint knows"
+        )
