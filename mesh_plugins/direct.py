@@ -90,7 +90,8 @@ class DirectCaller(Runtime):
     ) -> list[Reply | MeshError]:
         """Chat about each prompt (a text or messages), ``concurrency`` at once; order kept.
 
-        A prompt that was refused or failed leaves its `MeshError` in its place.
+        A prompt that was refused or failed leaves its `MeshError` in its place. ``progress`` is told after
+        each prompt how many are done; `mesh_plugins.hosts.notebook.progress.Progress` shows it in a notebook.
         """
         return batch.run(
             lambda prompt: self.chat(alias, batch.as_messages(prompt), **params),

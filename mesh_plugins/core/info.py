@@ -21,7 +21,7 @@ class CallInfo:
         usage: tokens of all attempts together.
         attempts: how many attempts it took.
         revision: the configuration it was planned under.
-        remaining: units left of each limit when it was granted, by ``"subject: limit"``.
+        remaining: units left of each limit when it was granted, by ``"subject: limit"``; USD of budgets.
         notice: what the operator says about this alias (it is deprecated, …), or None.
     """
 
@@ -31,7 +31,7 @@ class CallInfo:
     usage: Usage
     attempts: int
     revision: int
-    remaining: dict[str, int]
+    remaining: dict[str, int | Decimal]
     notice: str | None
 
 
@@ -47,7 +47,7 @@ def call_info(receipt: Receipt) -> CallInfo:
         attempts=len(receipt.outcome.attempts),
         revision=plan.snapshot.revision,
         remaining={
-            f"{rule.label}: {rule.text}": left
+            f"{rule.label}: {rule.text}": usd(left) if rule.dimension == "usd" else left
             for rule, left in zip(plan.rules, decision.remaining if decision else (), strict=False)
         },
         notice=plan.alias.deprecated,

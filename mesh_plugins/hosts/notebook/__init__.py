@@ -9,6 +9,8 @@
 
     %%mesh fast max_tokens=200
     The cell's text is the prompt; the answer is shown as Markdown.
+
+``mesh.map(alias, prompts, progress=Progress(len(prompts)))`` shows how far it is, with `progress.Progress`.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from mesh_plugins.core.plan import plan_call
 from mesh_plugins.mesh import Mesh
 from mesh_store.model.errors import ConfigUnavailable, MeshError, QuotaExceeded
 from mesh_store.model.limits import Charge
+from mesh_store.model.money import format_usd
+from mesh_store.model.snapshot import LimitRule
 
 _BAR = 24
 
@@ -65,7 +67,7 @@ class QuotaTable(_Table):
         return cls(
             ("limit", "left", ""),
             [
-                (f"{rule.label}: {rule.text}", f"{units:,}", _bar(units, rule.limit.burst))
+                (f"{rule.label}: {rule.text}", _of(rule, units), _bar(units, _whole(rule)))
                 for rule, units in zip(plan.rules, left, strict=True)
             ],
         )
@@ -95,6 +97,17 @@ class Answer:
         return self.reply.choices[0].message.content or ""
 
     __repr__ = __str__
+
+
+def _whole(rule: LimitRule) -> int:
+    return rule.limit.burst if rule.limit.kind == "rate" else rule.limit.amount
+
+
+def _of(rule: LimitRule, left: int) -> str:
+    whole = _whole(rule)
+    return (
+        f"{format_usd(left)} of {format_usd(whole)}" if rule.dimension == "usd" else f"{left:,} of {whole:,}"
+    )
 
 
 def _bar(left: int, whole: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from decimal import Decimal
 
 import pytest
@@ -10,6 +11,8 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 
 from mesh_plugins.hosts.notebook.plots import Bars
+from mesh_plugins.hosts.notebook.progress import Progress
+from mesh_plugins.testing.memory import MemoryMesh
 from mesh_plugins.usage import Usage, shown
 from mesh_store.model.errors import ConfigError
 
@@ -36,8 +39,26 @@ def test_a_cell_is_a_prompt_and_its_answer_is_shown_with_what_it_took(shell):
 def test_quota_shows_what_is_left_without_taking_any(shell):
     first = shell.run_line_magic("mesh", f"quota {shell.alias}")
     again = shell.run_line_magic("mesh", f"quota {shell.alias}")
-    assert [row[1] for row in first.rows] == [row[1] for row in again.rows] == ["60", "1,000"]
+    assert [row[1] for row in first.rows] == [row[1] for row in again.rows] == ["60 of 60", "1,000 of 1,000"]
     assert "<table>" in first._repr_html_()
+
+
+def test_money_is_shown_as_money(shell):
+    shell.world.limit("$2/day")
+    money = next(row for row in shell.run_line_magic("mesh", f"quota {shell.alias}").rows if "$" in row[0])
+    assert re.fullmatch(r"\$[\d.]+ of \$2\.00", money[1])
+    told = MemoryMesh(limits=["$2/day"]).chat("fast", [])
+    assert told.mesh.remaining == {"team team: $2/day": Decimal(2)}
+
+
+def test_a_batch_says_how_far_it_is_in_one_place(shell):
+    with capture_output() as shown_output:
+        bar = Progress(3)
+        shell.user_ns["mesh"].map(shell.alias, ["one", "two", "three"], progress=bar)
+    assert repr(bar) == "3 of 3"
+    assert [output.data["text/plain"] for output in shown_output.outputs] == ["1 of 3", "2 of 3", "3 of 3"]
+    assert 'value="3" max="3"' in shown_output.outputs[-1].data["text/html"]
+    assert [output.update for output in shown_output.outputs] == [False, True, True]
 
 
 def test_a_refusal_is_told_in_a_table_and_not_as_a_traceback(shell):
