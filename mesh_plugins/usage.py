@@ -81,20 +81,33 @@ class Usage:
         return table
 
     def to_pandas(self) -> Any:
-        """Return a pandas data frame; needs pandas."""
+        """Return a pandas data frame; needs pandas.
+
+        ``cost_usd`` is a float there, so that it can be plotted and described; `rows` has it exactly.
+        """
         try:
             import pandas as pd
         except ImportError:
             raise ConfigError("to_pandas needs pandas: pip install pandas") from None
-        return pd.DataFrame(list(self.rows))
+        frame = pd.DataFrame(list(self.rows), columns=self._names)
+        return frame.astype({"cost_usd": "float64"})
 
     def to_polars(self) -> Any:
-        """Return a polars data frame; needs polars."""
+        """Return a polars data frame, ``cost_usd`` as exact decimals; needs polars."""
         try:
             import polars as pl
         except ImportError:
             raise ConfigError("to_polars needs polars: pip install polars") from None
-        return pl.DataFrame(list(self.rows))
+        # A column may begin with any number of empty cells: all rows say of which type it is.
+        exact = {"cost_usd": pl.Decimal(38, 12)}
+        rows = [[row[name] for name in self._names] for row in self.rows]
+        return pl.DataFrame(
+            rows, schema=self._names, schema_overrides=exact, orient="row", infer_schema_length=None
+        )
+
+    @property
+    def _names(self) -> list[str]:
+        return list(self.rows[0]) if self.rows else list(self._columns)
 
     @property
     def _columns(self) -> tuple[str, ...]:
