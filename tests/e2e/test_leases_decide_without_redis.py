@@ -30,13 +30,14 @@ class Questions:
     def __init__(self, mesh: Mesh) -> None:
         self.asked = 0
         guard = mesh._held.guard
-        before = guard.before
+        draw = guard.draw
 
         def counted(*arguments: Any) -> Any:
-            self.asked += 1
-            return before(*arguments)
+            drawn = draw(*arguments)
+            self.asked += drawn is None
+            return drawn
 
-        guard.before = counted  # type: ignore[method-assign]
+        guard.draw = counted  # type: ignore[method-assign]
 
 
 @pytest.fixture
@@ -120,8 +121,8 @@ mesh, alias = Mesh.from_env(), sys.argv[1]
 ask = [{"role": "user", "content": "hi"}]
 mesh.chat(alias, ask, max_tokens=8)
 guard, asked = mesh._held.guard, []
-before = guard.before
-guard.before = lambda *given: asked.append(1) or before(*given)
+draw = guard.draw
+guard.draw = lambda *given: draw(*given) or asked.append(1)
 leased, deadline = 0, time.monotonic() + 30
 while leased < 3:
     assert time.monotonic() < deadline
