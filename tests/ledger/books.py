@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -49,6 +50,14 @@ def ledger(provider: StandInProvider, sender: Sender | None = None) -> MemoryMes
     return MemoryMesh(document=document, sender=sender)
 
 
+async def _written(mesh: MemoryMesh, facts: int) -> None:
+    """Give an event loop the turns it needs to close what nobody holds any more."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(30):
+            while len(mesh.facts) < facts:  # noqa: ASYNC110 - the loop's own turns are what is waited for
+                await asyncio.sleep(0.005)
+
+
 async def audited(name: str, doors: Doors, mesh: MemoryMesh, provider: StandInProvider) -> None:
     """Play an ending, and read the books."""
     ending = ENDINGS[name]
@@ -60,6 +69,7 @@ async def audited(name: str, doors: Doors, mesh: MemoryMesh, provider: StandInPr
     else:
         await asyncio.to_thread(ending.play, doors, provider)
 
+    await _written(mesh, len(ending.outcomes))
     assert sorted(fact.outcome for fact in mesh.facts) == ending.outcomes
     assert len({fact.id for fact in mesh.facts}) == len(mesh.facts)
     assert not mesh.memory.open_intents

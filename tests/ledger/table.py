@@ -61,7 +61,7 @@ def ending(*outcomes: str, aborted: int = 0) -> Callable[[Play], Play]:
 
 def endless(provider: StandInProvider) -> None:
     """Let streams say something, and then nothing for a minute."""
-    provider.script(stall_after=3)
+    provider.script(stall_after=4)
 
 
 async def asked(provider: StandInProvider) -> None:

@@ -1,7 +1,8 @@
 """What holds for every request litellm posts inside an attempt of ours, whichever vendor it speaks to.
 
 - No redirect is followed: a cross-origin 307 would carry ``x-api-key`` along.
-- The total deadline holds while a body drips in; litellm's timeout is for each read alone.
+- The total deadline holds while nothing comes, and while a body drips in; litellm's timeout is for each
+  read alone, and some of its ways lose it.
 
 litellm has dozens of ways to its vendors, most with a client of their own making. All that were tried end
 in httpx's public ``send``, so that is where both are decided; all other traffic of the process stays as it
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -64,6 +65,7 @@ def _governed(send: Callable[..., httpx.Response]) -> Callable[..., httpx.Respon
         ends = _ends.get()
         if ends is None or request.method == "GET":
             return send(self, request, stream=stream, **kwargs)
+        _bound(request, ends)
         response = send(self, request, stream=True, **{**kwargs, "follow_redirects": False})
         if isinstance(response.stream, httpx.SyncByteStream):
             response.stream = _Timed(response.stream, ends, request)
@@ -79,14 +81,27 @@ def _governed(send: Callable[..., httpx.Response]) -> Callable[..., httpx.Respon
 
 
 def _agoverned(send: Callable[..., Any]) -> Callable[..., Any]:
-    # Event loops can cut a task off, so the deadline is kept where the call is awaited.
+    # Event loops can cut a task off, so for a whole body the deadline is kept where the call is awaited.
     @functools.wraps(send)
     async def wrapper(self: httpx.AsyncClient, request: httpx.Request, **kwargs: Any) -> Any:
-        if _ends.get() is not None and request.method != "GET":
-            kwargs["follow_redirects"] = False
-        return await send(self, request, **kwargs)
+        ends = _ends.get()
+        if ends is None or request.method == "GET":
+            return await send(self, request, **kwargs)
+        _bound(request, ends)
+        response = await send(self, request, **{**kwargs, "follow_redirects": False})
+        if kwargs.get("stream") and isinstance(response.stream, httpx.AsyncByteStream):
+            response.stream = _AsyncTimed(response.stream, ends, request)
+        return response
 
     return wrapper
+
+
+def _bound(request: httpx.Request, ends: float) -> None:
+    """Let no phase of a request last longer than what is left of the total deadline."""
+    left = max(0.001, ends - time.monotonic())
+    phases = request.extensions.get("timeout") or dict.fromkeys(("connect", "read", "write", "pool"))
+    bounded = {phase: left if given is None else min(given, left) for phase, given in phases.items()}
+    request.extensions = {**request.extensions, "timeout": bounded}
 
 
 class _Timed(httpx.SyncByteStream):
@@ -103,3 +118,19 @@ class _Timed(httpx.SyncByteStream):
 
     def close(self) -> None:
         self._inner.close()
+
+
+class _AsyncTimed(httpx.AsyncByteStream):
+    """Like `_Timed`, on the caller's event loop."""
+
+    def __init__(self, inner: httpx.AsyncByteStream, ends: float, request: httpx.Request) -> None:
+        self._inner, self._ends, self._request = inner, ends, request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        async for piece in self._inner:
+            if time.monotonic() > self._ends:
+                raise httpx.ReadTimeout("the total deadline has passed", request=self._request)
+            yield piece
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()

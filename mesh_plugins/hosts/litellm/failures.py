@@ -44,6 +44,16 @@ def provider_failure(call: ProviderCall, error: Exception) -> ProviderError | No
     return _joined(call, error)
 
 
+def broken_off(call: ProviderCall, error: Exception) -> Exception:
+    """Return what ended a stream in the middle: a lost connection there is an incomplete answer."""
+    failure = provider_failure(call, error)
+    if failure is None:
+        return error
+    if failure.kind == "connect":
+        failure.kind = "incomplete"
+    return failure
+
+
 def incomplete(call: ProviderCall) -> ProviderError:
     """Return the failure of a stream that ended without saying why."""
     text = f"{call.provider.name} ended the stream of {call.target.model} without a finish reason"
@@ -96,7 +106,11 @@ def _joined(call: ProviderCall, error: Exception) -> ProviderError:
         kind=kind,
         retry_after=_retry_after(error),
     )
-    return _both(ours, error)
+    both: Any = _both(ours, error)
+    beneath = getattr(error, "original_exception", None)
+    if isinstance(error, MidStreamFallbackError) and isinstance(beneath, openai.OpenAIError):
+        both.original_exception = _both(ours, beneath)  # litellm's Router raises this one
+    return both  # type: ignore[no-any-return]
 
 
 def _both(ours: ProviderError, native: Exception) -> ProviderError:
@@ -129,6 +143,8 @@ def _classified(error: Exception) -> tuple[str, int]:
     for cause in _chain(error):
         if isinstance(cause, httpx.HTTPStatusError):
             return "status", cause.response.status_code
+        if isinstance(cause, httpx.TimeoutException | TimeoutError):
+            return "timeout", 504
         if isinstance(cause, httpx.TransportError) or type(cause) is openai.APIConnectionError:
             return "connect", 502
     if isinstance(error, openai.APIConnectionError):

@@ -33,8 +33,9 @@ def install(mesh: Runtime | None = None, *, fast: bool = False) -> None:
 
     Wraps ``completion``, ``embedding``, ``text_completion`` and ``responses`` with their async twins, and
     ``anthropic_messages``; litellm's Router and everything else that looks these up in ``litellm`` at the
-    time of a call comes along. Names bound before this was called (``from litellm import completion``
-    above it) are caught further inside: see `provider`.
+    time of a call comes along. What else litellm can do (images, audio, moderation, batches, files) refuses
+    a ``mesh/`` model before anything is sent: see `ungoverned`. Names bound before this was called (``from
+    litellm import completion`` above it) are caught further inside: see `provider`.
 
     May be called again, by several threads at once, and before or after other libraries wrap litellm.
 
@@ -105,6 +106,8 @@ class Installation:
         self.direct: Sender | None = None
         self._mesh: Runtime | None = None
         self._lock = forkable_lock()
+        from mesh_plugins.hosts.litellm import ungoverned
+
         self._wrapped: list[tuple[ModuleType, str, Callable[..., Any], Callable[..., Any]]] = []
         for module in modules:
             for door in DOORS:
@@ -112,8 +115,11 @@ class Installation:
                 # litellm.main re-exports some doors; a door that a release lacks is none.
                 if callable(original):
                     wrapper = self._wrap(door, original)
-                    self._wrapped.append((module, door.name, original, wrapper))
-                    setattr(module, door.name, wrapper)
+                    self._put(module, door.name, original, wrapper)
+        refusals: dict[Callable[..., Any], Callable[..., Any]] = {}
+        for module, name, original in ungoverned.functions():
+            wrapper = refusals.setdefault(original, ungoverned.refusing(self, name, original))
+            self._put(module, name, original, wrapper)
 
     @property
     def mesh(self) -> Runtime:
@@ -144,6 +150,12 @@ class Installation:
             if getattr(module, name, None) is wrapper:
                 setattr(module, name, original)
         self._mesh = None
+
+    def _put(
+        self, module: ModuleType, name: str, original: Callable[..., Any], wrapper: Callable[..., Any]
+    ) -> None:
+        self._wrapped.append((module, name, original, wrapper))
+        setattr(module, name, wrapper)
 
     def _wrap(self, door: Door, original: Callable[..., Any]) -> Callable[..., Any]:
         from mesh_plugins.hosts.litellm import provider

@@ -16,13 +16,7 @@ from mesh_plugins.hosts.litellm.doors import PREFIX, Door
 from mesh_plugins.hosts.litellm.failures import provider_failure
 from mesh_plugins.hosts.litellm.parameters import Asked
 from mesh_plugins.hosts.litellm.reading import ChatReader, MessagesReader, Reader, ResponsesReader
-from mesh_plugins.hosts.litellm.streams import (
-    AsyncChunks,
-    Chunks,
-    afetched,
-    fetched,
-    hide_usage,
-)
+from mesh_plugins.hosts.litellm.streams import AsyncChunks, Chunks, abegun, begun
 from mesh_store.model.errors import ConfigError, ProviderError
 
 #: Where a vendor lives when the provider names no address: said aloud, or litellm would ask the
@@ -71,19 +65,16 @@ class LiteLLMSender:
     def stream(self, call: ProviderCall) -> ProviderStream:
         """Send, and return once the provider answered with a status."""
         with attempt(call.timeout_s):
-            native = fetched(self.original(**self._arguments(call)))
-        if not self.asked.wants_usage:
-            hide_usage(native)
-        return Chunks(native, self._reader(), call, mocked=self._mocked)
+            started = begun(self.original(**self._arguments(call)), hide_usage=not self.asked.wants_usage)
+        return Chunks(started, self._reader(), call, mocked=self._mocked)
 
     async def astream(self, call: ProviderCall) -> AsyncProviderStream:
         """Like `stream`, on the caller's event loop."""
         with attempt(call.timeout_s):
             async with asyncio.timeout(call.timeout_s + _GRACE_S):
-                native = await afetched(await self.original(**self._arguments(call)))
-        if not self.asked.wants_usage:
-            hide_usage(native)
-        return AsyncChunks(native, self._reader(), call, mocked=self._mocked)
+                native = await self.original(**self._arguments(call))
+                started = await abegun(native, hide_usage=not self.asked.wants_usage)
+        return AsyncChunks(started, self._reader(), call, mocked=self._mocked)
 
     def failure(self, call: ProviderCall, error: Exception) -> ProviderError | None:
         """Translate an exception of litellm; None when it is not the provider's doing."""

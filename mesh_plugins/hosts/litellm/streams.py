@@ -5,35 +5,40 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import itertools
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import litellm
+from litellm.utils import TextCompletionStreamWrapper
 
 from mesh_plugins.core.call import ProviderCall
-from mesh_plugins.hosts.litellm.failures import incomplete
+from mesh_plugins.hosts.litellm.failures import broken_off, incomplete
 from mesh_plugins.hosts.litellm.reading import ChatReader, Reader
 
 
 class Chunks:
     """Chunks of one litellm stream; see `mesh_plugins.core.ports.ProviderStream`."""
 
-    def __init__(self, native: Any, reader: Reader, call: ProviderCall, *, mocked: bool = False) -> None:
-        self.native, self._mocked = native, mocked
+    def __init__(self, begun: Begun, reader: Reader, call: ProviderCall, *, mocked: bool = False) -> None:
+        self.native, self._mocked = begun.native, mocked
         self.reply = reader.reply
-        self._reader, self._call, self._chunks = reader, call, iter(native)
+        self._reader, self._call, self._begun, self._chunks = reader, call, begun, iter(begun.native)
 
     def __iter__(self) -> Iterator[Any]:
         return self
 
     def __next__(self) -> Any:
         try:
-            chunk = next(self._chunks)
+            chunk = self._begun.read.pop() if self._begun.read else next(self._chunks)
         except StopIteration:
             self._ended()
             raise
+        except Exception as error:
+            raise broken_off(self._call, error) from error
         self._reader.chunk(chunk)
-        if self._reader.finished and not self._mocked and _invented(self.native):
+        if self._reader.finished and not self._mocked and _invented(self._begun.wrapper):
             # Nothing more can come: reading on lets litellm tell the caller's callbacks of its end.
             for _ in self._chunks:
                 pass
@@ -53,7 +58,7 @@ class Chunks:
                 self.close()
 
     def _ended(self) -> None:
-        _read_held_back(self._reader, self.native)
+        _read_held_back(self._reader, self._begun.wrapper)
         if not self._reader.finished:
             raise incomplete(self._call)
 
@@ -61,10 +66,10 @@ class Chunks:
 class AsyncChunks:
     """Like `Chunks`, on the caller's event loop."""
 
-    def __init__(self, native: Any, reader: Reader, call: ProviderCall, *, mocked: bool = False) -> None:
-        self.native, self._mocked = native, mocked
+    def __init__(self, begun: Begun, reader: Reader, call: ProviderCall, *, mocked: bool = False) -> None:
+        self.native, self._mocked = begun.native, mocked
         self.reply = reader.reply
-        self._reader, self._call, self._chunks = reader, call, aiter(native)
+        self._reader, self._call, self._begun, self._chunks = reader, call, begun, aiter(begun.native)
         self._loop = asyncio.get_running_loop()
 
     def __aiter__(self) -> AsyncIterator[Any]:
@@ -72,12 +77,14 @@ class AsyncChunks:
 
     async def __anext__(self) -> Any:
         try:
-            chunk = await anext(self._chunks)
+            chunk = self._begun.read.pop() if self._begun.read else await anext(self._chunks)
         except StopAsyncIteration:
             self._ended()
             raise
+        except Exception as error:
+            raise broken_off(self._call, error) from error
         self._reader.chunk(chunk)
-        if self._reader.finished and not self._mocked and _invented(self.native):
+        if self._reader.finished and not self._mocked and _invented(self._begun.wrapper):
             async for _ in self._chunks:
                 pass
             self._reader.finished, self.reply.finish_reason = False, None
@@ -95,7 +102,7 @@ class AsyncChunks:
                 self._loop.call_soon_threadsafe(_close_soon, self._loop, self.native)
 
     def _ended(self) -> None:
-        _read_held_back(self._reader, self.native)
+        _read_held_back(self._reader, self._begun.wrapper)
         if not self._reader.finished:
             raise incomplete(self._call)
 
@@ -111,10 +118,6 @@ def _close_soon(loop: asyncio.AbstractEventLoop, native: Any) -> None:
 
 
 async def _aclosed(native: Any) -> None:
-    close = getattr(native, "aclose", None)
-    if close is not None:
-        await close()
-        return
     for resource in _connections(native):
         with contextlib.suppress(Exception):
             closing = getattr(resource, "aclose", None) or resource.close
@@ -123,33 +126,66 @@ async def _aclosed(native: Any) -> None:
                 await pending
 
 
-def fetched(native: Any) -> Any:
-    """Return a stream whose request was sent: some of litellm's wait for the first read."""
+@dataclass(slots=True)
+class Begun:
+    """A stream of litellm's whose request was sent.
+
+    Attributes:
+        native: the stream.
+        read: its first chunk, where reading it was the only way to send the request.
+        wrapper: litellm's chat stream, which may lie inside one of text completions; or None.
+    """
+
+    native: Any
+    read: list[Any] = field(default_factory=list)
+    wrapper: Any = None
+
+
+def begun(native: Any, *, hide_usage: bool) -> Begun:
+    """Return a stream whose request was sent: some of litellm's wait for the first read.
+
+    Args:
+        native: litellm's stream.
+        hide_usage: give the caller the chunks it would have got without the usage we asked for.
+    """
+    started = Begun(native)
+    _hide(native, hide_usage)
     if getattr(native, "make_call", None) is not None and native.completion_stream is None:
         try:
             native.fetch_sync_stream()
         except Exception as error:
             raise _mapped(native, error) from error
-    return native
+    elif inspect.isgenerator(getattr(native, "completion_stream", None)):
+        started.read += itertools.islice(native, 1)
+    started.wrapper = _wrapper(native)
+    _hide(started.wrapper, hide_usage)
+    return started
 
 
-async def afetched(native: Any) -> Any:
-    """Like `fetched`, on the caller's event loop."""
+async def abegun(native: Any, *, hide_usage: bool) -> Begun:
+    """Like `begun`, on the caller's event loop."""
+    started = Begun(native)
+    _hide(native, hide_usage)
     if getattr(native, "make_call", None) is not None and native.completion_stream is None:
         try:
             await native.fetch_stream()
         except Exception as error:
             raise _mapped(native, error) from error
-    return native
+    elif inspect.isasyncgen(getattr(native, "completion_stream", None)):
+        with contextlib.suppress(StopAsyncIteration):
+            started.read.append(await anext(native))
+    started.wrapper = _wrapper(native)
+    _hide(started.wrapper, hide_usage)
+    return started
 
 
-def hide_usage(native: Any) -> None:
-    """Give the caller the chunks it would have got without the usage we asked for."""
-    wrapper = _wrapper(native)
-    if wrapper is not None:
-        wrapper.send_stream_usage = False  # litellm 1.83 drops the usage unless stream_options ask for it
-        if native is not wrapper:
-            native.stream_options = None
+def _hide(native: Any, wanted: bool) -> None:
+    if not wanted:
+        return
+    if isinstance(native, litellm.CustomStreamWrapper):
+        native.send_stream_usage = False  # litellm 1.83 drops the usage unless stream_options ask for it
+    elif isinstance(native, TextCompletionStreamWrapper):
+        native.stream_options = None
 
 
 def _mapped(native: Any, error: Exception) -> Exception:
@@ -163,12 +199,11 @@ def _mapped(native: Any, error: Exception) -> Exception:
     return error
 
 
-def _invented(native: Any) -> bool:
+def _invented(wrapper: Any) -> bool:
     """Tell whether litellm made up the finish reason of a stream that just ended.
 
     It does for a provider that fell silent, and for replies out of its cache, which are whole.
     """
-    wrapper = _wrapper(native)
     return (
         wrapper is not None
         and wrapper.received_finish_reason is None
@@ -177,22 +212,24 @@ def _invented(native: Any) -> bool:
     )
 
 
-def _read_held_back(reader: Reader, native: Any) -> None:
+def _read_held_back(reader: Reader, wrapper: Any) -> None:
     if isinstance(reader, ChatReader):
-        reader.held_back(getattr(_wrapper(native), "chunks", None) or ())
+        reader.held_back(getattr(wrapper, "chunks", None) or ())
 
 
 def _wrapper(native: Any) -> Any:
     """Return litellm's chat stream, which may lie inside one of text completions; or None."""
-    if not isinstance(native, litellm.CustomStreamWrapper):
-        native = getattr(native, "completion_stream", None)
+    for _ in range(_DEPTH):
+        if native is None or isinstance(native, litellm.CustomStreamWrapper):
+            break
+        native = _beneath(native)
     return native if isinstance(native, litellm.CustomStreamWrapper) else None
 
 
 def _connections(native: Any) -> list[Any]:
     """Return what holds a connection beneath a stream, outermost first."""
     found: list[Any] = []
-    for _ in range(6):
+    for _ in range(_DEPTH):
         if native is None:
             break
         if hasattr(native, "close") or hasattr(native, "aclose"):
@@ -201,11 +238,13 @@ def _connections(native: Any) -> list[Any]:
     return found
 
 
-_INNER = ("completion_stream", "response", "streaming_response", "stream_iterator", "streamwrapper")
+#: As deep as streams lie in streams.
+_DEPTH = 6
+_INNER = ("streamwrapper", "completion_stream", "response", "streaming_response", "stream_iterator", "self")
 
 
 def _beneath(native: Any) -> Any:
-    """Return the stream that one reads from; text completions keep theirs in a generator's frame."""
+    """Return the stream that one reads from; generators keep theirs in a frame, unread ones as ``self``."""
     if inspect.isgenerator(native):
         held: Any = inspect.getgeneratorlocals(native)
     elif inspect.isasyncgen(native):

@@ -259,3 +259,46 @@ def test_a_mock_answers_without_a_provider(litellm: Any, world: Any, messages: A
 
     assert _ended(world).outcome == "ok"
     assert world.provider.count == 0
+
+
+@pytest.mark.parametrize("door", ["completion", "text_completion"])
+async def test_an_async_stream_that_drips_in_ends_at_its_deadline(
+    door: str, litellm: Any, world: Any, messages: Any
+) -> None:
+    world.provider.script("small", content="word " * 500, chunk_delay_s=0.1)
+    asked = {"messages": messages} if door == "completion" else {"prompt": "hello"}
+
+    with pytest.raises(ProviderError) as failed:
+        stream = await getattr(litellm, f"a{door}")(model="mesh/fast", stream=True, timeout=1.5, **asked)
+        [chunk async for chunk in stream]
+
+    assert failed.value.kind == "timeout"
+    assert _ended(world).outcome == "timeout"
+
+
+async def test_the_chunks_of_a_text_completion_are_those_of_litellm_alone(litellm: Any, world: Any) -> None:
+    async def told(**more: Any) -> list[Any]:
+        stream = await litellm.atext_completion("hello there", stream=True, **more)
+        return [chunk.model_dump(exclude={"id", "created"}) async for chunk in stream]
+
+    own = {"model": "openai/small", "api_base": world.provider.base_url, "api_key": "k"}
+    governed, alone = await told(model="mesh/fast"), await told(**own)
+
+    assert [chunk["choices"] for chunk in governed] == [chunk["choices"] for chunk in alone]
+    assert [chunk.get("usage") for chunk in governed] == [chunk.get("usage") for chunk in alone]
+    assert not world.recorder.fact.estimated
+
+
+async def test_a_text_stream_refused_by_a_provider_moves_on_to_the_next_tier(
+    litellm: Any, world: Any
+) -> None:
+    world.provider.script("flaky", status=503)
+
+    stream = await litellm.atext_completion("hello there", "mesh/tiered", stream=True)
+    text = "".join([chunk.choices[0].text or "" async for chunk in stream])
+
+    assert "claude-stand-in" in text
+    assert [(fact.provider, fact.outcome) for fact in world.recorder.facts] == [
+        ("first", "error"),
+        ("second", "ok"),
+    ]
