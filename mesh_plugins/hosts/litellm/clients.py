@@ -30,11 +30,32 @@ _TTL_S = 3_600
 _making = forkable_lock()
 
 
+class _Once:
+    """Asks once, whatever litellm sets: its embeddings give the client they get two retries of their own."""
+
+    @property
+    def max_retries(self) -> int:
+        """None: there is one retry layer, and it is ours."""
+        return 0
+
+    @max_retries.setter
+    def max_retries(self, wanted: int) -> None:
+        pass
+
+
+class Client(_Once, openai.OpenAI):  # type: ignore[misc]
+    """OpenAI's client, which asks once."""
+
+
+class AsyncClient(_Once, openai.AsyncOpenAI):  # type: ignore[misc]
+    """Like `Client`, on the caller's event loop."""
+
+
 def openai_client(base_url: str, key: str, query: Mapping[str, str], *, is_async: bool) -> Any:
     """Return a client of OpenAI's SDK for one destination and credential."""
 
     def make() -> Any:
-        kind: Any = openai.AsyncOpenAI if is_async else openai.OpenAI
+        kind: Any = AsyncClient if is_async else Client
         session = _async_session() if is_async else _session()
         return kind(
             base_url=base_url, api_key=key, default_query=dict(query), max_retries=0, http_client=session
