@@ -43,11 +43,11 @@ class _Once:
         pass
 
 
-class Client(_Once, openai.OpenAI):  # type: ignore[misc]
+class Client(_Once, openai.OpenAI):
     """OpenAI's client, which asks once."""
 
 
-class AsyncClient(_Once, openai.AsyncOpenAI):  # type: ignore[misc]
+class AsyncClient(_Once, openai.AsyncOpenAI):
     """Like `Client`, on the caller's event loop."""
 
 
