@@ -131,7 +131,13 @@ class Connections:
             trust=trust_of(settings),
         )
         self.presence = Presence(redis_url)
-        self.recorder = Recorder(settings.home, redis_url, settings.telemetry_redis_url, leases=self.leases)
+        self.recorder = Recorder(
+            settings.home,
+            redis_url,
+            settings.telemetry_redis_url,
+            shards=settings.telemetry_shards,
+            leases=self.leases,
+        )
         self.guard = Guard(
             Breaker(),
             OutagePolicy(lambda: self.presence.count),

@@ -35,6 +35,7 @@ class Settings(BaseModel):
         redis_url: Redis or Valkey: quotas, live configuration, and facts unless named elsewhere. One server,
             sentinels or a cluster, with or without TLS: `mesh_store.redis.servers.address`.
         telemetry_redis_url: another Redis for facts, or None; of any topology, too.
+        telemetry_shards: streams that facts are spread over, so that several primaries share the work.
         key: the caller's virtual key.
         home: directory for rings, the last good configuration and the embedded engines.
         trust_key: the publisher's public key to accept, instead of the one MESH_KEY vouches for.
@@ -50,6 +51,7 @@ class Settings(BaseModel):
     database_session_url: str | None = None
     redis_url: str | None = None
     telemetry_redis_url: str | None = None
+    telemetry_shards: int = Field(default=1, ge=1, le=64)
     key: SecretStr | None = None
     home: Path = Field(default_factory=default_home)
     trust_key: str | None = None
@@ -108,6 +110,7 @@ _VARIABLES: dict[str, Any] = {
     "database_session_url": str,
     "redis_url": str,
     "telemetry_redis_url": str,
+    "telemetry_shards": int,
     "key": SecretStr,
     "home": lambda text: Path(text).expanduser(),
     "trust_key": str,

@@ -63,7 +63,13 @@ async def _collect(publish: bool) -> None:
     async with place() as found, database(found) as opened, contextlib.AsyncExitStack() as held:
         home = found.settings.home
         telemetry_url = found.telemetry_redis_url
-        collector = Collector(found.session_url, telemetry_url, home, settle_redis_url=found.redis_url)
+        collector = Collector(
+            found.session_url,
+            telemetry_url,
+            home,
+            settle_redis_url=found.redis_url,
+            shards=found.settings.telemetry_shards,
+        )
         told = outputs(asked, found.settings, telemetry_url, found.session_url, pages=False)
         await held.enter_async_context(exporting(told.exporters))
         work = [collector.run(stop)]
@@ -89,8 +95,14 @@ async def _drain(timeout_s: float) -> dict[str, Any]:
     from mesh_store.telemetry import drain as drain_rings
 
     async with place() as found:
+        settings = found.settings
         adopted = await asyncio.to_thread(
-            drain_rings, found.settings.home, found.redis_url, found.telemetry_redis_url, timeout_s=timeout_s
+            drain_rings,
+            settings.home,
+            found.redis_url,
+            found.telemetry_redis_url,
+            shards=settings.telemetry_shards,
+            timeout_s=timeout_s,
         )
     return asdict(adopted)
 

@@ -28,8 +28,8 @@ async def collect_now(found: Place) -> bool:
     from mesh_store.telemetry import drain
     from mesh_store.telemetry.collector import Collector
 
-    home = found.settings.home
-    await asyncio.to_thread(drain, home, found.redis_url, found.telemetry_redis_url)
+    home, shards = found.settings.home, found.settings.telemetry_shards
+    await asyncio.to_thread(drain, home, found.redis_url, found.telemetry_redis_url, shards=shards)
     redis: Any = connect_async(found.telemetry_redis_url, deadline=5.0)
     # Budgets live where the limits are: told to another server, they would stay open until their window ends.
     collector = Collector(found.session_url, found.telemetry_redis_url, settle_redis_url=found.redis_url)
@@ -42,15 +42,17 @@ async def collect_now(found: Place) -> bool:
 
 async def _until_committed(collector: Collector, redis: Any) -> bool:
     """An entry leaves the stream when it is committed, so wait until those of now have left."""
-    from mesh_store.redis.stream import stream_key
+    from mesh_store.redis.stream_reader import streams_of
 
-    newest = await redis.xrevrange(stream_key(0), count=1)
-    if not newest:
+    last = {stream: await redis.xrevrange(stream, count=1) for stream in await streams_of(redis)}
+    waiting = {stream: found[0][0] for stream, found in last.items() if found}
+    if not waiting:
         return True
     deadline = time.monotonic() + OTHERS_S
     while True:
         await collector.collect_once()
-        if not await redis.xrange(stream_key(0), max=newest[0][0], count=1):
+        left = [await redis.xrange(stream, max=newest, count=1) for stream, newest in waiting.items()]
+        if not any(left):
             return True
         if time.monotonic() > deadline:
             return False

@@ -59,6 +59,7 @@ async def _serve(host: str, port: int, unix: Path | None, publish: bool, collect
         serving = Serving(
             redis_url=found.redis_url,
             telemetry_redis_url=found.telemetry_redis_url,
+            telemetry_shards=found.settings.telemetry_shards,
             home=found.settings.home,
             host=host,
             port=port,

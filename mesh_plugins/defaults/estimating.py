@@ -67,13 +67,9 @@ class Estimating:
         if receipt is None or fact.outcome != "ok" or fact.estimated or fact.operation == "embeddings":
             return
         request = receipt.outcome.reservation.plan.request
-        self.learn(request.alias, request.size.text_bytes, fact.input_tokens, fact.output_tokens)
-
-    def learn(self, alias: str, text_bytes: int, input_tokens: int, output_tokens: int) -> None:
-        """Learn from what a call of an alias really took."""
-        learned = self._learned.get(alias)
+        learned = self._learned.get(request.alias)
         if learned is None:
             if len(self._learned) >= _MOST_ALIASES:
                 self._learned.popitem(last=False)
-            learned = self._learned[alias] = _Learned()
-        learned.learn(text_bytes, input_tokens, output_tokens)
+            learned = self._learned[request.alias] = _Learned()
+        learned.learn(request.size.text_bytes, fact.input_tokens, fact.output_tokens)

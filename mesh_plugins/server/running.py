@@ -53,6 +53,7 @@ class Serving:
     Attributes:
         redis_url: where callers read, and limits are.
         telemetry_redis_url: where facts arrive.
+        telemetry_shards: over how many streams, those of orphaned rings included.
         home: where orphaned rings are looked for, or None.
         host, port: where to listen; port 0 lets the system choose.
         unix: a unix socket to listen on instead.
@@ -65,6 +66,7 @@ class Serving:
 
     redis_url: str
     telemetry_redis_url: str
+    telemetry_shards: int = 1
     home: Path | None = None
     host: str = "127.0.0.1"
     port: int = 8420
@@ -192,6 +194,7 @@ def _background(
             serving.telemetry_redis_url,
             serving.home,
             settle_redis_url=serving.redis_url,
+            shards=serving.telemetry_shards,
         )
         work.append(collector.run(ended))
     return work

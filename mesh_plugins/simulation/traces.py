@@ -8,10 +8,8 @@
 ``end_user``, ``tags``  what the caller said; tags as an object, or as ``a=1;b`` in CSV
 ``provider``, ``model``  the target that answered, where it is known
 ``duration_s``          how long a slot was held; 1 second unless said
-``input_tokens``, ``output_tokens``
-``max_tokens``          the caller's cap; for hard limits what was generated, unless said
+``input_tokens``, ``output_tokens``, ``max_tokens``
 ``cost_usd``            what it cost; unless said, by the manifest's prices and the built-in list's
-``estimate_tokens``     what it was estimated at before it was sent; unless said, learned as callers do
 ======================  ===========================================================================
 
 ``at``, ``team`` and ``alias`` are needed; further fields are passed over. Calls come in any order.
@@ -54,8 +52,6 @@ class Row(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     output_tokens: int = 0
     max_tokens: int | None = None
     cost_pico_usd: int | None = None
-    estimate_tokens: int | None = None
-    estimate_pico_usd: int | None = None
 
 
 def read_trace(path: Path) -> list[Row]:
@@ -91,9 +87,8 @@ def row_of(said: Mapping[str, Any]) -> Row:
         name: fit(str(said[name])) for name in _TEXTS if said.get(name) not in (None, "")
     }
     values |= {name: _count(name, said[name]) for name in _COUNTS if said.get(name) not in (None, "")}
-    for name in ("max_tokens", "estimate_tokens"):
-        if said.get(name) not in (None, ""):
-            values[name] = _count(name, said[name])
+    if said.get("max_tokens") not in (None, ""):
+        values["max_tokens"] = _count("max_tokens", said["max_tokens"])
     if said.get("duration_s") not in (None, ""):
         values["duration_us"] = _scaled("duration_s", said["duration_s"], 1_000_000)
     if said.get("cost_usd") not in (None, ""):
@@ -109,7 +104,7 @@ def row_of(said: Mapping[str, Any]) -> Row:
 
 def row_of_fact(found: Any) -> Row:
     """Return a call as the store says it, see ``usage_trace.sql``."""
-    cost, estimate = found["cost_pico_usd"], found["estimate_pico_usd"]
+    cost = found["cost_pico_usd"]
     return Row(
         at_us=found["at_us"],
         team=found["team"],
@@ -124,8 +119,6 @@ def row_of_fact(found: Any) -> Row:
         input_tokens=found["input_tokens"],
         output_tokens=found["output_tokens"],
         cost_pico_usd=None if cost is None else int(cost),
-        estimate_tokens=found["estimate_tokens"],
-        estimate_pico_usd=None if estimate is None else int(estimate),
     )
 
 

@@ -148,8 +148,8 @@ class Intent(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="i"):
 
     If the process dies before a `Done` with the same reservation, the drain writes ``lost`` and
     settles at the estimate (``actual`` = what was reserved). ``reservation`` is None when no limit
-    applied to the call. ``also`` are its extensions: their slots are kept while the call runs, and the
-    drain settles them, too.
+    applied to the call. ``also`` are its extensions: their slots are kept while the call runs, and what
+    they took stays taken.
     """
 
     lost: Fact

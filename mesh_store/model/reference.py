@@ -16,8 +16,6 @@ from mesh_store.model.windows import window_of
 
 #: How long after a window's end a settlement still changes it, microseconds.
 WINDOW_KEPT_US = 604_800_000_000
-#: A call that is cancelled so soon gives back the member that it alone made known.
-CANCELLED_US = 1_000_000
 
 
 @dataclass(slots=True)
@@ -181,7 +179,7 @@ class Reference:
             seen = self._seen(charge, now_us)
             if charge.amount in seen or len(seen) < limit.amount:
                 return 0
-            return min(min(seen.values()) - now_us, limit.period_us)
+            return next(iter(seen.values())) - now_us
         held = self._held(charge, now_us)
         short = len(held) + charge.amount - limit.amount
         if short <= 0:
@@ -196,14 +194,9 @@ class Reference:
             self._window(charge, now_us).put(owner, charge.amount)
         elif limit.kind == "distinct":
             seen = self._members[charge.key]
-            ends = min(seen.get(charge.amount, 0), now_us + limit.period_us)
-            # A microsecond tells a member that a cancellation may forget from one that others came for, too.
-            if ends <= now_us:
+            if seen.get(charge.amount, 0) - now_us <= limit.period_us / 2:
+                seen.pop(charge.amount, None)
                 seen[charge.amount] = now_us + limit.period_us
-            elif ends - now_us <= limit.period_us / 2:
-                seen[charge.amount] = now_us + limit.period_us + 1
-            elif ends - now_us > limit.period_us - CANCELLED_US:
-                seen[charge.amount] = ends + 1
         else:
             held = self._held(charge, now_us)
             for number in range(1, charge.amount + 1):
@@ -221,13 +214,7 @@ class Reference:
             window = window_of(limit, reservation.reserved_at_us)
             if now_us < window.end_us + WINDOW_KEPT_US:
                 self._window(charge, window.start_us).put(reservation.id, charge.amount + delta)
-        elif limit.kind == "distinct":
-            soon = now_us - reservation.reserved_at_us <= CANCELLED_US
-            seen = self._members.setdefault(charge.key, {})
-            alone = seen.get(charge.amount) == reservation.reserved_at_us + limit.period_us
-            if is_open and delta == -charge.amount and soon and alone:
-                del seen[charge.amount]
-        elif is_open and delta:
+        elif limit.kind == "rate" and is_open and delta:
             debt = self._debt(charge, now_us)
             since = max(0, now_us - reservation.reserved_at_us) if limit.hard else 0
             self._debts[charge.key] = gcra.add(debt, delta) if delta > 0 else gcra.give(debt, -delta, since)

@@ -9,6 +9,8 @@ like `redis.Redis`: commands of a `Cluster` go to the server that holds their ke
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import redis
@@ -22,7 +24,7 @@ from redis.backoff import NoBackoff
 from mesh_store.model.errors import ConfigError
 from mesh_store.redis.servers import sentinel, tls
 from mesh_store.redis.servers.address import Address, Host, parse_address
-from mesh_store.redis.servers.cluster import Cluster
+from mesh_store.redis.servers.cluster import CHANGED, Cluster
 from mesh_store.redis.servers.cluster_async import AsyncCluster
 from mesh_store.redis.servers.mistakes import Misconfigured
 
@@ -79,6 +81,20 @@ def node_of(client: redis.Redis, key: str | bytes) -> redis.Redis:
 async def anode_of(client: redis.asyncio.Redis, key: str | bytes) -> redis.asyncio.Redis:
     """Return the client of the one server that holds a key: itself where there is only one."""
     return await client.node_of(key) if isinstance(client, AsyncCluster) else client
+
+
+@contextmanager
+def doubting(client: redis.Redis | redis.asyncio.Redis, node: Any) -> Iterator[None]:
+    """While speaking to a server from `node_of`: one that does not answer may hold nothing any more.
+
+    A cluster's client sees that by itself only where it sends the command.
+    """
+    try:
+        yield
+    except CHANGED:
+        if isinstance(client, Cluster | AsyncCluster):
+            client.doubt(node)
+        raise
 
 
 async def aprimaries(client: redis.asyncio.Redis) -> list[redis.asyncio.Redis]:

@@ -156,8 +156,8 @@ class DistinctTerm:
         return amount, 0
 
     def adjusted(self, amount: int, delta: int) -> tuple[int, int, int]:
-        """Only whoever gives everything back never came."""
-        return (amount, 0, 1) if delta == -amount else (0, 0, 0)
+        """Nothing is given back."""
+        return (0, 0, 0)
 
     def standing(self, amount: int, told: list[int], at_us: int, admitted: bool) -> Standing:
         members, known, until = told

@@ -22,7 +22,7 @@ from zlib import crc32
 
 from redis import Redis
 
-from mesh_store.redis.client import node_of
+from mesh_store.redis.client import doubting, node_of
 
 GROUP = "collectors"
 COLLECTORS = "mesh:collector"
@@ -30,6 +30,8 @@ LOST = "mesh:telemetry:lost"
 REACHED = "mesh:reached"
 #: Version of an entry's fields.
 BATCH_VERSION = 1
+#: Streams that collectors look for; no producer may use more.
+MOST_SHARDS = 64
 #: How long a range stays acknowledged for a ring that nobody has looked at since.
 DONE_TTL_S = 7 * 24 * 3600
 
@@ -39,9 +41,9 @@ def stream_key(shard: int) -> str:
     return f"mesh:facts:{shard}"
 
 
-def done_key(ring: str, shards: int = 1) -> str:
-    """Name the hash of a ring's committed ranges, in the slot of the ring's stream."""
-    return f"mesh:done:{{{stream_key(shard_of(ring, shards))}}}:{ring}"
+def done_key(ring: str, stream: str = "mesh:facts:0") -> str:
+    """Name the hash of a ring's committed ranges, in the slot of the stream its facts went to."""
+    return f"mesh:done:{{{stream}}}:{ring}"
 
 
 def shard_of(ring: str, shards: int) -> int:
@@ -142,8 +144,7 @@ class FactStream:
 
     def add(self, batch: Batch) -> EntryId:
         """Append a batch and return the entry's id."""
-        stream = stream_key(shard_of(batch.ring, self._shards))
-        return EntryId.parse(self._client.xadd(stream, batch.fields()))
+        return EntryId.parse(self._client.xadd(self._stream(batch.ring), batch.fields()))
 
     def reached(self, ring: str) -> EntryId:
         """Return before which entry a ring's stream holds none any more, as a collector last said.
@@ -155,23 +156,31 @@ class FactStream:
 
     def committed(self, ring: str, generation: int) -> list[tuple[int, int]]:
         """Return the ranges that are in Postgres, in order."""
-        raw: Any = self._client.hgetall(done_key(ring, self._shards))
+        raw: Any = self._client.hgetall(done_key(ring, self._stream(ring)))
         prefix = b"%d:" % generation
         return sorted((int(at[len(prefix) :]), int(end)) for at, end in raw.items() if at.startswith(prefix))
 
     def forget(self, ring: str, generation: int, starts: Sequence[int]) -> None:
         """Drop acknowledgements the ring has taken note of."""
         if starts:
-            self._client.hdel(done_key(ring, self._shards), *[f"{generation}:{start}" for start in starts])
+            self._client.hdel(
+                done_key(ring, self._stream(ring)), *[f"{generation}:{start}" for start in starts]
+            )
 
     def server(self) -> ServerState:
         """Ask the servers that hold the streams who they are and how full."""
         servers = {id(node): node for node in map(self._holder, range(self._shards))}
-        states = [_state(node) for node in servers.values()]
+        states = []
+        for node in servers.values():
+            with doubting(self._client, node):
+                states.append(_state(node))
         return ServerState(
             crc32(" ".join(identity for identity, *_ in states).encode()) | 1 << 32,
             *max((share, maximum) for _, share, maximum in states),
         )
+
+    def _stream(self, ring: str) -> str:
+        return stream_key(shard_of(ring, self._shards))
 
     def _holder(self, shard: int) -> Redis:
         return node_of(self._client, stream_key(shard))

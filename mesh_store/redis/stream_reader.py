@@ -9,9 +9,18 @@ from typing import Any, NamedTuple
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from mesh_store.redis.client import anode_of
+from mesh_store.redis.client import anode_of, doubting
 from mesh_store.redis.servers.cluster_async import AsyncCluster
-from mesh_store.redis.stream import COLLECTORS, DONE_TTL_S, GROUP, REACHED, Batch, done_key, stream_key
+from mesh_store.redis.stream import (
+    COLLECTORS,
+    DONE_TTL_S,
+    GROUP,
+    MOST_SHARDS,
+    REACHED,
+    Batch,
+    done_key,
+    stream_key,
+)
 
 #: A consumer that has not read for so long and owes nothing is forgotten.
 FORGET_CONSUMER_S = 24 * 3600
@@ -27,29 +36,48 @@ class Entry(NamedTuple):
     fields: Mapping[bytes, bytes]
 
 
+async def streams_of(client: Redis) -> list[str]:
+    """Return the streams that producers have handed facts into; the first is always one."""
+    async with client.pipeline(transaction=False) as pipeline:
+        for shard in range(1, MOST_SHARDS):
+            pipeline.exists(stream_key(shard))
+        found = await pipeline.execute()
+    return [stream_key(0), *(stream_key(shard) for shard, there in enumerate(found, start=1) if there)]
+
+
 class StreamReader:
     """One consumer of the group, on a client that raises on every failure and never retries.
+
+    It reads every stream there is: how many there are is what producers were told.
 
     Args:
         client: its timeout must be longer than ``block_ms`` of `fresh`.
         consumer: unique among the collectors that run.
-        shards: number of streams; producers must use the same.
     """
 
-    def __init__(self, client: Redis, consumer: str, *, shards: int = 1) -> None:
+    def __init__(self, client: Redis, consumer: str) -> None:
         self._client = client
         self._consumer = consumer
-        self._streams = [stream_key(shard) for shard in range(shards)]
+        self._streams = [stream_key(0)]
+        self._joined: set[str] = set()
         self._claimed_to: dict[str, Any] = {}
 
     async def join(self) -> None:
         """Make the group where it is missing; facts that were sent before it are read, too."""
-        for stream in self._streams:
+        self._joined.clear()
+        await self.look_around()
+
+    async def look_around(self) -> None:
+        """Join the group of every stream that was not there before: producers may be told to use more."""
+        found = await streams_of(self._client)
+        for stream in set(found) - self._joined:
             try:
                 await self._client.xgroup_create(stream, GROUP, id="0", mkstream=True)
             except ResponseError as error:
                 if not str(error).startswith("BUSYGROUP"):
                     raise
+            self._joined.add(stream)
+        self._streams = found
 
     async def owed(self, count: int) -> list[Entry]:
         """Return entries this consumer was given and has not acknowledged."""
@@ -72,11 +100,16 @@ class StreamReader:
 
     async def finish(self, entries: Sequence[Entry], batches: Sequence[Batch]) -> None:
         """Tell the producers what is committed, then take the entries out of the stream."""
+        # A ring's acknowledgements lie beside the stream its facts were read from: producers know which.
+        read_from: dict[bytes, set[str]] = {}
+        for entry in entries:
+            read_from.setdefault(entry.fields.get(b"r", b""), set()).add(entry.stream)
         async with self._client.pipeline(transaction=False) as pipeline:
             for batch in batches:
-                key = done_key(batch.ring, len(self._streams))
-                pipeline.hset(key, f"{batch.generation}:{batch.start}", str(batch.end))
-                pipeline.expire(key, DONE_TTL_S)
+                for stream in read_from[batch.ring.encode()]:
+                    key = done_key(batch.ring, stream)
+                    pipeline.hset(key, f"{batch.generation}:{batch.start}", str(batch.end))
+                    pipeline.expire(key, DONE_TTL_S)
             for stream in self._streams:
                 ids = [entry.id for entry in entries if entry.stream == stream]
                 if ids:
@@ -89,11 +122,14 @@ class StreamReader:
 
         The moment is taken first, so that an entry added meanwhile is never counted among them.
         """
-        for shard, stream in enumerate(self._streams):
-            seconds, micros = await (await anode_of(self._client, stream)).time()
+        for stream in self._streams:
+            shard = stream.rpartition(":")[2]
+            node = await anode_of(self._client, stream)
+            with doubting(self._client, node):
+                seconds, micros = await node.time()
             oldest: Any = await self._client.xrange(stream, count=1)
             reached = oldest[0][0] if oldest else f"{seconds * 1000 + micros // 1000}-0"
-            await self._client.hset(REACHED, str(shard), reached)
+            await self._client.hset(REACHED, shard, reached)
 
     async def beat(self, report: str) -> None:
         """Show that this collector lives, and how it does."""
@@ -123,7 +159,9 @@ class StreamReader:
 
     async def _read(self, streams: dict[Any, Any], count: int, block_ms: int | None) -> list[Entry]:
         if len(streams) > 1 and isinstance(self._client, AsyncCluster):
-            # Streams of several servers cannot be waited for in one command.
+            # Streams of several servers cannot be waited for in one command, nor a busy one for a quiet one.
+            if block_ms is not None and (found := await self._read(streams, count, None)):
+                return found
             parts = [self._read({name: after}, count, block_ms) for name, after in streams.items()]
             return [entry for part in await asyncio.gather(*parts) for entry in part]
         reply: Any = await self._client.xreadgroup(
@@ -131,8 +169,8 @@ class StreamReader:
         )
         # redis-py answers with a list or, in RESP3, with a dictionary.
         pairs: Any = reply.items() if isinstance(reply, dict) else reply or ()
-        found: list[Entry] = []
+        taken: list[Entry] = []
         for stream, entries in pairs:
             name = stream.decode() if isinstance(stream, bytes) else stream
-            found += [Entry(name, entry, fields or {}) for entry, fields in entries]
-        return found
+            taken += [Entry(name, entry, fields or {}) for entry, fields in entries]
+        return taken

@@ -82,7 +82,7 @@ class Collector:
         home: a directory whose orphaned rings are drained along the way, or None.
         settle_redis_url: the server that holds the limits; None means ``redis_url``.
         consumer: this collector's name in the group; unique among those that run.
-        shards: number of streams; producers must use the same.
+        shards: number of streams that facts of drained rings are spread over; it reads every stream there is.
         claim_s: seconds after which an entry another collector was given is taken over.
 
     Attributes:
@@ -111,7 +111,7 @@ class Collector:
         self._claim_s = claim_s
         name = consumer or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self._client = connect_async(redis_url, deadline=10.0, connect_deadline=2.0)
-        self._reader = StreamReader(self._client, name, shards=shards)
+        self._reader = StreamReader(self._client, name)
         self._limits_client = connect_async(self._settle_url, deadline=2.0, connect_deadline=2.0)
         self._samples = SampleKeeper(database_url, redis_url, name)
         self._budgets = BudgetKeeper(self._limits_client)
@@ -217,6 +217,7 @@ class Collector:
         if time.monotonic() - self._beat_at < BEAT_S:
             return
         self._beat_at = time.monotonic()
+        await self._reader.look_around()
         report = {"at_us": now_us(), "backlog": await self._reader.backlog(), "failures": self.failures}
         self._exporting = await listening(self._client)
         await self._reader.beat(msgspec.json.encode(report | self.done._asdict()).decode())

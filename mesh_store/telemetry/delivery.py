@@ -15,12 +15,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from mesh_store.model.facts import Cancel, Done, LeaseEnded, Settlement, SlotsMoved
-from mesh_store.redis.stream import Batch, FactStream
+from mesh_store.redis.stream import Batch, EntryId, FactStream
 from mesh_store.telemetry import records, spending
 from mesh_store.telemetry.ranges import Ranges
-from mesh_store.telemetry.ready import Encoded, Meaning, Part, Ready, Sent
+from mesh_store.telemetry.ready import Encoded, Meaning, Part, Ready
 from mesh_store.telemetry.records import Closed, Known, StoredClosed, StoredDone, StoredSettlement
 from mesh_store.telemetry.ring import Frame, Mark, Ring
 from mesh_store.telemetry.settling import Settlements
@@ -39,6 +40,14 @@ SETTLED_AT_ONCE = 64
 STEP = 512
 
 _NOTHING: Meaning = (None, None, None)
+
+
+class Sent(NamedTuple):
+    """A batch in the stream that is not committed yet."""
+
+    start: int
+    end: int
+    entry: EntryId
 
 
 class Delivery:
@@ -191,8 +200,6 @@ class Delivery:
                 size += len(fact)
             if spending is not None:
                 part.spendings.append(spending)
-            if type(record) is records.StoredIntent:
-                self._extend(frame, record, due, part.spendings)
         self._settle_all(due)
         for frame, record in read:
             if type(record) is Cancel and frame.start >= self._answered:
@@ -235,11 +242,6 @@ class Delivery:
             spent = spending_of(settlement, None if fact is None else records.fact_id(fact))
         return settlement if frame.start >= self._answered else None, fact, spent
 
-    def _extend(
-        self, frame: Frame, intent: records.StoredIntent, due: list[Settlement], spent: list[Spending]
-    ) -> None:
-        """Add what an intent's extensions ask for: what to settle, and what budgets were charged."""
-
     def _note(self, frame: Frame, record: Known) -> None:
         """Take note of a record that is settled."""
 
@@ -267,8 +269,6 @@ class Delivery:
                 size += len(fact)
             if spending is not None:
                 spendings.append(spending)
-            if type(record) is records.StoredIntent:
-                self._extend(frame, record, [], spendings)
             if len(facts) == BATCH_FACTS or size >= BATCH_BYTES:
                 return Part(start, frame.end, facts, spendings, size)
         return Part(start, end, facts, spendings, size)

@@ -1,23 +1,23 @@
 """The delivery of a ring whose process is gone: its running calls become ``lost`` facts.
 
-An intent that no later record closes is settled at what was reserved, extensions included, and the
-fact that was written with it goes into the stream. The fact's id was minted with the intent, so two
-drains of one ring produce the same fact, and Postgres takes it once.
+An intent that no later record closes is settled at what was reserved, and the fact that was written
+with it goes into the stream. The fact's id was minted with the intent, so two drains of one ring
+produce the same fact, and Postgres takes it once.
 """
 
 from __future__ import annotations
 
-from mesh_store.model.facts import LeaseAsked, LeaseEnded, Settlement
+from mesh_store.model.facts import LeaseAsked, LeaseEnded
 from mesh_store.model.limits import Reservation
 from mesh_store.redis.stream import EntryId, FactStream
 from mesh_store.telemetry import records
-from mesh_store.telemetry.delivery import Delivery
+from mesh_store.telemetry.delivery import Delivery, Sent
 from mesh_store.telemetry.files import RingFile
-from mesh_store.telemetry.ready import Meaning, Sent
-from mesh_store.telemetry.records import Known, StoredClosed, StoredIntent
+from mesh_store.telemetry.ready import Meaning
+from mesh_store.telemetry.records import Known, StoredIntent
 from mesh_store.telemetry.ring import Frame, Mark, Ring
 from mesh_store.telemetry.settling import Settlements
-from mesh_store.telemetry.spending import Spending, spending_of
+from mesh_store.telemetry.spending import spending_of
 from mesh_store.telemetry.watch import Watch
 
 
@@ -77,26 +77,6 @@ class OrphanDelivery(Delivery):
         due = settlement if self._is_found_lost(frame, record) else None
         return due, record.lost, spending_of(settlement, lost)
 
-    def _extend(
-        self, frame: Frame, intent: StoredIntent, due: list[Settlement], spent: list[Spending]
-    ) -> None:
-        """Add what was granted on top, like the first reservation, each under its own id.
-
-        A call that died in the middle of ending may have said already what one of them took: that counts.
-        """
-        if not intent.also or not self._is_lost(frame, records.fact_id(intent.lost)):
-            return
-        said = _settled_alone(self.ring)
-        for extension in intent.also:
-            settlement = records.kept(extension.revive())
-            if settlement.reservation.id in said:
-                continue
-            if self._is_found_lost(frame, intent):
-                due.append(settlement)
-            spending = spending_of(settlement, None)
-            if spending is not None:
-                spent.append(spending)
-
     def _note(self, frame: Frame, record: Known) -> None:
         if isinstance(record, StoredIntent) and self._is_found_lost(frame, record):
             self.lost += 1
@@ -132,13 +112,3 @@ def _open_intents(ring: Ring) -> dict[str, int]:
         elif ended is not None:
             closed.add(ended)
     return {intent: place for intent, place in places.items() if intent not in closed}
-
-
-def _settled_alone(ring: Ring) -> set[str]:
-    """Return the ids of reservations with a settlement of their own, beside their call's."""
-    found = set()
-    for frame in ring.frames(ring.tail, ring.head):
-        record = None if frame.payload is None else records.decode(frame.payload)
-        if isinstance(record, StoredClosed) and record.settlement is not None:
-            found.add(record.settlement.revive().reservation.id)
-    return found

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import msgspec
 
 from mesh_store.model.facts import Settlement
-from mesh_store.redis.stream import EntryId
 from mesh_store.telemetry.spending import Spending
 
 #: Bytes of records kept at most; while Redis is away everything waits in the ring.
@@ -38,14 +37,6 @@ class Part(NamedTuple):
     facts: list[Encoded]
     spendings: list[Spending]
     size: int
-
-
-class Sent(NamedTuple):
-    """A batch in the stream that is not committed yet."""
-
-    start: int
-    end: int
-    entry: EntryId
 
 
 class Ready:

@@ -133,6 +133,7 @@ LIMITS: Promises = {
     ),
     "a failover overspends at most by what replication lost": (
         "topologies/a_primary_dies::no_call_counts_twice_and_the_overspend_is_what_replication_lost",
+        "topologies/a_primary_dies::limits_on_the_other_primaries_go_on_as_if_nothing_had_happened",
     ),
 }
 
@@ -181,6 +182,11 @@ TELEMETRY: Promises = {
     "poison, the future and a dropped past are kept aside, never counted": (
         "telemetry/collector::a_body_nobody_can_read_is_kept_aside_and_acknowledged",
         "telemetry/collector::facts_out_of_time_are_dead_and_never_in_the_rollups",
+    ),
+    "facts on several streams of a cluster are calls, though a primary dies in between": (
+        "topologies/facts_on_several_streams::each_fact_arrives_once_and_every_stream_carries_some",
+        "topologies/facts_on_several_streams::facts_are_calls_though_a_primary_dies_in_between",
+        "topologies/facts_on_several_streams::a_collector_finds_streams_that_are_added_while_it_runs",
     ),
     "a script that ends at once ships everything": (
         "telemetry/processes::a_script_that_ends_at_once_ships_everything_on_its_way_out",

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from mesh_store.redis import Limiter, connect
 from mesh_store.redis.keys import record_key
 from tests.topologies.callers import CALLERS, Callers
 from tests.topologies.conftest import PATIENCE, charge
-from tests.topologies.servers import Process, eventually, passed_on
+from tests.topologies.servers import Cluster, Process, eventually, passed_on
 
 #: So slow a drain that nothing comes back during a test.
 MONTH = 30 * 86_400_000_000
@@ -91,6 +92,25 @@ def test_no_call_counts_twice_and_the_overspend_is_what_replication_lost(
             limiter.cancel(owner, [one])
         # Given back, whatever the callers did not hear of; all that was granted and not lost stays charged.
         assert limiter.peek([one]).remaining == (limit - len(set(callers.granted) - lost),)
+
+
+def test_limits_on_the_other_primaries_go_on_as_if_nothing_had_happened(cluster: Cluster) -> None:
+    limit, primaries = 300, cluster.primaries()
+    apart: dict[int, Any] = {}
+    while len(apart) < len(primaries):
+        one = charge(uuid.uuid4().hex, of=limit, period_us=MONTH)
+        apart.setdefault(cluster.holder(one.key).port, one)
+    victim, *others = primaries
+    theirs = [Callers(cluster.url, apart[primary.port]) for primary in others]
+    dying = Callers(cluster.url, apart[victim.port])
+    with theirs[0].running(), theirs[1].running(), dying.running():
+        dying.wait_for(lambda seen: len(seen.granted) >= limit // 10)
+        victim.kill()
+        for callers in theirs:
+            callers.wait_for(lambda seen: seen.refused == CALLERS)
+    for callers in theirs:
+        # What nobody heard of may be charged; a limit is never overspent by the others' trouble.
+        assert limit - len(callers.unsure) <= len(callers.granted) <= limit
 
 
 def test_a_reservation_outlives_the_primary_that_made_it(place: Any, tag: str) -> None:

@@ -27,11 +27,12 @@ _COLLECT = "run `mesh serve` or `mesh collect` somewhere"
 
 async def stream(redis: Redis) -> list[Finding]:
     """Look at the collectors, the stream and what producers had to drop."""
-    from mesh_store.redis.stream import COLLECTORS, LOST, stream_key
+    from mesh_store.redis.stream import COLLECTORS, LOST
+    from mesh_store.redis.stream_reader import streams_of
 
     client: Any = redis
     reports = await client.hgetall(COLLECTORS)
-    waiting = await client.xlen(stream_key(0))
+    waiting = sum([await client.xlen(stream) for stream in await streams_of(client)])
     lost = {name.decode(): int(count) for name, count in (await client.hgetall(LOST)).items()}
     return [_collectors(reports, waiting), _backlog(waiting), _lost(lost)]
 

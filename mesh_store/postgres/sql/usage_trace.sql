@@ -20,9 +20,7 @@ SELECT
     sum(e.output_tokens)::bigint AS output_tokens,
     CASE WHEN bool_or(e.outcome <> 'denied' AND e.cost_pico_usd IS NULL) THEN NULL
         ELSE sum(CASE WHEN e.outcome = 'denied' THEN e.estimate_pico_usd ELSE e.cost_pico_usd END)
-    END AS cost_pico_usd,
-    max(e.estimate_tokens)::bigint AS estimate_tokens,
-    max(e.estimate_pico_usd) AS estimate_pico_usd
+    END AS cost_pico_usd
 FROM usage_events AS e
 LEFT JOIN teams AS t ON t.id::text = e.team_id
 LEFT JOIN users AS u ON u.id::text = e.user_id

@@ -62,6 +62,12 @@ class Cluster(redis.Redis):
         self._refresh()
         return self._node(self._slots.owner(slot_of(key)))
 
+    def doubt(self, node: redis.Redis) -> None:
+        """Ask again who holds what before the next command: a server from `node_of` did not answer."""
+        for host, known in list(self._nodes.items()):
+            if known is node:
+                self._slots.doubt(host)
+
     def primaries(self) -> list[redis.Redis]:
         """Return the clients of all servers that hold slots."""
         self._refresh()

@@ -44,6 +44,12 @@ class AsyncCluster(redis.asyncio.Redis):
         await self._refresh()
         return self._node(self._slots.owner(slot_of(key)))
 
+    def doubt(self, node: redis.asyncio.Redis) -> None:
+        """Ask again who holds what before the next command: a server from `node_of` did not answer."""
+        for host, known in list(self._nodes.items()):
+            if known is node:
+                self._slots.doubt(host)
+
     async def primaries(self) -> list[redis.asyncio.Redis]:
         """Return the clients of all servers that hold slots."""
         await self._refresh()

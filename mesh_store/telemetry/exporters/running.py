@@ -26,7 +26,8 @@ import asyncpg
 from mesh_store.model.ids import now_us
 from mesh_store.redis.client import connect_async
 from mesh_store.redis.failures import FAILURES
-from mesh_store.redis.stream import LOST, stream_key
+from mesh_store.redis.stream import LOST
+from mesh_store.redis.stream_reader import streams_of
 from mesh_store.telemetry.exporters.alerts import Alerts, to_sink, webhook
 from mesh_store.telemetry.exporters.feed import GROUP, Feed
 
@@ -133,7 +134,7 @@ class Exporter:
             await asyncio.wait_for(stop.wait(), 1.0)
 
     async def _tell_health(self) -> None:
-        backlog = await self._client.xlen(stream_key(0))
+        backlog = sum([await self._client.xlen(stream) for stream in await streams_of(self._client)])
         lost = {name.decode(): int(count) for name, count in (await self._client.hgetall(LOST)).items()}
         self._give("health", backlog, lost)
 
