@@ -103,12 +103,13 @@ class Bench:
         # What is compared is measured side by side.
         for worker, case in [case for goal in GOALS for case in (goal.ours, goal.other)] + BESIDE:
             if worker in self.workers:
-                self.rounds.setdefault((worker, case), []).append(self._measure(self.workers[worker], case))
+                self.rounds.setdefault((worker, case), []).append(self.take(worker, case))
 
-    def _measure(self, worker: Worker, case: str) -> Shown:
+    def take(self, name: str, case: str) -> Shown:
+        """Measure one case of one worker on an empty server."""
         self.reset()
         before = self._server_s()
-        rate, worker_s = worker.measure(case, self._seconds)
+        rate, worker_s = self.workers[name].measure(case, self._seconds)
         server_s = self._server_s() - before
         checks = float(rate) * self._seconds
         return Shown(rate, worker_s * 1e6 / checks, server_s * 1e6 / checks, self.scripts("usec") / checks)

@@ -142,11 +142,14 @@ def interleaved(cases: dict[str, Case], rounds: int, measure: Callable[[Case], f
     for _ in range(rounds):
         for name, case in cases.items():
             found[name].append(measure(case))
-    return {name: statistics.median(values) for name, values in found.items()}
+    return medians(found)
 
 
-def shipping(url: str, home: Path, count: int, rounds: int) -> dict[str, float]:
-    """Return facts a second to the stream: of this process, of a dead one's ring, and one XADD per fact."""
+def shipping(url: str, home: Path, count: int, rounds: int) -> dict[str, list[float]]:
+    """Return facts a second to the stream: of this process, of a dead one's ring, and one XADD per fact.
+
+    One figure a round.
+    """
     client = redis.Redis.from_url(url)
     found: dict[str, list[float]] = {"mesh": [], "mesh, ring of a dead process": [], ONE_BY_ONE: []}
     for number in range(rounds):
@@ -158,6 +161,11 @@ def shipping(url: str, home: Path, count: int, rounds: int) -> dict[str, float]:
             client.xadd("one-by-one", {"fact": encoded})
         found[ONE_BY_ONE].append(len(facts) / (time.perf_counter() - started))
         client.delete("one-by-one", stream_key(0))
+    return found
+
+
+def medians(found: dict[str, list[float]]) -> dict[str, float]:
+    """Return the middle of each case's rounds."""
     return {name: statistics.median(values) for name, values in found.items()}
 
 
@@ -246,9 +254,9 @@ def main() -> None:
         show("paced, 500 a second (median)", found, "us", ours)
         found = outage(engines.redis_url, home, options.rounds)
         show("paced, with the server there and away", found, "us", "server there, median")
-        found = shipping(engines.redis_url, home, options.facts, options.rounds)
+        found = medians(shipping(engines.redis_url, home, options.facts, options.rounds))
         show("to the stream", found, "/s", ONE_BY_ONE)
-        found = asyncio.run(collecting(engines.database_url, engines.dsn, options.rounds, fact))
+        found = medians(asyncio.run(collecting(engines.database_url, engines.dsn, options.rounds, fact)))
         show("into Postgres, batches of 5,000", found, "/s", EXECUTEMANY)
 
 

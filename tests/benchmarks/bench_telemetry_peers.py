@@ -53,6 +53,15 @@ server.serve_forever()
 """
 
 
+def sink(stack: ExitStack) -> str:
+    """Start what takes any export and answers at once, in a process of its own; return its URL."""
+    process = subprocess.Popen([sys.executable, "-c", SINK], stdout=subprocess.PIPE, text=True)
+    stack.callback(process.wait)
+    stack.callback(process.kill)
+    assert process.stdout
+    return f"http://127.0.0.1:{int(process.stdout.readline())}"
+
+
 def otel_span(stack: ExitStack) -> Case | None:
     """Return one span with the same attributes, exported by OTLP; None without the SDK."""
     if importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http") is None:
@@ -61,11 +70,8 @@ def otel_span(stack: ExitStack) -> Case | None:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    sink = subprocess.Popen([sys.executable, "-c", SINK], stdout=subprocess.PIPE, text=True)
-    stack.callback(sink.kill)
-    assert sink.stdout
     provider = TracerProvider()
-    exporter = OTLPSpanExporter(endpoint=f"http://127.0.0.1:{int(sink.stdout.readline())}/v1/traces")
+    exporter = OTLPSpanExporter(endpoint=f"{sink(stack)}/v1/traces")
     provider.add_span_processor(BatchSpanProcessor(exporter))
     stack.callback(provider.shutdown)
     tracer = provider.get_tracer("bench")

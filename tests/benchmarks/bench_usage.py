@@ -13,7 +13,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ TEAMS, KEYS = 40, 400
 #: Facts folded in one transaction.
 CHUNK = 100_000
 ROUNDS = 5
+Questions = dict[str, Callable[[], Awaitable[Any]]]
+#: What was measured and its unit, with a value for each time.
+Measured = dict[tuple[str, str], list[float]]
 #: The bound we hold ourselves to, milliseconds.
 BOUND_MS = 200
 
@@ -64,8 +67,8 @@ FROM (
 """
 
 
-async def fill(dsn: str, facts: int, days: int) -> None:
-    """Make facts up to now and fold them."""
+async def fill(dsn: str, facts: int, days: int) -> float:
+    """Make facts up to now and fold them; return how many a second."""
     connection = await asyncpg.connect(dsn)
     await connection.execute("SET synchronous_commit = off")
     now = datetime.now(UTC)
@@ -82,13 +85,12 @@ async def fill(dsn: str, facts: int, days: int) -> None:
         async with connection.transaction():
             await connection.execute(MADE, number, first_us + number * apart_us, apart_us, TEAMS, KEYS, count)
             await connection.fetchval(fold)
-    print(f"{facts:,} facts folded in {time.perf_counter() - began:.0f} s")
-    for row in await connection.fetch("SELECT grain, count(*) AS n FROM usage_rollups GROUP BY 1 ORDER BY 2"):
-        print(f"  {row['n']:>12,} sums per {row['grain']}")
+    took = time.perf_counter() - began
     await connection.close()
+    return facts / took
 
 
-def reports(database: Database) -> dict[str, Callable[[], Awaitable[Any]]]:
+def reports(database: Database) -> Questions:
     """Return what `mesh usage`, `mesh report` and `mesh key list` ask."""
     now = datetime.now(UTC)
 
@@ -121,9 +123,9 @@ def reports(database: Database) -> dict[str, Callable[[], Awaitable[Any]]]:
     }
 
 
-def panels(connection: asyncpg.Connection) -> dict[str, Callable[[], Awaitable[Any]]]:
+def panels(connection: asyncpg.Connection) -> Questions:
     """Return what the dashboard over Postgres asks, for the spans people choose."""
-    found: dict[str, Callable[[], Awaitable[Any]]] = {}
+    found: Questions = {}
     for name, span in (
         ("1h", timedelta(hours=1)),
         ("6h", timedelta(hours=6)),
@@ -148,21 +150,68 @@ def _rendered(query: str, span: timedelta) -> str:
     return query
 
 
-async def measure(questions: dict[str, Callable[[], Awaitable[Any]]], *, all_of_them: bool) -> float:
-    """Ask every question; print the slow ones, or all; return the worst median in milliseconds."""
-    worst = 0.0
-    for name, ask in questions.items():
-        await ask()
-        took = []
-        for _ in range(ROUNDS):
+async def ask(questions: Questions, rounds: int = ROUNDS) -> dict[str, list[float]]:
+    """Ask every question; return milliseconds of each time."""
+    found: dict[str, list[float]] = {}
+    for name, question in questions.items():
+        await question()
+        for _ in range(rounds):
             began = time.perf_counter()
-            await ask()
-            took.append((time.perf_counter() - began) * 1000)
+            await question()
+            found.setdefault(name, []).append((time.perf_counter() - began) * 1000)
+    return found
+
+
+def show(found: dict[str, list[float]], *, all_of_them: bool) -> float:
+    """Print the slow questions, or all; return the worst median in milliseconds."""
+    for name, took in found.items():
         median = statistics.median(took)
-        worst = max(worst, median)
         if all_of_them or median > BOUND_MS / 2:
             print(f"  {name:45} {median:8.1f} ms   worst {max(took):8.1f} ms")
-    return worst
+    return worst_of(found)
+
+
+def worst_of(found: dict[str, list[float]]) -> float:
+    """Return the slowest question's median in milliseconds."""
+    return max(map(statistics.median, found.values()))
+
+
+#: What a table holds with its indexes and partitions.
+SIZE = """
+SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND n.nspname = current_schema() AND c.relname LIKE $1
+"""
+
+
+async def growing(engines: Any, sizes: Sequence[int], days: int = 30) -> dict[int, Measured]:
+    """Keep ever more facts of so many days, and ask every question at each size.
+
+    Returns:
+        For each number of facts, what was measured, its unit, and the values.
+    """
+    found: dict[int, Measured] = {}
+    async with Database(engines.database_url) as database:
+        await database.migrate()
+        connection = await asyncpg.connect(engines.dsn)
+        kept = 0
+        for size in sizes:
+            told: Measured = {("facts folded", "/s"): [await fill(engines.dsn, size - kept, days)]}
+            kept = await connection.fetchval("SELECT count(*) FROM usage_events")
+            await connection.execute("VACUUM ANALYZE usage_rollups")
+            widest = {
+                name: query for name, query in panels(connection).items() if name.startswith(f"{days}d:")
+            }
+            for what, questions in (("reports", reports(database)), ("panels", widest)):
+                took = await ask(questions, 3)
+                told[f"slowest of {what}", "ms"] = [worst_of(took)]
+                told[f"median of {what}", "ms"] = [statistics.median(map(statistics.median, took.values()))]
+            for what in ("usage_events", "usage_rollups"):
+                size_b = await connection.fetchval(SIZE, f"{what}%")
+                told[f"{what.replace('_', ' ')} on disk", "MB"] = [float(size_b) / 1e6]
+            found[size] = told
+        await connection.close()
+    return found
 
 
 async def main(facts: int, days: int, home: Path) -> None:
@@ -172,12 +221,15 @@ async def main(facts: int, days: int, home: Path) -> None:
             await database.migrate()
             connection = await asyncpg.connect(engines.dsn)
             if not await connection.fetchval("SELECT EXISTS (SELECT FROM usage_rollups)"):
-                await fill(engines.dsn, facts, days)
+                print(f"{await fill(engines.dsn, facts, days):,.0f} facts folded a second")
+            rollups = "SELECT grain, count(*) AS n FROM usage_rollups GROUP BY 1 ORDER BY 2"
+            for row in await connection.fetch(rollups):
+                print(f"  {row['n']:>12,} sums per {row['grain']}")
             await connection.execute("VACUUM ANALYZE usage_rollups")  # as autovacuum would have by then
             print("mesh usage, mesh report, mesh key list:")
-            reported = await measure(reports(database), all_of_them=True)
+            reported = show(await ask(reports(database)), all_of_them=True)
             print(f"dashboard, panels above {BOUND_MS / 2:.0f} ms:")
-            drawn = await measure(panels(connection), all_of_them=False)
+            drawn = show(await ask(panels(connection)), all_of_them=False)
             print(f"slowest: {reported:.0f} ms of reports, {drawn:.0f} ms of the dashboard's panels")
             await connection.close()
 

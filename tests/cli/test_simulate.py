@@ -66,51 +66,6 @@ def test_it_says_what_would_have_been_refused_to_whom_when_and_by_what(told: Any
     assert 0 < first["retry_after_s"] <= 6
 
 
-def test_a_call_holds_its_estimate_while_it_runs_and_what_it_took_afterwards(
-    told: Any, tmp_path: Path
-) -> None:
-    manifest = MANIFEST.replace('"10 requests/min", "$1/day"', '"1 tokens/min, burst 1500"')
-
-    def call(at_s: float, duration_s: float) -> dict[str, Any]:
-        at = 1_900_000_000_000_000 + int(at_s * 1_000_000)
-        row = {"at": at, "team": "research", "alias": "fast", "duration_s": duration_s}
-        return row | {"input_tokens": 20, "output_tokens": 5, "estimate_tokens": 1000}
-
-    side_by_side = [call(0, 30), call(1, 30)]
-    said = told(jsonl(tmp_path / "t.jsonl", side_by_side), "--json", manifest=manifest)
-    assert (said["admitted"], said["refused"]) == (1, 1)
-    one_by_one = [call(n, 0.5) for n in range(21)]
-    said = told(jsonl(tmp_path / "t.jsonl", one_by_one), "--json", manifest=manifest)
-    # Twenty took 25 tokens each, and another thousand still fit.
-    assert (said["admitted"], said["limits"][0]["peak"]) == (21, 1500)
-    said = told(jsonl(tmp_path / "t.jsonl", [*one_by_one, call(21, 1)]), "--json", manifest=manifest)
-    assert (said["admitted"], said["refused"]) == (21, 1)
-
-
-def test_without_an_estimate_the_output_is_what_callers_would_have_learned(told: Any, tmp_path: Path) -> None:
-    manifest = MANIFEST.replace('"10 requests/min", "$1/day"', '"1 output tokens/min, burst 1100"')
-    rows = [row | {"duration_s": 0.5} for row in calls(12)]
-    said = told(jsonl(tmp_path / "t.jsonl", rows), "--json", manifest=manifest)
-    # 1,024 are reserved until eight calls of 10 have taught better.
-    assert (said["admitted"], said["limits"][0]["peak"]) == (12, 7 * 10 + 1024)
-    capped = [row | {"max_tokens": 16} for row in rows]
-    said = told(jsonl(tmp_path / "t.jsonl", capped), "--json", manifest=manifest)
-    assert said["limits"][0]["peak"] < 12 * 16
-
-
-def test_hard_limits_are_simulated_too(told: Any, tmp_path: Path) -> None:
-    manifest = MANIFEST.replace('"10 requests/min", "$1/day"', '"1000 output tokens/min, hard, burst 100"')
-    said = told(jsonl(tmp_path / "t.jsonl", calls(30)), "--json", manifest=manifest)
-    assert said["not_decided"] == {}
-    assert (said["admitted"], said["refused"]) == (30, 0)
-    said = told(
-        jsonl(tmp_path / "t.jsonl", [row | {"max_tokens": 101} for row in calls(3)]),
-        "--json",
-        manifest=manifest,
-    )
-    assert (said["admitted"], said["refused"]) == (0, 3)
-
-
 def test_csv_says_the_same_in_any_order(told: Any, tmp_path: Path) -> None:
     rows = list(reversed(calls(15)))
     with (tmp_path / "t.csv").open("w", newline="") as file:

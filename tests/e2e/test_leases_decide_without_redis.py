@@ -30,14 +30,13 @@ class Questions:
     def __init__(self, mesh: Mesh) -> None:
         self.asked = 0
         guard = mesh._held.guard
-        draw = guard.draw
+        before = guard.before
 
         def counted(*arguments: Any) -> Any:
-            drawn = draw(*arguments)
-            self.asked += drawn is None
-            return drawn
+            self.asked += 1
+            return before(*arguments)
 
-        guard.draw = counted  # type: ignore[method-assign]
+        guard.before = counted  # type: ignore[method-assign]
 
 
 @pytest.fixture
@@ -121,8 +120,8 @@ mesh, alias = Mesh.from_env(), sys.argv[1]
 ask = [{"role": "user", "content": "hi"}]
 mesh.chat(alias, ask, max_tokens=8)
 guard, asked = mesh._held.guard, []
-draw = guard.draw
-guard.draw = lambda *given: draw(*given) or asked.append(1)
+before = guard.before
+guard.before = lambda *given: asked.append(1) or before(*given)
 leased, deadline = 0, time.monotonic() + 30
 while leased < 3:
     assert time.monotonic() < deadline

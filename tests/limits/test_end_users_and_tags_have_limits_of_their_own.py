@@ -13,7 +13,6 @@ from mesh_plugins.testing.limiter import MemoryLimiter
 from mesh_plugins.testing.memory import MemoryMesh
 from mesh_store.model.errors import QuotaExceeded
 from mesh_store.model.limit_text import parse_limit
-from mesh_store.model.limits import Charge, Limit
 from mesh_store.model.snapshot import LimitRule, Subject, Team
 from mesh_store.redis import AsyncLimiter, Limiter
 
@@ -187,25 +186,6 @@ class TestDistinctMembers:
         assert not see(3, day - 10).admitted
         assert see(3, day + 10).admitted  # the other one was forgotten
         assert not see(4, day + 20).admitted
-
-    def test_are_not_counted_for_a_call_that_another_tag_refused(self, limiter: Any, tag: str) -> None:
-        people = Limit(amount=2, period_us=86_400_000_000, kind="distinct", on_outage="open")
-        everywhere = Charge(f"{{wide-{tag}}}:q:a", Limit(amount=1, period_us=86_400_000_000), 2)
-
-        def come(member: int, *also: Charge, now_us: int) -> Any:
-            return limiter.reserve([Charge(f"{{{tag}}}:q:d", people, member), *also], now_us=now_us)
-
-        def left() -> int:
-            return limiter.peek([Charge(f"{{{tag}}}:q:d", people, 9)], now_us=10**12).remaining[0]
-
-        for member in range(1, 5):
-            assert not come(member, everywhere, now_us=10**12).admitted
-        assert left() == 2
-        # Somebody who was there before stays known, whatever is refused now.
-        for now_us in (10**12, 10**12 + 10):
-            assert come(7, now_us=now_us).admitted
-            assert not come(7, everywhere, now_us=now_us).admitted
-            assert left() == 1
 
     async def test_are_told_apart_on_an_event_loop_too(self, aclient: Any, tag: str) -> None:
         from mesh_store.model.limits import Charge, Limit

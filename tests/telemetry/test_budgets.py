@@ -18,7 +18,6 @@ from mesh_store.model.snapshot import LimitRule, Subject
 from mesh_store.model.windows import window_of
 from mesh_store.postgres import usage_budgets
 from mesh_store.redis import Limiter, connect
-from mesh_store.redis.keys import window_key
 from mesh_store.redis.stream import Batch
 from mesh_store.telemetry import Recorder, drain, records
 from mesh_store.telemetry.collector import Collector
@@ -168,46 +167,6 @@ async def test_a_call_lost_with_its_process_counts_what_was_reserved(
         drain(tmp_path, shop.redis_url)
         await shop.collect()
     assert (await shop.ledger(), shop.remaining()) == ((4 * USD, 1), 6 * USD)
-
-
-async def test_what_a_lost_call_reserved_on_top_for_a_fallback_counts_too_and_once(
-    kit: Any, shop: Shop, tmp_path: Path
-) -> None:
-    await shop.collect()
-    slots = Limit(amount=1, period_us=60_000_000, kind="slots")
-    first = shop.buy(4).reservation
-    both = [Charge(KEY, DAY, 3 * USD), Charge(f"{{{TEAM}}}:q:slots", slots, 1)]
-    also = shop.limiter.reserve(both).reservation
-    dead = Recorder(tmp_path, "unix:///nowhere", settler=shop.limiter, ring_bytes=65536)
-    dead.intent(Intent(kit.fact(outcome="lost"), first, now_us(), (also,)))
-    dead.close(0.05)
-    for _ in range(2):
-        drain(tmp_path, shop.redis_url)
-        await shop.collect()
-    assert (await shop.ledger(), shop.remaining()) == ((7 * USD, 1), 3 * USD)
-    # Nothing is open any more, and the slot is free at once.
-    window = window_of(DAY, first.reserved_at_us)
-    with connect(shop.redis_url) as client:
-        assert client.hget(window_key(KEY, window.start_us), "open") == b"0:0"
-    assert shop.limiter.peek([Charge(f"{{{TEAM}}}:q:slots", slots, 1)]).admitted
-
-
-async def test_what_a_dying_call_said_of_its_extension_counts_instead_of_what_was_reserved(
-    kit: Any, shop: Shop, tmp_path: Path
-) -> None:
-    await shop.collect()
-    first, also = shop.buy(4).reservation, shop.buy(3).reservation
-    dead = Recorder(tmp_path, "unix:///nowhere", settler=shop.limiter, ring_bytes=65536)
-    dead.intent(Intent(kit.fact(outcome="lost"), first, now_us(), (also,)))
-    dead.settle(Settlement(also, (1 * USD,)))
-    dead.close(0.05)
-    for _ in range(2):
-        drain(tmp_path, shop.redis_url)
-        await shop.collect()
-    ledger = await shop.ledger()
-    assert ledger is not None
-    assert shop.remaining() == 10 * USD - ledger[0]
-    assert ledger[0] == 5 * USD
 
 
 async def test_money_whose_fact_was_dropped_counts_once_all_the_same(

@@ -13,7 +13,7 @@ from . import services
 from .environments import Environments
 
 _OTEL = ("opentelemetry-api", "opentelemetry-sdk", "opentelemetry-exporter-otlp")
-_PROXY = ("litellm[proxy]", "redis", *_OTEL)  # without OpenTelemetry it retries a failing import per call
+PROXY = ("litellm[proxy]", "redis", *_OTEL)  # without OpenTelemetry it retries a failing import per call
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,7 @@ class Contender:
         requirements: what its environment holds; nothing means ours.
         packages: whose versions are told.
         settings: what its worker is told.
+        variables: what its worker's environment says beside ours.
         hop: starts what stands between, and returns the URL to call instead of the upstream's.
         group: what it is compared within.
     """
@@ -50,6 +51,7 @@ class Contender:
     requirements: tuple[str, ...] = ()
     packages: tuple[str, ...] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
+    variables: Mapping[str, str] = field(default_factory=dict)
     hop: Callable[[Ground, ExitStack], str] | None = None
     group: str = "calls"
 
@@ -64,7 +66,7 @@ class Contender:
 
     def environment(self) -> dict[str, str]:
         """Return the environment of its worker; ours are callers of the mesh this process is one of."""
-        return {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+        return {**os.environ, "PYTHONPATH": str(Path(__file__).parent), **self.variables}
 
 
 def _nginx(ground: Ground, stack: ExitStack) -> str:
@@ -72,12 +74,12 @@ def _nginx(ground: Ground, stack: ExitStack) -> str:
 
 
 def _litellm_proxy(ground: Ground, stack: ExitStack) -> str:
-    python = ground.environments.python(_PROXY)
+    python = ground.environments.python(PROXY)
     return stack.enter_context(services.litellm_proxy(ground.url, python, None))
 
 
 def _limited_proxy(ground: Ground, stack: ExitStack) -> str:
-    python = ground.environments.python(_PROXY)
+    python = ground.environments.python(PROXY)
     return stack.enter_context(services.litellm_proxy(ground.url, python, ground.redis_url))
 
 

@@ -23,33 +23,34 @@ _Result = TypeVar("_Result")
 class Foreign:
     """Counts what others use of this machine's processors; knows nothing where there is no /proc."""
 
-    def __init__(self, mark: str) -> None:
+    def __init__(self, mark: str, attempts: int = MOST_ATTEMPTS) -> None:
         self._mark = f"{MARK}={mark}".encode()
+        self._attempts = attempts
         self._known: dict[str, bool] = {}
         self.refused = 0
 
     def quiet(self, measure: Callable[[], _Result]) -> tuple[_Result, float]:
-        """Measure until others kept away, at most `MOST_ATTEMPTS` times.
+        """Measure until others kept away, at most so many times.
 
         Returns:
             The result, and the foreign share of all processors while it was measured.
         """
         best: tuple[_Result, float] | None = None
-        for _ in range(MOST_ATTEMPTS):
+        for attempt in range(1, self._attempts + 1):
             busy, ours, began = _busy_s(), self._ours_s(), time.monotonic()
             result = measure()
             passed = (time.monotonic() - began) * (os.cpu_count() or 1)
             foreign = max(0.0, (_busy_s() - busy) - (self._ours_s() - ours)) / passed
             if best is None or foreign < best[1]:
                 best = result, foreign
-            if foreign <= MOST_FOREIGN:
+            if foreign <= MOST_FOREIGN or attempt == self._attempts:
                 break
             self.refused += 1
         assert best is not None
         return best
 
     def _ours_s(self) -> float:
-        return sum(_spent_s(entry) for entry in Path("/proc").glob("[0-9]*") if self._is_ours(entry))
+        return sum(spent_s(entry) for entry in Path("/proc").glob("[0-9]*") if self._is_ours(entry))
 
     def _is_ours(self, entry: Path) -> bool:
         if entry.name == str(os.getpid()):
@@ -73,9 +74,10 @@ def _busy_s() -> float:
     return (user + nice + system + irq + softirq) / _TICKS
 
 
-def _spent_s(entry: Path) -> float:
+def spent_s(entry: Path) -> float:
+    """Return seconds of processor of a process, given its folder under /proc, and of its ended children."""
     try:
         fields = (entry / "stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0.0
-    return sum(int(field) for field in fields[11:15]) / _TICKS  # its own, and its ended children's
+    return sum(int(field) for field in fields[11:15]) / _TICKS

@@ -1,75 +1,81 @@
-"""What was found, as `results.json`, a Markdown table and plots."""
+"""What was found, as `results.json`, Markdown tables and plots."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from .rounds import Found, Row
+from .book import Book, Figure
+from .plots import draw
 
 
-def write(found: Found, folder: Path, *, more: dict[str, Any]) -> Path:
-    """Write ``results.json``, ``results.md`` and a plot per number of callers; return the table's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    told = {
-        "rows": [row.as_json() for row in found.rows],
-        "missing": found.missing,
-        "versions": found.versions,
-        "slices_measured_again": found.refused,
-        **more,
-    }
-    (folder / "results.json").write_text(json.dumps(told, indent=2) + "\n")
+def write(book: Book, folder: Path) -> Path:
+    """Write ``results.json``, ``results.md`` and plots; return the tables' path."""
+    keep(book, folder)
+    plots = draw(book, folder)
     table = folder / "results.md"
-    table.write_text(markdown(found, more))
-    for callers in sorted({row.callers for row in found.rows}):
-        _plot([row for row in found.rows if row.callers == callers], folder / f"calls-{callers}.svg")
+    table.write_text(markdown(book, plots))
     return table
 
 
-def markdown(found: Found, more: dict[str, Any]) -> str:
-    """Return the tables, one for each number of callers; ratios to the first row, the floor."""
-    lines = []
-    for callers in sorted({row.callers for row in found.rows}):
-        rows = [row for row in found.rows if row.callers == callers]
-        noun = "caller" if callers == 1 else "callers"
-        lines += [
-            f"### {callers} {noun}",
-            "",
-            "| | of the floor's calls/s | spread | p50 | p99 | + p50 | caller's CPU | memory |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|",
-            *(_line(row, rows[0]) for row in rows),
-            "",
-        ]
-    if found.missing:
-        lines += [
-            "Left out: " + "; ".join(f"{name} ({why})" for name, why in found.missing.items()) + ".",
-            "",
-        ]
-    lines += [f"{name}: {value}  " for name, value in more.items() if isinstance(value, str | int | float)]
-    lines += ["Versions: " + ", ".join(f"{name} {version}" for name, version in found.versions.items()) + "."]
+def keep(book: Book, folder: Path) -> None:
+    """Write ``results.json``: what was found so far."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(book.as_json(), indent=1) + "\n")
+
+
+def markdown(book: Book, plots: dict[str, list[str]]) -> str:
+    """Return everything as text; ``plots`` names the pictures of each table."""
+    machine = book.about["machine"]
+    where = (
+        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gib']} GiB, "
+        f"{machine['system']}, Python {machine['python']}"
+    )
+    how = (
+        f"Medians of {book.about['rounds']} rounds, ± half of how far they lie apart; "
+        f"{book.refused} slices were measured again because others used the machine."
+    )
+    lines = [
+        "# What was measured",
+        "",
+        f"{book.about['at']}, commit {book.about['commit']}: {where}. {how}",
+        "",
+    ]
+    for title, figures in book.tables().items():
+        lines += [f"## {title}", "", *table(figures), ""]
+        lines += [f"![{title}]({name})" for name in plots.get(title, [])] + [""]
+    if book.missing:
+        lines += ["## Left out", "", *(f"- {who}: {why}" for who, why in book.missing.items()), ""]
+    took = ", ".join(f"{family} {seconds:.0f} s" for family, seconds in book.seconds.items())
+    lines += [f"Took: {took}.", ""]
+    lines += ["Versions: " + ", ".join(f"{name} {version}" for name, version in book.versions.items()) + "."]
     return "\n".join(lines) + "\n"
 
 
-def _line(row: Row, floor: Row) -> str:
-    ratio, spread = row.calls_s / floor.calls_s, (max(row.rounds) - min(row.rounds)) / row.calls_s
-    latency = " | ".join(f"{us / 1000:.2f} ms" for us in (row.p50_us, row.p99_us))
-    added = f"{(row.p50_us - floor.p50_us) / 1000:+.2f} ms"
-    return (
-        f"| {row.contender} | {ratio:.3f} | {spread:.0%} | {latency} | {added} "
-        f"| {row.cpu_us:.0f} us | {row.rss_mb:.0f} MiB |"
-    )
+def table(figures: Sequence[Figure]) -> Iterator[str]:
+    """Yield the lines of one table: a row for each case and place on the curve, a column for each figure."""
+    names = list(dict.fromkeys(figure.name for figure in figures))
+    rows = list(dict.fromkeys((figure.case, figure.at) for figure in figures))
+    axis = next((figure.axis for figure in figures if figure.axis), "")
+    found = {(figure.case, figure.at, figure.name): figure for figure in figures}
+    yield "| | " + (f"{axis} | " if axis else "") + " | ".join(names) + " |"
+    yield "|---|" + "--:|" * (len(names) + bool(axis))
+    for case, at in rows:
+        cells = [cell(found.get((case, at, name))) for name in names]
+        yield f"| {case} | " + (f"{at:,.0f} | " if axis and at is not None else "") + " | ".join(cells) + " |"
 
 
-def _plot(rows: Sequence[Row], path: Path) -> None:
-    import pygal
+def cell(figure: Figure | None) -> str:
+    """Write one figure, with its spread where there was more than one round."""
+    if figure is None:
+        return "-"
+    spread = f" ±{figure.spread / 2:.0%}" if len(figure.values) > 1 else ""
+    return f"{number(figure.median)}{'' if figure.unit == 'x' else ' ' + figure.unit}{spread}"
 
-    callers = rows[0].callers
-    chart = pygal.HorizontalBar(
-        show_legend=False, print_values=True, logarithmic=True, height=40 * len(rows) + 120,
-        title=f"Calls a second, {callers} at once",
-    )  # fmt: skip
-    chart.x_labels = [row.contender for row in reversed(rows)]
-    chart.add("calls/s", [round(row.calls_s) for row in reversed(rows)])
-    path.write_bytes(chart.render())
+
+def number(value: float) -> str:
+    """Write a number with three digits, or whole."""
+    if value == 0:
+        return "0"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

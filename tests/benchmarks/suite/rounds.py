@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import statistics
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .contenders import Contender, Ground
@@ -24,8 +23,8 @@ class Row:
 
     Attributes:
         rounds: calls a second of each round.
-        p50_us, p99_us: latency as a caller sees it; medians over the rounds.
-        cpu_us: processor time a call takes in the caller's own process.
+        p50s_us, p99s_us: latency as a caller sees it, of each round.
+        cpus_us: processor time a call takes in the caller's own process, of each round.
         rss_mb: most memory the caller's process had after a slice.
         foreign: the largest share of the machine others used in a slice that counted.
     """
@@ -33,20 +32,11 @@ class Row:
     contender: str
     callers: int
     rounds: list[float] = field(default_factory=list)
-    p50_us: float = 0.0
-    p99_us: float = 0.0
-    cpu_us: float = 0.0
+    p50s_us: list[float] = field(default_factory=list)
+    p99s_us: list[float] = field(default_factory=list)
+    cpus_us: list[float] = field(default_factory=list)
     rss_mb: float = 0.0
     foreign: float = 0.0
-
-    @property
-    def calls_s(self) -> float:
-        """Median calls a second."""
-        return statistics.median(self.rounds)
-
-    def as_json(self) -> dict[str, object]:
-        """Return what `results.json` holds of it."""
-        return {**asdict(self), "calls_s": self.calls_s, "least": min(self.rounds), "most": max(self.rounds)}
 
 
 class Worker:
@@ -103,13 +93,11 @@ class Found:
         rows: one a contender and number of callers, in order.
         missing: who could not take part, and why.
         versions: of what was measured.
-        refused: slices that were measured again because others used the machine.
     """
 
     rows: list[Row] = field(default_factory=list)
     missing: dict[str, str] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
-    refused: int = 0
 
 
 def measure(
@@ -137,12 +125,12 @@ def measure(
                 continue
             workers[contender.name] = worker
             found.versions |= versions(contender.python(ground), contender.packages)
-        found.rows = _interleaved(workers, foreign, callers, rounds, seconds, say)
-    found.refused = foreign.refused
+        found.rows = _interleaved(found, workers, foreign, callers, rounds, seconds, say)
     return found
 
 
 def _interleaved(
+    found: Found,
     workers: dict[str, Worker],
     foreign: Foreign,
     callers: Sequence[int],
@@ -151,17 +139,21 @@ def _interleaved(
     say: Callable[[str], None],
 ) -> list[Row]:
     rows = {(name, count): Row(name, count) for name in workers for count in callers}
-    slices: dict[tuple[str, int], list[dict[str, float]]] = {at: [] for at in rows}
     for number in range(rounds):
         say(f"round {number + 1} of {rounds}")
         for (name, count), row in rows.items():
+            if name in found.missing:
+                continue
             worker = workers[name]
-            answer, share = foreign.quiet(lambda w=worker, c=count: w.slice(c, seconds))  # type: ignore[misc]
-            slices[name, count].append(answer)
+            try:
+                answer, share = foreign.quiet(lambda w=worker, c=count: w.slice(c, seconds))  # type: ignore[misc]
+            except Missing as why:
+                found.missing[name] = str(why)
+                continue
             row.rounds.append(answer["calls_s"])
+            row.p50s_us.append(answer["p50_us"])
+            row.p99s_us.append(answer["p99_us"])
+            row.cpus_us.append(answer["cpu_us"])
+            row.rss_mb = max(row.rss_mb, answer["rss_mb"])
             row.foreign = max(row.foreign, share)
-    for at, row in rows.items():
-        for told in ("p50_us", "p99_us", "cpu_us"):
-            setattr(row, told, statistics.median(answer[told] for answer in slices[at]))
-        row.rss_mb = max(answer["rss_mb"] for answer in slices[at])
-    return list(rows.values())
+    return [row for row in rows.values() if row.contender not in found.missing]

@@ -39,6 +39,7 @@ async def _slice(call: ACall, callers: int, seconds: float) -> dict[str, float]:
     passed, cpu = time.perf_counter() - began, time.process_time() - cpu
     spent.sort()
     return {
+        "calls": len(spent),
         "calls_s": len(spent) / passed,
         "p50_us": spent[len(spent) // 2] * 1e6,
         "p99_us": spent[min(len(spent) - 1, len(spent) * 99 // 100)] * 1e6,

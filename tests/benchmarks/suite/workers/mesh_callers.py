@@ -14,14 +14,15 @@ from mesh_plugins import Mesh
 
 async def prepare(settings: dict[str, Any]) -> ACall:
     mesh = Mesh.from_env(decision_s=1.0)
+    alias = settings.get("alias", "fast")
     if settings.get("litellm"):
         import litellm
 
         from mesh_plugins.hosts.litellm import install
 
         install(mesh, fast=settings["litellm"] == "fast")
-        return lambda: litellm.acompletion(model="mesh/fast", messages=ASK, max_tokens=MOST_TOKENS)
-    return lambda: mesh.achat("fast", ASK, max_tokens=MOST_TOKENS)
+        return lambda: litellm.acompletion(model=f"mesh/{alias}", messages=ASK, max_tokens=MOST_TOKENS)
+    return lambda: mesh.achat(alias, ASK, max_tokens=MOST_TOKENS)
 
 
 serve(prepare)
