@@ -22,6 +22,7 @@ body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem;
        margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; width: 100%; margin: 0 0 2rem }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left }
+td:first-child { white-space: nowrap }
 .number { text-align: right; font-variant-numeric: tabular-nums }
 svg { width: 100%; height: auto }
 """
@@ -63,7 +64,8 @@ def page(team: str, since: datetime, tables: Sequence[Rows]) -> str:
 
 
 def _table(dimensions: Sequence[str], rows: Rows) -> str:
-    head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in (*dimensions, *SHOWN))
+    head = "".join(f"<th>{name}</th>" for name in dimensions)
+    head += "".join(f'<th class="number">{name.replace("_", " ")}</th>' for name in SHOWN)
     body = "".join(
         "<tr>"
         + "".join(f"<td>{escape(_name(row[name]))}</td>" for name in dimensions)
@@ -118,6 +120,7 @@ def _plot(kind: str, title: str, labels: Sequence[str], series: dict[str, list[f
         height=300,
         style=CleanStyle,
         show_legend=len(series) > 1,
+        truncate_legend=-1,
         disable_xml_declaration=True,
     )
     chart.x_labels = labels

@@ -88,3 +88,15 @@ async def test_pruning_while_collectors_run_waits_its_turn(fresh_url: str, fresh
     async with fresh.transaction():
         await fresh.execute("SELECT count(*) FROM usage_events")
     assert await usage_partitions.prune(fresh, today - timedelta(days=keep))
+
+
+async def test_days_are_those_of_utc_whatever_zone_a_session_is_in(fresh: Any) -> None:
+    """Clocks went back that night in New York: a day later is 25 hours later there."""
+    await fresh.execute("SET timezone TO 'America/New_York'")
+    row = await fresh.fetchrow(
+        "SELECT usage_ceiling('day', '2026-11-01T00:00Z') = '2026-11-01T00:00Z'::timestamptz AS whole,"
+        " usage_ceiling('day', '2026-11-01T00:01Z') = '2026-11-02T00:00Z'::timestamptz AS up,"
+        " usage_floor('day', '2026-11-02T23:59Z') = '2026-11-02T00:00Z'::timestamptz AS down,"
+        " usage_ceiling('minute', NULL) = '-infinity' AND usage_floor('hour', NULL) = 'infinity' AS ends"
+    )
+    assert dict(row) == {"whole": True, "up": True, "down": True, "ends": True}
