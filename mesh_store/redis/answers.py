@@ -107,14 +107,17 @@ class _Told(Decision):
 
     def __init__(self, answers: Sequence[Answer], reservation: Reservation | None) -> None:
         self._answers = answers
+        self.reservation = reservation
+        self.enforced, self.granted, self.shadow_denied = True, None, ()
         if len(answers) == 1:
             [answer] = answers
             self.admitted, self.wait_us = answer.status == ADMITTED, answer.told[2]
+            if len(answer.told) == 4 + answer.ask.part.width and self.admitted:
+                self.retry_after_us, self.binding = 0, None  # as mostly
+                return
         else:
             self.admitted = all(answer.status == ADMITTED for answer in answers)
             self.wait_us = max([answer.told[2] for answer in answers])
-        self.reservation = reservation
-        self.enforced, self.granted, self.shadow_denied = True, None, ()
         if self.admitted:
             self.retry_after_us, self.binding = 0, None
             denied = [place for answer in answers for place in answer.shadow_denied]

@@ -198,8 +198,13 @@ def asked(
     """
     if not 1 <= len(charges) <= MAX_CHARGES:
         raise ValueError(f"charges must be 1 to {MAX_CHARGES}, not {len(charges)}")
-    check_units("now_us", now_us)
-    check_units("max_wait_us", max_wait_us, MOST_US)
-    if check_units("ttl_us", ttl_us, MOST_US) == 0:
-        raise ValueError("ttl_us must be at least 1 microsecond")
+    # Asked once for all three first: every check comes by here.
+    if not (
+        type(now_us) is type(max_wait_us) is type(ttl_us) is int
+        and now_us == max_wait_us == 0 < ttl_us <= MOST_US
+    ):
+        check_units("now_us", now_us)
+        check_units("max_wait_us", max_wait_us, MOST_US)
+        if check_units("ttl_us", ttl_us, MOST_US) == 0:
+            raise ValueError("ttl_us must be at least 1 microsecond")
     return asks_of(charges, reservation_id, wall_us(now_us), -(-ttl_us // 1000), max_wait_us)
