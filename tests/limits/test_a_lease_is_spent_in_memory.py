@@ -1,14 +1,19 @@
 """A lease: taken whole, spent in memory, given back exactly, divided among the calls that outlive it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 import redis
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mesh_store.model import Charge, Limit
 from mesh_store.model.facts import Cancel, LeaseAsked, LeaseEnded
+from mesh_store.model.limits import Reservation
+from mesh_store.redis.lease_desk import Lease
+from mesh_store.redis.leasing import Grant
 from tests.limits.leasing_world import Process, World
 
 DAY_US = 86_400_000_000
@@ -61,6 +66,30 @@ def entries(world: World, charges: list[Charge]) -> dict[bytes, bytes]:
     [key] = world.client.keys(f"{charges[3].key}:w:*")
     found = world.client.hgetall(key)
     return {name: value for name, value in found.items() if name.startswith(b"r:")}
+
+
+def soft(amounts: Sequence[int]) -> tuple[Charge, ...]:
+    return tuple(Charge(f"{{t}}:q:{place}", REQUESTS, amount) for place, amount in enumerate(amounts))
+
+
+@given(st.lists(st.tuples(*[st.tuples(st.integers(0, 50), st.integers(0, 80))] * 3), min_size=1, max_size=8))
+def test_soft_rates_are_trued_up_together_as_one_by_one(calls: list[tuple[tuple[int, int], ...]]) -> None:
+    grant = Grant(Reservation("lease", soft([600] * 3), 1, 1), 0, (1,) * 3, (1,) * 3, 10**12)
+    together, apart = Lease(grant, 9, 0), Lease(grant, 9, 0)
+    assert together.plain
+    for call in calls:
+        charges, actual = soft([estimate for estimate, _ in call]), [took for _, took in call]
+        together.true_up_all(charges, actual)
+        for place, charge in enumerate(charges):
+            apart.true_up(place, charge, actual[place], 5)
+    assert (together.left, together.refunded) == (apart.left, apart.refunded)
+
+
+@pytest.mark.parametrize("other", [HARD, SLOTS, MONEY])
+def test_what_does_not_simply_come_back_is_trued_up_one_by_one(other: Limit) -> None:
+    charges = (*soft([600]), Charge("{t}:q:other", other, 100))
+    grant = Grant(Reservation("lease", charges, 1, 1), 0, (1,) * 2, (1,) * 2, 10**12)
+    assert not Lease(grant, 9, 0).plain
 
 
 def test_a_call_under_a_lease_asks_nobody(world: World, tag: str) -> None:
