@@ -115,7 +115,7 @@ class Playground:
         os.environ["MESH_HOME"] = str(home)
         self.provider = self._closing.enter_context(StandInProvider())
         self._closing.callback(stop, home)
-        engines = self._closing.enter_context(attach(home, companions=[COLLECTOR]))
+        engines = self._closing.enter_context(attach(home, companions=[COLLECTOR], timeout=180.0))
         self.database_url, self.redis_url = engines.database_url, engines.redis_url
         self.signer = load_signer(None, home)
         self.admin = self._closing.enter_context(

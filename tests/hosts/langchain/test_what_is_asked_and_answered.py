@@ -21,6 +21,9 @@ from mesh_store.model.limits import Limit
 from mesh_store.model.snapshot import LimitRule, Subject
 
 
+ASK = "one two three four"
+
+
 class Weather(BaseModel):
     """Say what the weather is."""
 
@@ -320,6 +323,18 @@ class TestDenialsAndFailures:
                 break
             await asyncio.sleep(0.01)
         assert [fact.outcome for fact in mesh.facts] in (["cancelled"], ["abandoned"])
+        assert not mesh.memory.open_intents
+
+    async def test_an_error_kept_for_later_keeps_no_call_open(self, model, mesh):
+        astream, stream = model._astream([HumanMessage(ASK)]), model._stream([HumanMessage(ASK)])
+        await anext(astream)
+        with pytest.raises(ZeroDivisionError) as first:
+            await astream.athrow(ZeroDivisionError())
+        await asyncio.to_thread(next, stream)
+        with pytest.raises(ZeroDivisionError) as second:
+            await asyncio.to_thread(stream.throw, ZeroDivisionError())
+        assert first.tb is not second.tb, "their frames hold what was open in them"
+        assert len(mesh.facts) == 2
         assert not mesh.memory.open_intents
 
     def test_a_stream_handed_to_a_thread_that_drops_it(self, model, mesh):
