@@ -144,7 +144,7 @@ class TestEveryRefusalIsItsOwnErrorAndSaysWhatToDo:
         world = make_world(limits=("600 requests/min",))
         alias = world.alias()
         with Relay.to_redis(world.engines.redis_url) as relay:
-            mesh = world.mesh(redis_url=relay.redis_url, decision_s=0.2)
+            mesh = world.mesh(redis_url=relay.redis_url)
             mesh.chat(alias, ASK)
             relay.toxics.refuse = True
             relay.reset()

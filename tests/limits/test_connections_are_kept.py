@@ -90,12 +90,12 @@ async def test_a_silent_server_is_given_up_within_two_deadlines(proxy: Any, char
 
 
 async def test_a_loop_that_others_hold_up_calls_no_healthy_server_away(server: Any, charge: Charge) -> None:
-    async with connect_async(server.url, deadline=0.05, connect_deadline=0.25) as client:
+    async with connect_async(server.url, deadline=0.25, connect_deadline=5) as client:
         limiter, done = AsyncLimiter(client), asyncio.Event()
 
         async def computes() -> None:
             while not done.is_set():
-                time.sleep(0.1)  # noqa: ASYNC251 - holds the loop, as a model's reply being parsed does
+                time.sleep(0.4)  # noqa: ASYNC251 - holds the loop, as a model's reply being parsed does
                 await asyncio.sleep(0)
 
         computing = asyncio.create_task(computes())
@@ -107,10 +107,10 @@ async def test_a_loop_that_others_hold_up_calls_no_healthy_server_away(server: A
 
 
 async def test_a_reply_that_came_too_late_is_nobody_elses(proxy: Any, charge: Charge) -> None:
-    async with connect_async(proxy.url, deadline=0.3, connect_deadline=5) as client:
+    async with connect_async(proxy.url, deadline=1, connect_deadline=5) as client:
         limiter = AsyncLimiter(client)
         await limiter.peek([charge])
-        proxy.delay = 0.5
+        proxy.delay = 1.5
         with pytest.raises(QuotaUnavailable):
             await limiter.reserve([charge])
         proxy.delay = 0.0

@@ -98,7 +98,7 @@ async def test_cancelling_reaches_every_tag(decide: Callable[..., Any], team: An
 
 def test_what_could_not_be_given_back_is_reported(proxy: Any, team: Any, everywhere: Any) -> None:
     orphans: list[tuple[str, list[str]]] = []
-    with connect(proxy.url, deadline=0.3) as client:
+    with connect(proxy.url, deadline=1) as client:
         limiter = Limiter(
             client, orphaned=lambda id_, charges: orphans.append((id_, [c.key for c in charges]))
         )
@@ -180,7 +180,7 @@ def test_a_refusal_stays_one_when_the_others_cannot_be_looked_at(
     proxy: Any, team: Any, everywhere: Any, later: bool, heard: int
 ) -> None:
     charges = [team(1), everywhere(11)] if later else [team(11), everywhere(1)]
-    with connect(proxy.url, deadline=0.5) as through:
+    with connect(proxy.url, deadline=1) as through:
         limiter = Limiter(through)
         limiter.peek([team(), everywhere()])
         replies = 0
