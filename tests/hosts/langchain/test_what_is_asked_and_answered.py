@@ -20,7 +20,6 @@ from mesh_store.model import keys
 from mesh_store.model.limits import Limit
 from mesh_store.model.snapshot import LimitRule, Subject
 
-
 ASK = "one two three four"
 
 
