@@ -93,24 +93,26 @@ class Database:
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncSession]:
         """Open a session in one transaction: committed at the end, rolled back on an error."""
-        async with AsyncSession(self.engine, expire_on_commit=False) as session:
-            with self._connecting():
-                await session.connection()
-            with self._explained():
-                yield session
-            with self._connecting():
-                await session.commit()
+        with self._explained():  # leaving rolls back, which a lost connection cannot
+            async with AsyncSession(self.engine, expire_on_commit=False) as session:
+                with self._connecting():
+                    await session.connection()
+                with self._explained():
+                    yield session
+                with self._connecting():
+                    await session.commit()
 
     @asynccontextmanager
     async def connect(self, **execution_options: Any) -> AsyncIterator[AsyncConnection]:
         """Open a connection for reading; nothing is committed."""
-        async with contextlib.AsyncExitStack() as stack:
-            with self._connecting():
-                connection = await stack.enter_async_context(self.engine.connect())
-                if execution_options:
-                    await connection.execution_options(**execution_options)
-            with self._explained():
-                yield connection
+        with self._explained():  # as in `begin`
+            async with contextlib.AsyncExitStack() as stack:
+                with self._connecting():
+                    connection = await stack.enter_async_context(self.engine.connect())
+                    if execution_options:
+                        await connection.execution_options(**execution_options)
+                with self._explained():
+                    yield connection
 
     async def head(self) -> Head:
         """Return where the order of changes stands."""

@@ -146,6 +146,7 @@ TELEMETRY: Promises = {
     ),
     "a full ring drops the fact, counts it, and keeps the settlement": (
         "telemetry/writer::a_full_ring_drops_the_fact_and_keeps_the_settlement",
+        "telemetry/ring::what_was_not_released_is_not_overwritten",
         "telemetry/delivery::a_full_ring_counts_what_it_drops_and_still_settles_it",
     ),
     "a damaged ring costs what was damaged and invents nothing": (
@@ -215,6 +216,16 @@ AWAY: Promises = {
         "e2e/leases_decide_without_redis::with_redis_away_a_lease_is_spent_to_its_end",
         "telemetry/delivery::callers_never_wait_while_redis_is_away_and_all_arrives_when_it_is_back",
         "telemetry/settling_never_waits::a_record_costs_the_same_while_the_server_is_away",
+    ),
+    "between the control plane and Postgres anything may go wrong": (
+        "faults/the_network_before_postgres::callers_do_not_notice_and_everything_arrives_once",
+        ("faults/the_network_before_postgres::connections_that_break_again_and_again_store_every_fact_once"),
+        "faults/the_network_before_postgres::commands_end_in_our_words",
+        "faults/the_network_before_postgres::leaving_a_connection_that_broke_is_told_by_us",
+        (
+            "faults/the_network_before_postgres::"
+            "a_command_whose_server_is_gone_at_any_moment_ends_in_our_words"
+        ),
     ),
     "the control plane away: nobody notices, and what was committed is published when it is back": (
         "sync/publisher::watching_outlives_a_redis_that_goes_away",

@@ -33,6 +33,7 @@ class Toxics:
         slice_bytes: pieces are passed on in slices of so many bytes, 0 for whole.
         bytes_per_s: bandwidth of each direction, 0 for unlimited.
         corrupt: share of pieces of which one byte is flipped.
+        pieces_left: the server is gone after so many more pieces of any connection, -1 for never.
     """
 
     refuse: bool = False
@@ -43,6 +44,7 @@ class Toxics:
     slice_bytes: int = 0
     bytes_per_s: int = 0
     corrupt: float = 0.0
+    pieces_left: int = -1
 
 
 class Relay:
@@ -71,6 +73,12 @@ class Relay:
         """Make a relay to a redis-py ``unix://`` or ``redis://`` URL."""
         parts = urlsplit(url)
         return cls(f"unix://{parts.path}" if parts.scheme == "unix" else f"tcp://{parts.netloc}", **options)
+
+    @classmethod
+    def to_postgres(cls, database_url: str, **options: Any) -> Self:
+        """Make a relay to a SQLAlchemy URL of embedded Postgres."""
+        query = parse_qs(urlsplit(database_url).query)
+        return cls(f"unix://{query['host'][0]}/.s.PGSQL.{query.get('port', ['5432'])[0]}", **options)
 
     @property
     def path(self) -> Path:
@@ -175,6 +183,11 @@ class Relay:
                     await asyncio.sleep(toxics.latency_s + self._random.uniform(0, toxics.jitter_s))
                 if toxics.black_hole_up if direction == "up" else toxics.black_hole_down:
                     continue
+                if toxics.pieces_left == 0:
+                    toxics.refuse = True
+                    await self._reset()
+                    return
+                toxics.pieces_left -= 1
                 await self._pass_on(writer, self._spoilt(piece))
 
     def _spoilt(self, piece: bytes) -> bytes:
