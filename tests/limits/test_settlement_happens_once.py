@@ -67,6 +67,26 @@ async def test_a_refund_never_lifts_above_full(
     assert (await decide("reserve", [tokens(101)], now_us=T0 + 30_000_000)).retry_after_us is None
 
 
+async def test_nor_when_the_clock_goes_back_after_it(
+    decide: Callable[..., Any], tokens: Callable[..., Charge]
+) -> None:
+    decision = await decide("reserve", [tokens(40)], now_us=T0)
+    await decide("settle", decision.reservation, (-40,), now_us=T0 + 30_000_000)
+    earlier = T0 + 29_000_000
+    assert (await decide("reserve", [tokens(100)], now_us=earlier)).admitted
+    assert not (await decide("reserve", [tokens(1)], now_us=earlier)).admitted
+
+
+async def test_what_is_owed_at_a_changed_rate_is_rounded_up(
+    decide: Callable[..., Any], tokens: Callable[..., Charge]
+) -> None:
+    """1 - 7/60,000,000 of a unit is owed, which at 10,000/3 us a unit is 9,999.998 thirds of one."""
+    key = tokens(1).key
+    await decide("reserve", [Charge(key, Limit(amount=7, period_us=MINUTE_US), 1)], now_us=T0)
+    faster = Charge(key, Limit(amount=3, period_us=10_000), 1)
+    assert (await decide("peek", [faster], now_us=T0 + 1)).reset_after_us == (3_334,)
+
+
 async def test_a_hard_limit_refunds_only_what_has_not_drained(
     decide: Callable[..., Any], tokens: Callable[..., Charge]
 ) -> None:

@@ -64,6 +64,13 @@ def test_a_full_ring_refuses_and_is_not_changed_by_it(written: list[bytes], keep
         assert ring.head - ring.tail <= CAPACITY - keep_free
 
 
+def test_what_was_not_released_is_not_overwritten() -> None:
+    ring, _ = new_ring()
+    taken = [record for number in range(CAPACITY) if ring.append(record := f"{number:04}".encode())]
+    assert 0 < len(taken) < CAPACITY
+    assert payloads(ring) == taken
+
+
 @given(records, st.integers(0, 30))
 @settings(deadline=None)
 def test_a_ring_found_again_holds_what_its_process_left(written: list[bytes], released: int) -> None:
