@@ -24,7 +24,9 @@ WHOLE = ("tests/limits", "tests/sync", "tests/telemetry", "tests/topologies")
 
 
 def run(*what: str) -> str:
-    chosen = os.environ | {"MESH_TEST_REDIS_SERVER": str(REDIS)}
+    # Its options are for the run that asks, and would be contradicted or overwritten here.
+    chosen = {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+    chosen["MESH_TEST_REDIS_SERVER"] = str(REDIS)
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *what]
     ended = subprocess.run(command, cwd=ROOT, env=chosen, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-1000:]

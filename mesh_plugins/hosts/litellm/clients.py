@@ -43,11 +43,11 @@ class _Once:
         pass
 
 
-class Client(_Once, openai.OpenAI):
-    """OpenAI's client, which asks once."""
+class OpenAI(_Once, openai.OpenAI):
+    """OpenAI's client, which asks once; of the same name, because providers are told it."""
 
 
-class AsyncClient(_Once, openai.AsyncOpenAI):
+class AsyncOpenAI(_Once, openai.AsyncOpenAI):
     """Like `Client`, on the caller's event loop."""
 
 
@@ -55,7 +55,7 @@ def openai_client(base_url: str, key: str, query: Mapping[str, str], *, is_async
     """Return a client of OpenAI's SDK for one destination and credential."""
 
     def make() -> Any:
-        kind: Any = AsyncClient if is_async else Client
+        kind: Any = AsyncOpenAI if is_async else OpenAI
         session = _async_session() if is_async else _session()
         return kind(
             base_url=base_url, api_key=key, default_query=dict(query), max_retries=0, http_client=session
