@@ -254,8 +254,11 @@ class Desk:
 def ttl_of(charges: Sequence[Charge]) -> int:
     """Return how long slices of these limits may be spent, microseconds; 0 when they are not leased.
 
-    A limit in shadow mode is not: whether it would have refused is decided call by call. Nor is one that
-    tells callers apart: who is meant is different with every call.
+    A tuple with a limit in shadow mode is not. Such a limit admits all the same when it is used up, takes
+    nothing then, and the decision says so (`shadow_denied`). A slice has no such calls: it is taken of all
+    limits or none, so a shadow limit without room would deny slices of those that are enforced; and were it
+    left out, the calls drawn meanwhile would neither be charged to it nor be told what it would have refused.
+    Nor is one that tells callers apart: who is meant is different with every call.
     """
     ttl = LONGEST_TTL_US
     for charge in charges:
