@@ -7,7 +7,6 @@ can before the engines it ships to may go.
 from __future__ import annotations
 
 import asyncio
-import weakref
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -77,9 +76,7 @@ class LimiterPerLoop:
     def __init__(self, url: str, guard: Guard, *, deadline: float) -> None:
         self._guard = guard
         self._clients = ClientPerLoop(url, deadline=deadline)
-        self._limiters: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, GuardedAsyncLimiter] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._limiters: dict[asyncio.AbstractEventLoop, GuardedAsyncLimiter] = {}
 
     async def reserve(
         self,
@@ -90,10 +87,13 @@ class LimiterPerLoop:
         ttl_us: int = 0,
     ) -> Decision:
         """Decide on the running loop; see `mesh_store.redis.AsyncLimiter.reserve`."""
-        limiter = self._limiters.get(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        limiter = self._limiters.get(loop)
         if limiter is None:
+            for ended in [other for other in list(self._limiters) if other.is_closed()]:
+                self._limiters.pop(ended, None)
             limiter = GuardedAsyncLimiter(await self._clients.client(), self._guard)
-            self._limiters[asyncio.get_running_loop()] = limiter
+            self._limiters[loop] = limiter
         return await limiter.reserve(
             charges, reservation_id=reservation_id, max_wait_us=max_wait_us, ttl_us=ttl_us
         )

@@ -41,7 +41,7 @@ class PerLoop(Generic[_Client]):
         loop = asyncio.get_running_loop()
         if (kept := self._kept.get(loop)) is not None:
             return kept[0]
-        for ended in [other for other in self._kept if other.is_closed()]:
+        for ended in [other for other in list(self._kept) if other.is_closed()]:
             if (left := self._kept.pop(ended, None)) is not None:
                 self._forget(left[0])
         client = self._make()

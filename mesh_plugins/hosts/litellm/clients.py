@@ -3,7 +3,8 @@
 litellm's own clients follow redirects, and a cross-origin 307 carries ``x-api-key`` along. They are
 also cached by their timeout, so that a deadline that shrinks from call to call would build a new
 client, with a new TLS context, every time; ours take the timeout per request. They live in litellm's
-own cache of clients, which keeps one per event loop, ages them out and closes them at exit.
+own cache of clients, which keeps one per event loop, ages them out and closes them at exit; those of an
+event loop go with it (see `loop_end`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import openai
 from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler, HTTPHandler, get_ssl_configuration
 from litellm.llms.openai.common_utils import BaseOpenAILLM
 
+from mesh_plugins.hosts.litellm.loop_end import forget_with_loop
 from mesh_store.model.forking import forkable_lock
 
 #: Enough for 100 threads on one host; httpx keeps 20 connections otherwise.
@@ -53,6 +55,7 @@ class AsyncOpenAI(_Once, openai.AsyncOpenAI):
 
 def openai_client(base_url: str, key: str, query: Mapping[str, str], *, is_async: bool) -> Any:
     """Return a client of OpenAI's SDK for one destination and credential."""
+    users = litellm.aclient_session if is_async else litellm.client_session
 
     def make() -> Any:
         kind: Any = AsyncOpenAI if is_async else OpenAI
@@ -61,7 +64,8 @@ def openai_client(base_url: str, key: str, query: Mapping[str, str], *, is_async
             base_url=base_url, api_key=key, default_query=dict(query), max_retries=0, http_client=session
         )
 
-    return _kept(_name(is_async, base_url, key, tuple(query.items())), make)
+    name = _name(is_async, base_url, key, tuple(query.items()))
+    return _kept(name, make, is_async=is_async, own=users is None)
 
 
 @lru_cache(maxsize=256)
@@ -79,10 +83,11 @@ def http_client(*, is_async: bool) -> Any:
         handler.follow_redirects = handler.client.follow_redirects = False
         return handler
 
-    return _kept("ahttp" if is_async else "http", make)
+    return _kept("ahttp" if is_async else "http", make, is_async=is_async, own=True)
 
 
-def _kept(name: str, make: Callable[[], Any]) -> Any:
+def _kept(name: str, make: Callable[[], Any], *, is_async: bool, own: bool) -> Any:
+    """Return the client of this name; ``own`` is false where closing it would close the user's session."""
     cache = litellm.in_memory_llm_clients_cache
     at = f"mesh-{os.getpid()}-{name}"  # a forked child must not share its parent's connections
     client = cache.get_cache(at)
@@ -91,7 +96,8 @@ def _kept(name: str, make: Callable[[], Any]) -> Any:
             client = cache.get_cache(at)
             if client is None:
                 client = make()
-                cache.set_cache(at, client, ttl=_TTL_S, litellm_owned_client=True)
+                cache.set_cache(at, client, ttl=_TTL_S, litellm_owned_client=own)
+                forget_with_loop(cache, at, client, close=is_async and own)
     return client
 
 
