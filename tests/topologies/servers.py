@@ -171,15 +171,30 @@ class Sentinels:
 
     def heal(self) -> None:
         """Start whatever was killed and wait until both servers are in step again."""
-        primary = self.primary()
+        self.primary()
         for server in self.servers:
             if not server.running:
                 server.start()
-                # Sentinels would do it, after ten seconds of looking at it.
-                server.client.replicaof("127.0.0.1", primary.port)
-        replica = self.replica_of(primary)
-        eventually(lambda: replica.client.info("replication").get("master_link_status") == "up")
+        eventually(self._in_step)
         eventually(lambda: all(self._sees_all(sentinel) for sentinel in self.sentinels))
+
+    def _in_step(self) -> bool:
+        """Let one server follow the other; sentinels would do it, after ten seconds of looking at them.
+
+        One that had not heard yet of who was promoted may have told the promoted to follow the other.
+        """
+        told = {int(sentinel.client.sentinel_masters()[self.service]["port"]) for sentinel in self.sentinels}
+        if len(told) > 1:
+            return False
+        primary = next(server for server in self.servers if server.port in told)
+        replica = self.replica_of(primary)
+        if primary.client.role()[0] != b"master":
+            primary.client.replicaof("NO", "ONE")
+        follows = replica.client.info("replication")
+        if follows.get("master_port") != primary.port:
+            replica.client.replicaof("127.0.0.1", primary.port)
+            return False
+        return bool(follows.get("master_link_status") == "up")
 
     def _sees_all(self, sentinel: Process) -> bool:
         found = sentinel.client.sentinel_masters()[self.service]
