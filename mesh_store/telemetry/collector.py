@@ -149,6 +149,8 @@ class Collector:
         """
         done = Collected()
         try:
+            if self._joined:
+                await self._reader.look_around()  # producers may have begun another stream since
             while (step := await self._round(None)).entries:
                 done = done.plus(step)
         except Unavailable as error:

@@ -278,6 +278,15 @@ async def test_several_collectors_share_the_work_and_never_double_it(
     assert valkey.client.xlen(STREAM) == 0
 
 
+async def test_what_is_there_now_is_in_a_stream_begun_since_too(
+    kit: Any, producer: Producer, collector: Collector
+) -> None:
+    assert (await collector.collect_once()).facts == 0
+    batch = Batch("ring2", 1, 0, 8, 2, msgspec.msgpack.encode([kit.fact(), kit.fact()]))
+    producer.client.xadd("mesh:facts:5", batch.fields())
+    assert (await collector.collect_once()).facts == 2
+
+
 async def test_while_postgres_is_away_entries_wait_in_the_stream(
     kit: Any, producer: Producer, valkey: Any, collector: Collector, postgres: Any
 ) -> None:
