@@ -84,7 +84,7 @@ def calls(book: Book) -> str:
         added = book.find("Calls, one caller", case, "added")
         share = book.find("Calls, 32 callers", case, "of the floor's calls/s")
         lines.append(f"| {name} | {added:.2f} ms | {share:.2f} |")
-    return "\n".join([*lines, "", where_and_when(book)]) + "\n"
+    return "\n".join([*lines, "", where_and_when(book, "calls")]) + "\n"
 
 
 #: Sections of the README: the family each tells of, and what writes it.

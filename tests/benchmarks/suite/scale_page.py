@@ -86,15 +86,16 @@ def inputs(book: Book) -> str:
     """Return the table of what one call costs each engine."""
     lines = ["| | one call costs | |", "|---|---|--:|"]
     lines += [f"| {each.letter} | {each.says} | {_plain(each.of(book))} {each.unit} |" for each in INPUTS]
-    return "\n".join([*lines, "", where_and_when(book)]) + "\n"
+    return "\n".join([*lines, "", where_and_when(book, "cost")]) + "\n"
 
 
-def where_and_when(book: Book) -> str:
-    """Return what a reader has to know before believing a figure."""
-    machine, rounds = book.about["machine"], book.about["rounds"]
+def where_and_when(book: Book, family: str) -> str:
+    """Return what a reader has to know before believing a figure; families may be measured apart."""
+    machine = book.about["machine"]
+    rounds = max(len(figure.values) for figure in book.figures if figure.family == family)
     busy = "" if book.about["quiet"] else ": a quick look on a busy machine"
     where = f"{machine['processor']}, {machine['cores']} cores"
-    return f"Measured {book.about['at']} on {where}, in {rounds} rounds{busy}."
+    return f"Measured until {book.about['at']} on {where}, in {rounds} rounds{busy}."
 
 
 def arithmetic(book: Book) -> str:
