@@ -145,12 +145,18 @@ def _request(
     alias: str,
     payload: Mapping[str, Any],
     caller: tuple[KeyEntry, KeyHolder],
-    **options: Any,
+    *,
+    host: str = "direct",
+    stream: bool = False,
+    max_tokens: int | None = None,
+    timeout_s: float | None = None,
+    max_wait_s: float | None = None,
+    tags: Any = None,
+    session: Any = None,
+    end_user: Any = None,
+    trace_id: Any = None,
+    span_id: Any = None,
 ) -> CallRequest:
-    timeout_s = options.pop("timeout_s", None)
-    max_wait_s = options.pop("max_wait_s", None)
-    max_tokens = options.pop("max_tokens", None)
-    trace_id, span_id = options.pop("trace_id", None), options.pop("span_id", None)
     if trace_id is None:
         trace_id, span_id = current_span()
     return CallRequest(
@@ -161,15 +167,16 @@ def _request(
         principal=caller[0],
         holder=caller[1],
         size=measure(payload),
+        host=host,
+        stream=stream,
         max_tokens=asked_cap(payload) if max_tokens is None else max_tokens,
         timeout_us=None if timeout_s is None else _micros("timeout", timeout_s),
         max_wait_us=0 if max_wait_s is None else _micros("max_wait", max_wait_s),
-        tags=_tags(options.pop("tags", None)),
-        session=_label(options.pop("session", None)),
-        end_user=_label(_end_user(options.pop("end_user", None), payload)),
+        tags=_tags(tags),
+        session=_label(session),
+        end_user=_label(_end_user(end_user, payload)),
         trace_id=_label(trace_id),
         span_id=_label(span_id),
-        **options,
     )
 
 

@@ -18,23 +18,28 @@ from mesh_store.model.usage import Usage
 _FIRST_RATIO = 0.3
 _FIRST_OUTPUT = 1_024
 _MOST_ALIASES = 1_024
+#: Answers after which the percentile is taken anew.
+_SORTED_EVERY = 8
 
 
 class _Learned:
     """What one alias has taught: tokens per byte, and the 95th percentile of the last 128 outputs."""
 
-    __slots__ = ("outputs", "p95", "ratio")
+    __slots__ = ("outputs", "p95", "ratio", "unsorted")
 
     def __init__(self) -> None:
         self.ratio = _FIRST_RATIO
         self.outputs: deque[int] = deque(maxlen=128)
+        self.unsorted = 0
         self.p95 = _FIRST_OUTPUT
 
     def learn(self, text_bytes: int, input_tokens: int, output_tokens: int) -> None:
         if text_bytes >= 32:
             self.ratio += 0.1 * (min(1.0, input_tokens / text_bytes) - self.ratio)
         self.outputs.append(output_tokens)
-        if len(self.outputs) >= 8:
+        self.unsorted += 1
+        if self.unsorted >= _SORTED_EVERY:
+            self.unsorted = 0
             self.p95 = max(1, sorted(self.outputs)[len(self.outputs) * 95 // 100])
 
 
