@@ -20,6 +20,7 @@ from mesh_plugins.core.call import CallRequest, Plan, ProviderCall, Receipt, Res
 from mesh_plugins.core.context import governed
 from mesh_plugins.core.course import Course
 from mesh_plugins.core.denials import Denials
+from mesh_plugins.core.fact_of import denied_fact
 from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.plan import plan_call
 from mesh_plugins.core.ports import (
@@ -33,7 +34,6 @@ from mesh_plugins.core.ports import (
 from mesh_plugins.core.reserve import SLOTS_FLUSH_S, Asking, granted, intent_of
 from mesh_plugins.core.retries import Health, RetryBudget, unusable
 from mesh_plugins.core.secrets import Secrets
-from mesh_plugins.core.settle import denied_fact
 from mesh_plugins.core.streams import AsyncGovernedStream, GovernedStream
 from mesh_store.model.errors import ConfigError, Denied, MeshError, ProviderError
 from mesh_store.model.facts import Done

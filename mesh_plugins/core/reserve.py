@@ -11,9 +11,9 @@ from typing import Any
 
 from mesh_plugins.core.call import CallRequest, Plan, Reservation, is_of_target
 from mesh_plugins.core.denials import Denials
+from mesh_plugins.core.fact_of import lost_fact
 from mesh_plugins.core.plan import without_first
 from mesh_plugins.core.ports import RecorderPort
-from mesh_plugins.core.settle import lost_fact
 from mesh_store.model.errors import BudgetExceeded, MeshError, QuotaExceeded
 from mesh_store.model.facts import Cancel, Intent
 from mesh_store.model.ids import new_id, now_us

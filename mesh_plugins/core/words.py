@@ -26,4 +26,6 @@ def fit(text: str, longest: int = LONGEST_LABEL) -> str:
 
 def word(value: Any) -> str | None:
     """Return a provider's word, bounded; None when it is no text at all."""
+    if value is None:
+        return None
     return fit(value, LONGEST_WORD) if isinstance(value, str) else None

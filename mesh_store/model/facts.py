@@ -7,6 +7,7 @@ process may die: it holds the fact and the settlement that will be true if nothi
 
 from __future__ import annotations
 
+from operator import attrgetter, sub
 from typing import Literal
 
 import msgspec
@@ -15,6 +16,8 @@ from mesh_store.model.limits import Charge, Reservation
 
 #: Version of the field list of `Fact`; raised only when a meaning changes, never for an appended field.
 FACT_VERSION = 1
+
+_amount = attrgetter("amount")
 
 #: The most slots a lease may hold, lent ones included.
 MOST_LEASED = 2_000
@@ -31,8 +34,11 @@ FactOutcome = Literal[
 ]
 
 
-class Fact(msgspec.Struct, gc=False, frozen=True, array_like=True, kw_only=True):
+class Fact(msgspec.Struct, gc=False, frozen=True, array_like=True):
     """One billing record of one attempt.
+
+    The first fields have no defaults, so that whoever makes many may give them by position: 46 keywords
+    take three times as long.
 
     Attributes:
         version: `FACT_VERSION` of the writer.
@@ -78,22 +84,22 @@ class Fact(msgspec.Struct, gc=False, frozen=True, array_like=True, kw_only=True)
         settled_pico_usd: their cost, likewise; None also when one of them has no price.
     """
 
-    version: int = FACT_VERSION
+    version: int
     id: str
     call_id: str
     attempt: int
     started_at_us: int
-    duration_us: int = 0
-    ttft_us: int | None = None
+    duration_us: int
+    ttft_us: int | None
     outcome: FactOutcome
     operation: str
     host: str
-    stream: bool = False
+    stream: bool
     team_id: str
-    user_id: str | None = None
+    user_id: str | None
     key_id: str
     alias: str
-    alias_id: str | None = None
+    alias_id: str | None
     revision: int
     provider_id: str | None = None
     provider: str | None = None
@@ -139,8 +145,10 @@ class Settlement(msgspec.Struct, gc=False, frozen=True, array_like=True):
     @property
     def deltas(self) -> tuple[int, ...]:
         """Signed corrections, ``actual - reserved``; what `Limiter.settle` takes."""
-        charges = self.reservation.charges
-        return tuple([a - c.amount for a, c in zip(self.actual, charges, strict=True)])
+        actual, charges = self.actual, self.reservation.charges
+        if len(actual) != len(charges):
+            raise ValueError(f"{len(actual)} amounts settle {len(charges)} charges")
+        return tuple(map(sub, actual, map(_amount, charges)))
 
 
 class Intent(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="i"):

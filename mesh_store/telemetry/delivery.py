@@ -15,15 +15,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from mesh_store.model.facts import Cancel, Done, LeaseEnded, Settlement, SlotsMoved
 from mesh_store.redis.stream import Batch, EntryId, FactStream
 from mesh_store.telemetry import records, spending
 from mesh_store.telemetry.ranges import Ranges
-from mesh_store.telemetry.ready import Encoded, Meaning, Part, Ready
+from mesh_store.telemetry.ready import Encoded, Meaning, Part, Read, Ready
 from mesh_store.telemetry.records import Closed, Known, StoredClosed, StoredDone, StoredSettlement
-from mesh_store.telemetry.ring import Frame, Mark, Ring
+from mesh_store.telemetry.ring import Mark, Ring
 from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.spending import Spending, spending_of
 from mesh_store.telemetry.watch import Watch, reach
@@ -40,6 +41,7 @@ SETTLED_AT_ONCE = 64
 STEP = 512
 
 _NOTHING: Meaning = (None, None, None)
+_OF_LEASES = (LeaseEnded, SlotsMoved)
 
 
 class Sent(NamedTuple):
@@ -96,19 +98,13 @@ class Delivery:
             Away: Redis cannot be used now.
         """
         head = self.ring.head
-        read: list[tuple[Frame, Known]] = []
-        for count, (frame, record) in enumerate(self._records(self.settled, head), start=1):
-            if record is None:
-                self.damaged += 1
-            else:
-                read.append((frame, record))
-            if len(read) == SETTLED_AT_ONCE:
-                self._settle(read, frame.end)
-                read = []
-            if count == STEP:
-                self._settle(read, frame.end)
+        records = self._records(self.settled, head)
+        for _ in range(STEP // SETTLED_AT_ONCE):
+            read = list(islice(records, SETTLED_AT_ONCE))
+            if len(read) < SETTLED_AT_ONCE:
+                self._settle(read, head)
                 return
-        self._settle(read, head)
+            self._settle(read, read[-1][1])
 
     def ship(self, now: float, *, force: bool = False) -> bool:
         """Put one batch of settled facts into the stream; False when none is due.
@@ -178,49 +174,47 @@ class Delivery:
         self._server = self._watch.fingerprint
         self.ring.set_mark(Mark.SERVER, self._server)
 
-    def _settle(self, read: list[tuple[Frame, Known]], end: int) -> None:
+    def _settle(self, read: list[Read], end: int) -> None:
         """Settle what was read, in as few calls as that takes, and note that it is.
 
         What a lease's end says holds between the records before and after it: calls that ended under
         the lease, and calls that outlived it.
         """
-        part, due, size = Part(self.settled, end, [], [], 0), list[Settlement](), 0
-        for frame, record in read:
-            if isinstance(record, LeaseEnded | SlotsMoved):
-                self._settle_all(due)
+        facts: list[Encoded] = []
+        spendings: list[Spending] = []
+        due: list[Settlement] = []
+        cancelled: list[Cancel] = []
+        for at, _, payload, record in read:
+            if isinstance(record, _OF_LEASES):
+                self.settlements.settle_all(due)
                 due = []
-                if frame.start >= self._answered:
+                if at >= self._answered:
                     self.settlements.lease(record)
-                continue
-            settlement, fact, spending = self._meaning(frame, record)
-            if settlement is not None:
-                due.append(settlement)
-            if fact is not None:
-                part.facts.append(fact)
-                size += len(fact)
-            if spending is not None:
-                part.spendings.append(spending)
-        self._settle_all(due)
-        for frame, record in read:
-            if type(record) is Cancel and frame.start >= self._answered:
-                self.settlements.cancel(record.reservation_id, record.charges)
-        for frame, record in read:
-            self._note(frame, record)
-        self._ready.add(part._replace(size=size))
+            elif isinstance(record, Cancel):
+                if at >= self._answered:
+                    cancelled.append(record)
+            elif record is not None:
+                settlement, fact, spending = self._meaning(at, payload, record)
+                if settlement is not None:
+                    due.append(settlement)
+                if fact is not None:
+                    facts.append(fact)
+                if spending is not None:
+                    spendings.append(spending)
+        self.settlements.settle_all(due)
+        for cancel in cancelled:
+            self.settlements.cancel(cancel.reservation_id, cancel.charges)
+        self._note_all(read)
+        self._ready.add(Part(self.settled, end, facts, spendings, sum(map(len, facts))))
         self._settled_up_to(end)
 
-    def _settle_all(self, due: list[Settlement]) -> None:
-        if due:
-            self.settlements.settle_all(due)
-
-    def _records(self, start: int, end: int) -> Iterator[tuple[Frame, Known | None]]:
+    def _records(self, start: int, end: int) -> Iterator[Read]:
         """Yield the records between two positions; None where one cannot be read."""
-        for frame in self.ring.frames(start, end):
-            yield frame, None if frame.payload is None else records.decode(frame.payload)
+        for at, after, payload in self.ring.frames(start, end):
+            yield at, after, payload or b"", None if payload is None else records.decode(payload)
 
-    def _meaning(self, frame: Frame, record: Known) -> Meaning:
+    def _meaning(self, at: int, payload: bytes, record: Known) -> Meaning:
         """Return what a record asks for: what to settle, what to ship, and what budgets were charged."""
-        payload = frame.payload or b""
         fact: Encoded | None = None
         settlement: Settlement | None = None
         stored: StoredSettlement | None = None
@@ -240,9 +234,16 @@ class Delivery:
         spent = None
         if b"window" in payload:  # most calls charge no budget, and their records do not say the word
             spent = spending_of(settlement, None if fact is None else records.fact_id(fact))
-        return settlement if frame.start >= self._answered else None, fact, spent
+        return settlement if at >= self._answered else None, fact, spent
 
-    def _note(self, frame: Frame, record: Known) -> None:
+    def _note_all(self, read: list[Read]) -> None:
+        for at, _, _, record in read:
+            if record is None:
+                self.damaged += 1
+            else:
+                self._note(at, record)
+
+    def _note(self, at: int, record: Known) -> None:
         """Take note of a record that is settled."""
 
     def _first_needed(self, position: int) -> int:
@@ -262,15 +263,15 @@ class Delivery:
         facts: list[Encoded] = []
         spendings: list[Spending] = []
         size, end = 0, self._ready.start or self.settled
-        for frame, record in Delivery._records(self, start, end):
-            _, fact, spending = _NOTHING if record is None else self._meaning(frame, record)
+        for at, after, payload, record in Delivery._records(self, start, end):
+            _, fact, spending = _NOTHING if record is None else self._meaning(at, payload, record)
             if fact is not None:
                 facts.append(fact)
                 size += len(fact)
             if spending is not None:
                 spendings.append(spending)
             if len(facts) == BATCH_FACTS or size >= BATCH_BYTES:
-                return Part(start, frame.end, facts, spendings, size)
+                return Part(start, after, facts, spendings, size)
         return Part(start, end, facts, spendings, size)
 
     def _batch(self, start: int, end: int, facts: list[Encoded], spendings: list[Spending]) -> Batch:

@@ -15,7 +15,7 @@ from mesh_store.telemetry.delivery import Delivery, Sent
 from mesh_store.telemetry.files import RingFile
 from mesh_store.telemetry.ready import Meaning
 from mesh_store.telemetry.records import Known, StoredIntent
-from mesh_store.telemetry.ring import Frame, Mark, Ring
+from mesh_store.telemetry.ring import Mark, Ring
 from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.spending import spending_of
 from mesh_store.telemetry.watch import Watch
@@ -65,30 +65,30 @@ class OrphanDelivery(Delivery):
     def _first_needed(self, position: int) -> int:
         return min([position, *self._leases])
 
-    def _meaning(self, frame: Frame, record: Known) -> Meaning:
+    def _meaning(self, at: int, payload: bytes, record: Known) -> Meaning:
         if not isinstance(record, StoredIntent):
-            return super()._meaning(frame, record)
+            return super()._meaning(at, payload, record)
         lost = records.fact_id(record.lost)
-        if not self._is_lost(frame, lost):
+        if not self._is_lost(at, lost):
             return None, None, None
         if record.reservation is None:
             return None, record.lost, None
         settlement = records.kept(record.reservation.revive())
-        due = settlement if self._is_found_lost(frame, record) else None
+        due = settlement if self._is_found_lost(at, record) else None
         return due, record.lost, spending_of(settlement, lost)
 
-    def _note(self, frame: Frame, record: Known) -> None:
-        if isinstance(record, StoredIntent) and self._is_found_lost(frame, record):
+    def _note(self, at: int, record: Known) -> None:
+        if isinstance(record, StoredIntent) and self._is_found_lost(at, record):
             self.lost += 1
-        elif isinstance(record, LeaseAsked) and self._is_lost(frame, record.lease.id):
-            self._leases[frame.start] = record.lease
+        elif isinstance(record, LeaseAsked) and self._is_lost(at, record.lease.id):
+            self._leases[at] = record.lease
 
-    def _is_found_lost(self, frame: Frame, intent: StoredIntent) -> bool:
+    def _is_found_lost(self, at: int, intent: StoredIntent) -> bool:
         """Tell whether this drain is the first to find that a call was lost."""
-        return frame.start >= self._closed_before and self._is_lost(frame, records.fact_id(intent.lost))
+        return at >= self._closed_before and self._is_lost(at, records.fact_id(intent.lost))
 
-    def _is_lost(self, frame: Frame, intent: str) -> bool:
-        return self._open.get(intent) == frame.start
+    def _is_lost(self, at: int, intent: str) -> bool:
+        return self._open.get(intent) == at
 
     def _settled_up_to(self, position: int) -> None:
         self.settled = position

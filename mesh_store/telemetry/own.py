@@ -15,14 +15,19 @@ from mesh_store.redis.stream import FactStream
 from mesh_store.telemetry import records
 from mesh_store.telemetry.delivery import Delivery
 from mesh_store.telemetry.leases import Leases
+from mesh_store.telemetry.ready import Read
 from mesh_store.telemetry.records import Closed, Known, StoredClosed, StoredDone, StoredIntent
-from mesh_store.telemetry.ring import Frame, Ring
+from mesh_store.telemetry.ring import Ring
 from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.watch import Watch
 from mesh_store.telemetry.writer import Writer
 
 #: An intent is moved when it lies further behind the head than one part in so many of the ring.
 MOVE_SHARE = 4
+
+# Made once: this is asked of every record.
+_ENDINGS = (Done, StoredDone, Closed, StoredClosed)
+_BEGINNINGS = (Intent, StoredIntent, LeaseAsked)
 
 
 class OwnDelivery(Delivery):
@@ -47,34 +52,35 @@ class OwnDelivery(Delivery):
         """Calls that are running, as far as the ring has been read."""
         return len(self._open)
 
-    def _records(self, start: int, end: int) -> Iterator[tuple[Frame, Known | None]]:
+    def _records(self, start: int, end: int) -> Iterator[Read]:
         """Yield the records as they were written where the writer still has them, from the ring elsewhere."""
         fresh, position = self._writer.fresh, start
         while position < end:
             while fresh and fresh[0][0] < position:
                 fresh.popleft()
             if fresh and fresh[0][0] == position:
-                begins, position, payload, record = fresh.popleft()
-                yield Frame(begins, position, payload), record
+                read = fresh.popleft()
+                position = read[1]
+                yield read
             else:
                 until = min(fresh[0][0], end) if fresh else end
                 yield from super()._records(position, until)
                 position = until
 
-    def _note(self, frame: Frame, record: Known) -> None:
-        if isinstance(record, Done | StoredDone | Closed | StoredClosed):
+    def _note(self, at: int, record: Known) -> None:
+        if isinstance(record, _ENDINGS):
             if record.closes is not None:
                 self.leases.drop(record.closes)
-                self._close(record.closes, frame)
+                self._close(record.closes, at)
         elif isinstance(record, LeaseEnded):
-            self._close(record.lease.id, frame)
-        elif isinstance(record, Intent | StoredIntent | LeaseAsked):
-            if frame.start in self._copies:
-                self._copies.discard(frame.start)
+            self._close(record.lease.id, at)
+        elif isinstance(record, _BEGINNINGS):
+            if at in self._copies:
+                self._copies.discard(at)
             elif isinstance(record, LeaseAsked):
-                self._open[record.lease.id] = frame.start
+                self._open[record.lease.id] = at
             else:
-                self._begun(frame.start, record)
+                self._begun(at, record)
 
     def _begun(self, place: int, intent: StoredIntent | Intent) -> None:
         lost = intent.lost.id if isinstance(intent, Intent) else records.fact_id(intent.lost)
@@ -85,11 +91,11 @@ class OwnDelivery(Delivery):
                 lost, [each if isinstance(each, Reservation) else each.revive() for each in held]
             )
 
-    def _close(self, opened: str, frame: Frame) -> None:
+    def _close(self, opened: str, at: int) -> None:
         place = self._open.pop(opened, -1)
-        if place > frame.start:
+        if place > at:
             # Its copy lies behind this record: whoever finds the copy must find this too.
-            self._holds.append((frame.start, place))
+            self._holds.append((at, place))
 
     def _first_needed(self, position: int) -> int:
         self._move_stragglers(position)

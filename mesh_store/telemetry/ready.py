@@ -12,6 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from mesh_store.model.facts import Settlement
+from mesh_store.telemetry.records import Known
 from mesh_store.telemetry.spending import Spending
 
 #: Bytes of records kept at most; while Redis is away everything waits in the ring.
@@ -20,6 +21,8 @@ KEPT_BYTES = 2 * 1024 * 1024
 Encoded = bytes | msgspec.Raw
 #: What to settle, the encoded fact to ship, and what budgets were charged; None where a record has none.
 Meaning = tuple[Settlement | None, Encoded | None, Spending | None]
+#: A record as it was read: where it begins and ends in the ring, encoded, and decoded; None where damaged.
+Read = tuple[int, int, bytes, Known | None]
 
 
 class Part(NamedTuple):

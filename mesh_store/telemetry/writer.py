@@ -94,7 +94,8 @@ class Writer:
                 taken = self._put(record, done, written)
             finally:
                 self._busy = False
-            self._late_side()
+            if self._side:
+                self._late_side()
             return taken
 
     def keep(self, record: bytes) -> bool:
@@ -141,11 +142,12 @@ class Writer:
             self._put(*self._side.popleft())
 
     def _put(self, record: bytes, done: Done | Closed | None, written: Written | None) -> bool:
-        ring, counts = self._ring, self.counts
-        if len(record) <= self._largest and ring.append(record, self._reserved):
+        ring, counts, length = self._ring, self.counts, len(record)
+        if length <= self._largest and ring.append(record, self._reserved):
             counts.emitted += 1
             if written is not None and len(self.fresh) < FRESH_RECORDS:
-                self.fresh.append((ring.head - frame_size(len(record)), ring.head, record, written))
+                end = ring.head
+                self.fresh.append((end - frame_size(length), end, record, written))
             return True
         counts.dropped += 1
         ring.set_mark(Mark.DROPPED, counts.dropped)

@@ -23,26 +23,17 @@ from typing import Any
 
 import msgspec
 import redis
+from bench_telemetry_call import ACTUAL, RESERVATION, fact
 from bench_telemetry_collecting import EXECUTEMANY, collecting
 from bench_telemetry_peers import Case, litellm_payload, otel_span
 
 from mesh_store.embedded import attach
-from mesh_store.model.facts import Done, Fact, Settlement
-from mesh_store.model.ids import new_id, now_us
-from mesh_store.model.limits import Charge, Limit, Reservation
+from mesh_store.model.facts import Done, Settlement
 from mesh_store.redis.stream import stream_key
 from mesh_store.telemetry import Recorder, drain
 
 ONE_BY_ONE = "one XADD per fact"
 _encode = msgspec.msgpack.Encoder().encode
-
-LIMITS = [Limit(amount=1000, period_us=60_000_000, burst=burst) for burst in (100, 200, 300, 400)]
-RESERVATION = Reservation(
-    new_id(),
-    tuple(Charge(f"{{team}}:q:limit{at}", limit, 10) for at, limit in enumerate(LIMITS)),
-    now_us(),
-    now_us() + 60_000_000,
-)
 
 
 class Quiet:
@@ -58,44 +49,11 @@ class Quiet:
         """Renew nothing."""
 
 
-def fact() -> Fact:
-    """Build one with as many fields set as a real call sets."""
-    return Fact(
-        id=new_id(),
-        call_id="01890000-0000-7000-8000-000000000000",
-        attempt=1,
-        started_at_us=now_us(),
-        duration_us=1_200_000,
-        ttft_us=300_000,
-        outcome="ok",
-        operation="chat",
-        host="direct",
-        team_id="018f0000-0000-7000-8000-000000000001",
-        user_id="018f0000-0000-7000-8000-000000000002",
-        key_id="abcdefgh",
-        alias="fast",
-        revision=77,
-        provider="openai",
-        request_model="gpt-5-mini",
-        response_model="gpt-5-mini-2026-01-01",
-        input_tokens=812,
-        output_tokens=143,
-        cache_read_tokens=512,
-        cost_pico_usd=489_000_000,
-        rate_card="2026-01-01",
-        estimate_tokens=1024,
-        finish_reason="stop",
-        response_id="chatcmpl-abc",
-        session="s1",
-        reservation_id=RESERVATION.id,
-    )
-
-
 def recording(recorder: Recorder) -> Case:
-    """Return one `done`, the building of its fact included."""
+    """Return one `done`, the making of its fact included."""
 
     def record() -> None:
-        recorder.done(Done(fact(), Settlement(RESERVATION, (1, 955, 955, 955)), None))
+        recorder.done(Done(fact(), Settlement(RESERVATION, ACTUAL), None))
 
     return record
 

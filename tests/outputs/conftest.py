@@ -28,6 +28,7 @@ from mesh_store.model.facts import Fact
 from mesh_store.model.ids import new_id, now_us
 from mesh_store.redis.stream import Batch, FactStream
 from mesh_store.telemetry import records
+from tests.blank_fact import BLANK
 
 _numbers = itertools.count(1)
 
@@ -113,7 +114,7 @@ class Place:
             "output_tokens": 200,
             "cost_pico_usd": 650_000_000,
         }
-        return Fact(**given | fields)
+        return Fact(**BLANK | given | fields)
 
     def send(self, *facts: Fact, money: bytes = b"") -> None:
         """Put facts into the stream, as a shipper does."""

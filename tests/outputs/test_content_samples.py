@@ -25,6 +25,7 @@ from mesh_store.model.samples import KEPT, LOOKED_AT, Content, bounded, request_
 from mesh_store.redis.sample_stream import SAMPLES
 from mesh_store.telemetry.sample_keeper import SampleKeeper
 from mesh_store.telemetry.sampler import WAITING, Sampler
+from tests.blank_fact import BLANK
 
 CANARY = "sk-proj-c4n4ryc4n4ryc4n4ryc4n4ry"
 ASK = [{"role": "user", "content": f"the key is {CANARY} and my cat is called Silvester"}]
@@ -257,8 +258,10 @@ def test_a_plugin_masks_any_field_and_what_it_fails_on_is_dropped(make_world: An
 
 
 def fact() -> Fact:
-    named = {"team_id": "t", "key_id": "k", "alias": "a", "revision": 1, "operation": "chat", "host": "x"}
-    return Fact(id=new_id(), call_id=new_id(), attempt=1, started_at_us=now_us(), outcome="ok", **named)
+    named: dict[str, Any] = {"team_id": "t", "key_id": "k", "alias": "a", "revision": 1}
+    named |= {"operation": "chat", "host": "x"}
+    named |= {"id": new_id(), "call_id": new_id(), "attempt": 1, "started_at_us": now_us(), "outcome": "ok"}
+    return Fact(**BLANK | named)
 
 
 def test_with_redis_away_what_waits_is_bounded_and_nobody_is_held_up() -> None:

@@ -17,6 +17,7 @@ from mesh_store.model.facts import Fact
 from mesh_store.model.ids import new_id
 from mesh_store.postgres import Database, usage_partitions, usage_write
 from mesh_store.postgres.repository import Repository
+from tests.blank_fact import BLANK
 
 _numbers = itertools.count()
 TEAM = "018f0000-0000-7000-8000-000000000001"
@@ -80,7 +81,7 @@ class Facts:
             "input_tokens": 1_000,
             "output_tokens": 100,
         }
-        fact = Fact(**given | fields)
+        fact = Fact(**BLANK | given | fields)
         async with self.connection.transaction():
             await usage_write.write(self.connection, [fact])
         return fact.id

@@ -24,6 +24,7 @@ from mesh_store.model.ids import new_id, now_us
 from mesh_store.model.limits import Charge, Limit, Reservation
 from mesh_store.postgres.database import Database
 from mesh_store.telemetry import Recorder
+from tests.blank_fact import BLANK
 from tests.servers_under_test import server_binary
 
 _numbers = itertools.count()
@@ -119,7 +120,7 @@ def make_fact(**fields: Any) -> Fact:
         "output_tokens": 20,
         "cost_pico_usd": 65_000_000,
     }
-    return Fact(**given | fields)
+    return Fact(**BLANK | given | fields)
 
 
 def make_reservation(amount: int = 10) -> Reservation:

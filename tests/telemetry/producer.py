@@ -10,7 +10,7 @@ import os
 import sys
 import time
 
-from mesh_store.model.facts import Done, Fact, Intent, Settlement
+from mesh_store.model.facts import FACT_VERSION, Done, Fact, Intent, Settlement
 from mesh_store.model.ids import new_id, now_us
 from mesh_store.model.limits import Charge, Limit, Reservation
 from mesh_store.telemetry import Recorder
@@ -20,17 +20,22 @@ LIMIT = Limit(amount=1_000_000, period_us=60_000_000)
 
 def fact(call: str, outcome: str) -> Fact:
     return Fact(
+        version=FACT_VERSION,
         id=new_id(),
         call_id=call,
         attempt=1,
         started_at_us=now_us(),
         duration_us=1000,
+        ttft_us=None,
         outcome=outcome,  # type: ignore[arg-type]
         operation="chat",
         host="direct",
+        stream=False,
         team_id="t1",
+        user_id=None,
         key_id="abcdefgh",
         alias="fast",
+        alias_id=None,
         revision=1,
         input_tokens=10,
         cost_pico_usd=1_000,

@@ -24,6 +24,7 @@ from mesh_store.postgres.usage_latency import percentile
 from mesh_store.postgres.usage_retention import prune
 from mesh_store.redis.stream import Batch
 from mesh_store.telemetry.fact_store import FactStore
+from tests.blank_fact import BLANK
 
 _numbers = itertools.count(1)
 HOUR_US = 3_600_000_000
@@ -79,7 +80,7 @@ class Books:
             host="direct",
             team_id=self.team,
             revision=1,
-            **fields,
+            **BLANK | fields,
         )
 
     async def send(self, repeats: list[int]) -> None:
