@@ -287,7 +287,7 @@ class Delivery:
         if there:
             if since:
                 self.ring.set_mark(Mark.GONE_SINCE_US, 0)
-        elif not since:
+        elif not since or now_us < since:  # or the clock went back, and would pass it again only in so long
             self.ring.set_mark(Mark.GONE_SINCE_US, now_us)
         elif now_us - since >= GONE_S * 1_000_000:
             self._send_again()

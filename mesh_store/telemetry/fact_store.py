@@ -129,7 +129,7 @@ class FactStore:
             taken = take(batch, horizon)
             facts += taken.facts
             buried += taken.dead
-            ledger.add(taken.spendings, {fact.id for fact in taken.facts})
+            ledger.add(taken.spendings, {fact.id for fact in taken.facts}, horizon.oldest_us)
         buried += [Dead("bad_money", why, "", _encode(spending)) for spending, why in ledger.refused]
         facts = await self._keys.flagged(facts)
         async with self._connection.transaction():

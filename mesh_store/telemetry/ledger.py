@@ -39,14 +39,23 @@ class Ledger:
         self.refused: list[tuple[Spending, str]] = []
         self._windows: dict[tuple[str, int], tuple[Limit, list[str]]] = {}
 
-    def add(self, spendings: Iterable[Spending], facts: set[str]) -> None:
-        """Add what came with facts that may be stored, or whose fact had been dropped."""
+    def add(self, spendings: Iterable[Spending], facts: set[str], oldest_us: int) -> None:
+        """Add what came with ``facts``, which may be stored, and what was spent though its fact may not.
+
+        A caller whose clock is wrong spends all the same: its budget's window is that of the reservation, by
+        the server's clock. Without a fact to be counted with, money is counted once, by its reservation.
+
+        Args:
+            spendings: what was spent.
+            facts: ids of those that may be stored.
+            oldest_us: what was reserved before may have been counted with a fact whose day is gone.
+        """
         for spending in spendings:
-            if spending.fact is not None and spending.fact not in facts:
-                # Its fact is buried; the money stays open in Redis until the window's end.
+            told = spending.fact in facts
+            if spending.fact is not None and not told and spending.reserved_at_us < oldest_us:
                 continue
             try:
-                self._add(spending)
+                self._add(spending, spending.fact if told else None)
             except (ValueError, OverflowError, OSError, ZoneInfoNotFoundError) as error:
                 self.refused.append((spending, str(error)))
 
@@ -63,11 +72,9 @@ class Ledger:
             if (key, starts_us) in spent
         ]
 
-    def _add(self, spending: Spending) -> None:
+    def _add(self, spending: Spending, fact: str | None) -> None:
         windows = [(charge, window_of(charge.limit, spending.reserved_at_us)) for charge in spending.charges]
         for charge, (starts_us, ends_us) in windows:
-            self.rows.append(
-                Taken(spending.fact, spending.reservation, charge.key, starts_us, ends_us, charge.amount)
-            )
+            self.rows.append(Taken(fact, spending.reservation, charge.key, starts_us, ends_us, charge.amount))
             _, reservations = self._windows.setdefault((charge.key, starts_us), (charge.limit, []))
             reservations.append(spending.reservation)

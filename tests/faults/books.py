@@ -5,6 +5,7 @@ Read where it is kept: facts and ledger in Postgres, limits in Redis, requests a
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Any
 
@@ -12,10 +13,21 @@ import redis
 
 #: Outcomes of attempts; a refused call asked nobody.
 REFUSED = "denied"
+#: A slot that nobody renews is free after this long at the latest.
+LEASE_S = 150
 
 
-def money_is_exact(world: Any) -> None:
-    """The ledger holds what the facts cost, Redis what the ledger holds, and nothing is open there."""
+def money_is_exact(world: Any, unsent: int = 0) -> int:
+    """The ledger holds what the facts cost, Redis what the ledger holds, and nothing is open there.
+
+    Args:
+        world: whose money.
+        unsent: calls that may have died after they were granted and before they were written down: what they
+            took of a budget stays taken. Nothing was sent for them, so there is no fact of them either.
+
+    Returns:
+        How many of those there were.
+    """
     cost = sum(row["cost_pico_usd"] for row in world.rows("e.cost_pico_usd") if row["cost_pico_usd"])
     [row] = world.query(
         "SELECT w.key, w.spent_pico_usd FROM budget_windows w JOIN teams t ON w.key LIKE '{' || t.id || '}%' "
@@ -26,13 +38,26 @@ def money_is_exact(world: Any) -> None:
     with redis.Redis.from_url(world.engines.redis_url, decode_responses=True) as client:
         [window] = client.keys(f"{row['key']}:w:*".replace("{", "[{]"))
         found = client.hgetall(window)
-        limits = client.keys(f"{row['key'].partition('}')[0]}}}:q:*".replace("{", "[{]"))
-        held = sum(client.zcard(key) for key in limits if client.type(key) == "zset")
-    micro, pico = map(int, found["committed"].split(":"))
-    assert micro * 1_000_000 + pico == cost
-    assert found["open"] == "0:0"
-    assert held == 0
-    assert not [name for name in found if name.startswith("r:")]
+    assert _pico(found["committed"]) == cost
+    left = {name.removeprefix("r:"): amount for name, amount in found.items() if name.startswith("r:")}
+    told = {row["reservation_id"]: row["outcome"] for row in world.rows("e.reservation_id, e.outcome")}
+    assert not {told[name]: amount for name, amount in left.items() if name in told}, "settled, and open"
+    assert len(left) <= unsent, f"reserved by nobody: {left}"
+    assert sum(map(_pico, left.values())) == _pico(found["open"])
+    assert nothing_is_held(world, LEASE_S if unsent else 0), "slots that nobody gave back"
+    return len(left)
+
+
+def nothing_is_held(world: Any, wait_s: float = 0) -> bool:
+    """Whether every slot of a team is free, at the latest in so many seconds; by the server's clock."""
+    [team] = world.query("SELECT id::text FROM teams WHERE name = $1", world.team)
+    until = time.monotonic() + wait_s
+    with redis.Redis.from_url(world.engines.redis_url) as client:
+        while held := _held(client, team["id"]):
+            if time.monotonic() >= until:
+                break
+            time.sleep(0.5)
+    return held == 0
 
 
 def each_call_is_one_call(world: Any) -> Counter[str]:
@@ -70,3 +95,14 @@ def _sums(world: Any, figures: str, table: str, more: str = "") -> tuple[Any, ..
         world.team,
     )
     return tuple(row)
+
+
+def _held(client: Any, team_id: str) -> int:
+    seconds, micros = client.time()
+    slots = [key for key in client.keys(f"[{{]{team_id}}}:q:*") if client.type(key) == b"zset"]
+    return sum(client.zcount(key, f"({seconds * 1_000_000 + micros}", "+inf") for key in slots)
+
+
+def _pico(amount: str) -> int:
+    micro, pico = map(int, amount.split(":"))
+    return micro * 1_000_000 + pico

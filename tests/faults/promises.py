@@ -109,6 +109,13 @@ LIMITS: Promises = {
         "limits/slots_outlive_nobody::a_clock_that_went_back_does_not_hold_slots_for_the_jump",
         "limits/budgets_count_every_pico::a_callers_wrong_clock_is_corrected_by_the_servers",
     ),
+    "a caller's clock that jumps, or a machine that slept, admits, counts and tells nothing else": (
+        "faults/clocks_that_jump::calls_are_admitted_counted_and_told_as_if_it_had_not",
+        "faults/clocks_that_jump::a_target_that_cools_down_does_so_by_no_clock_on_the_wall",
+        "faults/clocks_that_jump::a_machine_that_slept_spends_no_lease_it_held",
+        "telemetry/delivery::a_clock_that_went_back_puts_off_no_second_sending",
+        "telemetry/budgets::money_of_a_fact_that_is_buried_counts_once_by_its_reservation",
+    ),
     "budgets know what they lost: a Redis that forgot refuses until the ledger seeded it": (
         "telemetry/budgets::a_redis_that_forgot_everything_refuses_until_the_ledger_seeded_it",
         "limits/budgets_count_every_pico::an_unseeded_window_refuses_and_asks_for_a_second",

@@ -8,7 +8,7 @@ import pytest
 
 from tests.faults.soak import Soak
 
-SEED = 1
+SEED = 202
 
 
 @pytest.mark.timeout(1200)
@@ -19,5 +19,5 @@ def test_the_books_balance_whatever_died(seconds: float, tmp_path: Path) -> None
         soak.run(seconds)
         summary = soak.check(soak.end())
     print(summary)
-    assert len(summary["faults"]) == 4
+    assert len(summary["faults"]) >= 7
     assert summary["ended"]["ok"] > 10

@@ -19,11 +19,12 @@ from mesh_store.model.windows import window_of
 from mesh_store.postgres import usage_budgets
 from mesh_store.redis import Limiter, connect
 from mesh_store.redis.stream import Batch
-from mesh_store.telemetry import Recorder, drain, records
+from mesh_store.telemetry import Recorder, drain, fact_store, records
 from mesh_store.telemetry.collector import Collector
 from mesh_store.telemetry.records import Closed
 
 USD = 10**12
+DAY_US = 86_400_000_000
 TEAM = "018f0000-0000-7000-8000-000000000001"
 BUDGET = "018f0000-0000-7000-8000-00000000000b"
 DAY = Limit(amount=10 * USD, period_us=86_400_000_000, kind="window", on_outage="closed")
@@ -184,6 +185,43 @@ async def test_money_whose_fact_was_dropped_counts_once_all_the_same(
     valkey.client.xadd("mesh:facts:0", fields)
     await shop.collect()
     assert (await shop.ledger(), shop.remaining()) == ((2 * USD, 1), 8 * USD)
+
+
+async def test_money_of_a_fact_that_is_buried_counts_once_by_its_reservation(
+    kit: Any,
+    shop: Shop,
+    make_recorder: Callable[..., Recorder],
+    valkey: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A caller whose clock is a day ahead; its fact comes again, at last when it is no longer ahead."""
+    await shop.collect()
+    recorder, reservation = make_recorder(settler=shop.limiter), shop.buy(5).reservation
+    fact = kit.fact(reservation_id=reservation.id, started_at_us=now_us() + DAY_US)
+    recorder.done(Done(fact, Settlement(reservation, (3 * USD,))))
+    assert recorder.flush(5)
+    ((_, fields),) = valkey.client.xrange("mesh:facts:0")
+    valkey.client.xadd("mesh:facts:0", fields)
+    for _ in range(2):
+        assert (await shop.collect()).facts == 0
+        assert (await shop.ledger(), shop.remaining()) == ((3 * USD, 1), 7 * USD)
+        valkey.client.xadd("mesh:facts:0", fields)
+    monkeypatch.setattr(fact_store, "FUTURE_US", 2 * DAY_US)
+    assert (await shop.collect()).facts == 1
+    assert (await shop.ledger(), shop.remaining()) == ((3 * USD, 1), 7 * USD)
+
+
+async def test_money_of_a_day_that_is_gone_may_have_been_counted_with_its_fact_and_is_not_again(
+    kit: Any, shop: Shop, make_recorder: Callable[..., Recorder]
+) -> None:
+    await shop.collect()
+    recorder, recent = make_recorder(settler=shop.limiter), shop.buy(5).reservation
+    old = msgspec.structs.replace(recent, reserved_at_us=now_us() - 60 * DAY_US)
+    fact = kit.fact(reservation_id=old.id, started_at_us=old.reserved_at_us)
+    recorder.done(Done(fact, Settlement(old, (3 * USD,))))
+    assert recorder.flush(5)
+    assert (await shop.collect()).dead == 1
+    assert await shop.ledger() is None
 
 
 async def test_a_call_belongs_to_the_window_of_its_reservation(

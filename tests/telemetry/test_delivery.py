@@ -13,11 +13,13 @@ import redis.exceptions
 
 from mesh_store.model.errors import ConfigError, QuotaUnavailable
 from mesh_store.model.facts import Done, Intent, Settlement
+from mesh_store.model.ids import now_us
 from mesh_store.model.limits import Charge, Limit
 from mesh_store.redis import Limiter, connect
 from mesh_store.redis.stream_reader import StreamReader
-from mesh_store.telemetry import Recorder, delivery, watch
+from mesh_store.telemetry import Recorder, delivery, shipper, watch
 from mesh_store.telemetry.collector import Collector
+from mesh_store.telemetry.ring import Mark
 
 STREAM = "mesh:facts:0"
 
@@ -149,6 +151,24 @@ def test_entries_that_vanish_without_a_disconnect_are_sent_again(
     passing_by(valkey)
     kit.eventually(lambda: asked_again(valkey), "the shipper looked several times")
     assert recorder.health().resends == 1
+
+
+def test_a_clock_that_went_back_puts_off_no_second_sending(
+    kit: Any, make_recorder: Callable[..., Recorder], valkey: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the wall's, because a ring outlives its process; the day it went back is not waited for."""
+    recorder = make_recorder()
+    recorder.done(kit.call()[1])
+    assert recorder.flush(5)
+    ring = recorder._pipeline.shipper.delivery.ring  # type: ignore[union-attr]
+
+    def put_back() -> int:  # as soon as the entry was seen to be gone
+        return now_us() - (86_400_000_000 if ring.mark(Mark.GONE_SINCE_US) else 0)
+
+    monkeypatch.setattr(shipper, "now_us", put_back)
+    valkey.client.delete(STREAM)
+    passing_by(valkey)
+    kit.eventually(lambda: shipped(valkey) == 1, "the fact is back")
 
 
 def test_entries_that_merely_wait_for_a_collector_are_never_sent_again(

@@ -16,7 +16,8 @@ CREATE TEMPORARY TABLE usage_staging (
 ) ON COMMIT DELETE ROWS
 
 -- name: spending_staging
--- One per connection: what budgets were charged; fact_id is NULL where the fact had been dropped.
+-- One per connection: what budgets were charged; fact_id is NULL where the fact had been dropped or
+-- buried.
 CREATE TEMPORARY TABLE spending_staging (
     fact_id uuid, reservation_id text, key text, starts_us bigint, ends_us bigint, amount numeric
 ) ON COMMIT DELETE ROWS
@@ -183,7 +184,11 @@ WITH inserted AS (
         ORDER BY fact_id, reservation_id, key, starts_us
     ) AS once
     WHERE
-        fact_id IN (SELECT id FROM inserted)
+        -- A fact that came again when it was no longer out of time had its money counted without it.
+        (
+            fact_id IN (SELECT id FROM inserted)
+            AND NOT EXISTS (SELECT FROM budget_settlements AS b WHERE b.reservation_id = once.reservation_id)
+        )
         OR (fact_id IS NULL AND reservation_id IN (SELECT reservation_id FROM settled))
     GROUP BY key, starts_us
     ORDER BY key, starts_us
