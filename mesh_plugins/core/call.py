@@ -6,7 +6,7 @@ them as frozen. Wall-clock times are microseconds since the epoch; ``*_ns`` are 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -96,6 +96,11 @@ class Plan:
 def is_of_target(rule: LimitRule) -> bool:
     """Tell whether a limit binds attempts at a provider or target, not the whole call."""
     return rule.subject.provider is not None or rule.subject.target is not None
+
+
+def takes_budget(charges: Sequence[Charge]) -> bool:
+    """Tell whether charges hold something that nothing but a settlement gives back."""
+    return "window" in [charge.limit.kind for charge in charges]
 
 
 @dataclass(slots=True)

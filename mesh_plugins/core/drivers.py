@@ -86,11 +86,16 @@ class Engine:
         return Asking(self.recorder, self.denials, plan, self.refused)
 
     def refused(
-        self, request: CallRequest, revision: int, error: MeshError, plan: Plan | None = None
+        self,
+        request: CallRequest,
+        revision: int,
+        error: MeshError,
+        plan: Plan | None = None,
+        asked: str | None = None,
     ) -> None:
-        """Write the fact of a refused call."""
+        """Write the fact of a refused call, which ends what was asked."""
         fact = denied_fact(request, revision, error, plan)
-        self.recorder.done(Done(self.hooks.fact.fold("fact", fact, receipt=None)))
+        self.recorder.done(Done(self.hooks.fact.fold("fact", fact, receipt=None), closes=asked))
 
     def start(self, reservation: Reservation) -> Course:
         """Put the intent into the ring and start the course of a granted call."""

@@ -13,10 +13,10 @@ from typing import Any
 
 import msgspec
 
-from mesh_plugins.core.call import Reservation, is_of_target
+from mesh_plugins.core.call import Reservation, is_of_target, takes_budget
 from mesh_plugins.core.ports import RecorderPort
 from mesh_store.model.errors import QuotaUnavailable
-from mesh_store.model.facts import Cancel, Settlement
+from mesh_store.model.facts import Asked, Cancel, Settlement
 from mesh_store.model.ids import new_id
 from mesh_store.model.limits import Charge, Decision
 from mesh_store.model.snapshot import LimitRule
@@ -56,28 +56,37 @@ class Extending:
         arguments: what the limiter is asked.
     """
 
-    __slots__ = ("_answered", "_recorder", "_reservation", "arguments")
+    __slots__ = ("_answered", "_asked", "_recorder", "_reservation", "arguments")
 
     def __init__(
         self, recorder: RecorderPort, reservation: Reservation, charges: tuple[Charge, ...], ttl_us: int
     ) -> None:
         self._recorder, self._reservation, self._answered = recorder, reservation, False
-        self.arguments: dict[str, Any] = {"charges": charges, "reservation_id": new_id(), "ttl_us": ttl_us}
+        owner = new_id()
+        self.arguments: dict[str, Any] = {"charges": charges, "reservation_id": owner, "ttl_us": ttl_us}
+        self._asked = takes_budget(charges)
+        if self._asked:
+            recorder.asked(Asked(owner, charges))
 
     def granted(self, decision: Decision) -> bool:
         """Note the answer; tell whether the target may be tried."""
         self._answered = True
         if decision.admitted and decision.reservation is not None:
             self._reservation.extensions.append(decision.reservation)
+        elif self._asked:
+            self._cancel()
         return decision.admitted
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if error is not None and not self._answered and getattr(error, "asked", True):
-            self._recorder.cancel(Cancel(self.arguments["reservation_id"], self.arguments["charges"]))
+        if error is not None and not self._answered and (self._asked or getattr(error, "asked", True)):
+            self._cancel()
         return isinstance(error, QuotaUnavailable)
+
+    def _cancel(self) -> None:
+        self._recorder.cancel(Cancel(self.arguments["reservation_id"], self.arguments["charges"]))
 
 
 def settlements(reservation: Reservation, actual: Sequence[int]) -> list[Settlement]:

@@ -6,11 +6,14 @@ the same call would be billed twice.
 
 from __future__ import annotations
 
-from mesh_store.model.facts import Cancel, Done, Intent, Settlement
+from mesh_store.model.facts import Asked, Cancel, Done, Intent, Settlement
 
 
 class Unrecorded:
     """A `RecorderPort` that writes nothing down."""
+
+    def asked(self, asked: Asked) -> None:
+        """The parent asks."""
 
     def intent(self, intent: Intent) -> None:
         """The parent knows that it was sent."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from mesh_plugins.core.call import ProviderCall, ProviderReply
 from mesh_plugins.core.content import RawSample
 from mesh_store.model.errors import ProviderError
-from mesh_store.model.facts import Cancel, Done, Intent, Settlement
+from mesh_store.model.facts import Asked, Cancel, Done, Intent, Settlement
 from mesh_store.model.limits import Charge, Decision
 from mesh_store.model.snapshot import KeyEntry, Snapshot
 
@@ -57,6 +57,9 @@ class AsyncLimiterPort(Protocol):
 
 class RecorderPort(Protocol):
     """Remembers what happened; never raises to a call and never blocks it."""
+
+    def asked(self, asked: Asked) -> None:
+        """Remember that charges of a budget are about to be asked for."""
 
     def intent(self, intent: Intent) -> None:
         """Remember a call that is about to be sent."""

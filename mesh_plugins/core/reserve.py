@@ -6,16 +6,15 @@ The waiting itself is two lines in the drivers; everything here is plain.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
-from mesh_plugins.core.call import CallRequest, Plan, Reservation, is_of_target
+from mesh_plugins.core.call import CallRequest, Plan, Reservation, is_of_target, takes_budget
 from mesh_plugins.core.denials import Denials
 from mesh_plugins.core.fact_of import lost_fact
 from mesh_plugins.core.plan import without_first
 from mesh_plugins.core.ports import RecorderPort
 from mesh_store.model.errors import BudgetExceeded, MeshError, QuotaExceeded
-from mesh_store.model.facts import Cancel, Intent
+from mesh_store.model.facts import Asked, Cancel, Intent
 from mesh_store.model.ids import new_id, now_us
 from mesh_store.model.limits import SEEDING_US, Decision
 from mesh_store.model.money import format_usd
@@ -119,12 +118,28 @@ def _units(rule: LimitRule, amount: int) -> str:
     return f"{amount:,} {noun.removesuffix('s') if amount == 1 else noun}"
 
 
+class Refused(Protocol):
+    """Writes the fact of a refused call."""
+
+    def __call__(
+        self,
+        request: CallRequest,
+        revision: int,
+        error: MeshError,
+        plan: Plan | None = None,
+        asked: str | None = None,
+    ) -> None:
+        """``asked`` is the id that was `Asked` under; nothing is held under it."""
+
+
 class Asking:
     """One question to the limiter; whatever keeps its answer from being read gives the charges back.
 
     A context manager around the wait: cancelled, timed out or failed, the reservation id goes into the
-    ring as a `Cancel`, because the server may have granted what nobody heard. A refusal, and a limit that
-    could not be checked, are written down as facts.
+    ring as a `Cancel`, because the server may have granted what nobody heard. Where a budget is asked, the
+    question itself was written down before (`Asked`): a process killed in between would hold the estimate
+    for as long as the budget's window. A refusal, and a limit that could not be checked, are written down
+    as facts.
 
     Attributes:
         arguments: what the limiter is asked.
@@ -132,6 +147,7 @@ class Asking:
 
     __slots__ = (
         "_answered",
+        "_asked",
         "_denials",
         "_plan",
         "_recorder",
@@ -146,11 +162,12 @@ class Asking:
         recorder: RecorderPort,
         denials: Denials,
         plan: Plan,
-        refused: Callable[[CallRequest, int, MeshError, Plan], None],
+        refused: Refused,
     ) -> None:
         self._recorder, self._denials, self._plan, self._refused = recorder, denials, plan, refused
         self._whole = plan
         self._answered = False
+        self._asked: str | None = None
         self._until_ns = time.monotonic_ns() + plan.request.max_wait_us * 1_000
         # Where another target may have room at once, nothing is booked on the first.
         elsewhere = len(plan.targets) > 1 and any(map(is_of_target, plan.rules))
@@ -158,13 +175,16 @@ class Asking:
 
     def _ask(self, plan: Plan, max_wait_us: int) -> None:
         """Ask for a plan under a new id: a refusal may have left a tombstone under the last one."""
-        self._plan = plan
+        self._plan, owner = plan, new_id()
         self.arguments: dict[str, Any] = {
             "charges": plan.charges,
-            "reservation_id": new_id(),
+            "reservation_id": owner,
             "max_wait_us": max_wait_us,
             "ttl_us": plan.request.max_wait_us + plan.timeout_us + DRAIN_US,
         }
+        if takes_budget(plan.charges):
+            self._recorder.asked(Asked(owner, plan.charges, self._asked or ""))
+            self._asked = owner
 
     def again(self, decision: Decision) -> float | None:
         """Return the seconds after which to ask once more for what was refused, or None to take it as it is.
@@ -210,6 +230,10 @@ class Asking:
         """
         self._answered = True
         if decision.admitted:
+            held = decision.reservation
+            if self._asked and (held is None or held.id != self._asked):
+                # A limiter of somebody's own that keeps other ids: no intent will end this one.
+                self._recorder.cancel(Cancel(self._asked, self._plan.charges))
             return granted(self._plan, decision)
         error = refusal(self._plan, decision)
         if len(self._whole.targets) == 1 or not is_of_target(self._plan.rules[decision.binding or 0]):
@@ -226,4 +250,4 @@ class Asking:
         if not self._answered and getattr(error, "asked", True):
             self._recorder.cancel(Cancel(self.arguments["reservation_id"], self._plan.charges))
         if isinstance(error, MeshError):
-            self._refused(self._plan.request, self._plan.snapshot.revision, error, self._plan)
+            self._refused(self._plan.request, self._plan.snapshot.revision, error, self._plan, self._asked)

@@ -25,7 +25,7 @@ from mesh_plugins.testing.canned import CannedSender
 from mesh_plugins.testing.limiter import AsyncMemoryLimiter, MemoryLimiter
 from mesh_plugins.testing.provider import StandInProvider
 from mesh_store.model import keys
-from mesh_store.model.facts import Cancel, Done, Fact, Intent, Settlement
+from mesh_store.model.facts import Asked, Cancel, Done, Fact, Intent, Settlement
 from mesh_store.model.limit_text import parse_limit
 from mesh_store.model.snapshot import (
     Alias,
@@ -49,11 +49,19 @@ class MemoryRecorder:
     def __init__(self, limiter: MemoryLimiter) -> None:
         self._limiter = limiter
         self.facts: list[Fact] = []
-        self.open_intents: dict[str, Intent] = {}
+        self.open_intents: dict[str, Intent | Asked] = {}
+
+    def asked(self, asked: Asked) -> None:
+        """Note that a budget is about to be asked."""
+        self.open_intents.pop(asked.instead, None)
+        self.open_intents[asked.reservation_id] = asked
 
     def intent(self, intent: Intent) -> None:
         """Note that a call was granted."""
         self.open_intents[intent.lost.id] = intent
+        for granted in (intent.reservation, *intent.also):
+            if granted is not None:
+                self.open_intents.pop(granted.id, None)
 
     def done(self, done: Done) -> None:
         """Keep the fact and settle."""
@@ -73,6 +81,7 @@ class MemoryRecorder:
 
     def cancel(self, cancel: Cancel) -> None:
         """Give back what was granted to a caller who no longer heard it."""
+        self.open_intents.pop(cancel.reservation_id, None)
         self._limiter.cancel(cancel.reservation_id)
 
 

@@ -170,7 +170,7 @@ class Done(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="d"):
     """An attempt ended: its fact, and with the last attempt of a call its settlement.
 
     ``closes`` is the id of the intent's ``lost`` fact when this record ends the call; the drain then
-    forgets that intent.
+    forgets that intent. Of a refused call it is the id that was `Asked` under.
     """
 
     fact: Fact
@@ -183,6 +183,24 @@ class Cancel(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="c"):
 
     reservation_id: str
     charges: tuple[Charge, ...]
+
+
+class Asked(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="a"):
+    """Charges of a budget are about to be asked for; written before, so that a crash leaves none behind.
+
+    What the server grants stands in the budget until somebody settles it, and until its `Intent` is written
+    nobody else knows that it does. An intent, a settlement, a cancel or a refusal of the same id follows;
+    where none does, nothing was sent, and it is cancelled when the ring is drained.
+
+    Attributes:
+        reservation_id: the id that is asked under.
+        charges: all charges of it, in their order.
+        instead: the id of an earlier question of the same call that was refused, or empty.
+    """
+
+    reservation_id: str
+    charges: tuple[Charge, ...]
+    instead: str = ""
 
 
 class LeaseAsked(msgspec.Struct, frozen=True, array_like=True, tag="l"):
@@ -235,4 +253,4 @@ class SlotsMoved(msgspec.Struct, frozen=True, array_like=True, tag="m"):
     first: int
 
 
-Record = Intent | Done | Cancel | LeaseAsked | LeaseEnded | SlotsMoved
+Record = Intent | Done | Cancel | Asked | LeaseAsked | LeaseEnded | SlotsMoved

@@ -18,12 +18,12 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from mesh_store.model.facts import Cancel, Done, LeaseEnded, Settlement, SlotsMoved
+from mesh_store.model.facts import Asked, Cancel, LeaseEnded, Settlement, SlotsMoved
 from mesh_store.redis.stream import Batch, EntryId, FactStream
 from mesh_store.telemetry import records, spending
 from mesh_store.telemetry.ranges import Ranges
 from mesh_store.telemetry.ready import Encoded, Meaning, Part, Read, Ready
-from mesh_store.telemetry.records import Closed, Known, StoredClosed, StoredDone, StoredSettlement
+from mesh_store.telemetry.records import Known, StoredAsked
 from mesh_store.telemetry.ring import Mark, Ring
 from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.spending import Spending, spending_of
@@ -42,6 +42,7 @@ STEP = 512
 
 _NOTHING: Meaning = (None, None, None)
 _OF_LEASES = (LeaseEnded, SlotsMoved)
+_GIVING_BACK = (Cancel, Asked, StoredAsked)
 
 
 class Sent(NamedTuple):
@@ -190,9 +191,9 @@ class Delivery:
                 due = []
                 if at >= self._answered:
                     self.settlements.lease(record)
-            elif isinstance(record, Cancel):
-                if at >= self._answered:
-                    cancelled.append(record)
+            elif isinstance(record, _GIVING_BACK):
+                if (cancel := self._cancel_of(at, record)) is not None:
+                    cancelled.append(cancel)
             elif record is not None:
                 settlement, fact, spending = self._meaning(at, payload, record)
                 if settlement is not None:
@@ -215,26 +216,17 @@ class Delivery:
 
     def _meaning(self, at: int, payload: bytes, record: Known) -> Meaning:
         """Return what a record asks for: what to settle, what to ship, and what budgets were charged."""
-        fact: Encoded | None = None
-        settlement: Settlement | None = None
-        stored: StoredSettlement | None = None
-        # Types are compared, not tested: this is asked of every record.
-        if type(record) is Done:
-            fact, settlement = records.fact_within(payload), record.settlement
-        elif type(record) is Closed:
-            settlement = record.settlement
-        elif type(record) is StoredDone:
-            fact, stored = record.fact, record.settlement
-        elif type(record) is StoredClosed:
-            stored = record.settlement
-        if stored is not None:
-            settlement = stored.revive()
+        fact, settlement = records.fact_and_settlement(record, payload)
         if settlement is None:
             return None, fact, None
         spent = None
         if b"window" in payload:  # most calls charge no budget, and their records do not say the word
             spent = spending_of(settlement, None if fact is None else records.fact_id(fact))
         return settlement if at >= self._answered else None, fact, spent
+
+    def _cancel_of(self, at: int, record: Known) -> Cancel | None:
+        """Return what a record gives back, or None."""
+        return record if isinstance(record, Cancel) and at >= self._answered else None
 
     def _note_all(self, read: list[Read]) -> None:
         for at, _, _, record in read:

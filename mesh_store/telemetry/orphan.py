@@ -1,20 +1,21 @@
 """The delivery of a ring whose process is gone: its running calls become ``lost`` facts.
 
 An intent that no later record closes is settled at what was reserved, and the fact that was written
-with it goes into the stream. The fact's id was minted with the intent, so two drains of one ring
+with it goes into the stream. A question about budgets that no later record closes is cancelled: whether it
+was granted or not, nothing was sent. The fact's id was minted with the intent, so two drains of one ring
 produce the same fact, and Postgres takes it once.
 """
 
 from __future__ import annotations
 
-from mesh_store.model.facts import LeaseAsked, LeaseEnded
+from mesh_store.model.facts import Cancel, LeaseAsked, LeaseEnded
 from mesh_store.model.limits import Reservation
 from mesh_store.redis.stream import EntryId, FactStream
 from mesh_store.telemetry import records
 from mesh_store.telemetry.delivery import Delivery, Sent
 from mesh_store.telemetry.files import RingFile
 from mesh_store.telemetry.ready import Meaning
-from mesh_store.telemetry.records import Known, StoredIntent
+from mesh_store.telemetry.records import Known, StoredAsked, StoredIntent
 from mesh_store.telemetry.ring import Mark, Ring
 from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.spending import spending_of
@@ -83,6 +84,11 @@ class OrphanDelivery(Delivery):
         elif isinstance(record, LeaseAsked) and self._is_lost(at, record.lease.id):
             self._leases[at] = record.lease
 
+    def _cancel_of(self, at: int, record: Known) -> Cancel | None:
+        if isinstance(record, StoredAsked) and self._is_lost(at, record.reservation_id):
+            return record.cancel()
+        return super()._cancel_of(at, record)
+
     def _is_found_lost(self, at: int, intent: StoredIntent) -> bool:
         """Tell whether this drain is the first to find that a call was lost."""
         return at >= self._closed_before and self._is_lost(at, records.fact_id(intent.lost))
@@ -106,9 +112,8 @@ def _open_intents(ring: Ring) -> dict[str, int]:
     places: dict[str, int] = {}
     closed: set[str] = set()
     for frame in ring.frames(ring.tail, ring.head):
-        begun, ended = (None, None) if frame.payload is None else records.begins_or_ends(frame.payload)
+        begun, ended = (None, ()) if frame.payload is None else records.begins_or_ends(frame.payload)
         if begun is not None:
             places[begun] = frame.start
-        elif ended is not None:
-            closed.add(ended)
+        closed.update(ended)
     return {intent: place for intent, place in places.items() if intent not in closed}

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mesh_store.model.facts import Done, Intent, LeaseAsked, LeaseEnded
+from mesh_store.model.facts import Asked, Cancel, Done, Intent, LeaseAsked, LeaseEnded
 from mesh_store.model.limits import Reservation
 from mesh_store.redis.stream import FactStream
 from mesh_store.telemetry import records
 from mesh_store.telemetry.delivery import Delivery
 from mesh_store.telemetry.leases import Leases
 from mesh_store.telemetry.ready import Read
-from mesh_store.telemetry.records import Closed, Known, StoredClosed, StoredDone, StoredIntent
+from mesh_store.telemetry.records import Closed, Known, StoredAsked, StoredClosed, StoredDone, StoredIntent
 from mesh_store.telemetry.ring import Ring
 from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.watch import Watch
@@ -27,7 +27,8 @@ MOVE_SHARE = 4
 
 # Made once: this is asked of every record.
 _ENDINGS = (Done, StoredDone, Closed, StoredClosed)
-_BEGINNINGS = (Intent, StoredIntent, LeaseAsked)
+_QUESTIONS = (Asked, StoredAsked)
+_BEGINNINGS = (Intent, StoredIntent, LeaseAsked, *_QUESTIONS)
 
 
 class OwnDelivery(Delivery):
@@ -74,19 +75,26 @@ class OwnDelivery(Delivery):
                 self._close(record.closes, at)
         elif isinstance(record, LeaseEnded):
             self._close(record.lease.id, at)
+        elif isinstance(record, Cancel):
+            self._close(record.reservation_id, at)
         elif isinstance(record, _BEGINNINGS):
             if at in self._copies:
                 self._copies.discard(at)
             elif isinstance(record, LeaseAsked):
                 self._open[record.lease.id] = at
+            elif isinstance(record, _QUESTIONS):
+                self._open[record.reservation_id] = at
+                self._close(record.instead, at)
             else:
                 self._begun(at, record)
 
-    def _begun(self, place: int, intent: StoredIntent | Intent) -> None:
+    def _begun(self, at: int, intent: StoredIntent | Intent) -> None:
         lost = intent.lost.id if isinstance(intent, Intent) else records.fact_id(intent.lost)
-        self._open[lost] = place
+        self._open[lost] = at
         if intent.reservation is not None:
             held = (intent.reservation, *intent.also)
+            for each in held:
+                self._close(each.id, at)
             self.leases.hold(
                 lost, [each if isinstance(each, Reservation) else each.revive() for each in held]
             )

@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from mesh_store.model.facts import (
+    Asked,
     Cancel,
     Done,
     Intent,
@@ -32,6 +33,7 @@ from mesh_store.telemetry.health import Health, health_of
 from mesh_store.telemetry.pipeline import Pipeline
 from mesh_store.telemetry.records import Closed, closed, encode
 from mesh_store.telemetry.settling import Settler
+from mesh_store.telemetry.writer import Ending
 
 log = logging.getLogger(__name__)
 
@@ -86,9 +88,17 @@ class Recorder:
         self._open()
         _recorders.add(self)
 
+    def asked(self, asked: Asked) -> None:
+        """Note that charges of a budget are about to be asked for; nobody has to be woken for it."""
+        try:
+            pipeline = self._pipeline or self._open()
+            pipeline.writer.write(encode(asked), None, asked)
+        except Exception as error:
+            self._stumbled(error)
+
     def intent(self, intent: Intent) -> None:
         """Note that a call was granted and is about to be sent."""
-        self._write(intent, None)
+        self._write(intent, intent)
 
     def done(self, done: Done) -> None:
         """Note how an attempt ended and, with the last one, what to settle."""
@@ -101,6 +111,9 @@ class Recorder:
         """Note a reservation whose answer was never read, to be given back."""
         if self._leases is None or not self._leases.cancel(cancel):
             self._write(cancel, None)
+        else:
+            closing = Closed(None, cancel.reservation_id)
+            self._write(closing, closing)
 
     def lease(self, record: LeaseAsked | LeaseEnded | SlotsMoved) -> bool:
         """Note what becomes of a slice of limits; False when there is no room for it."""
@@ -159,7 +172,7 @@ class Recorder:
             closing = Closed(settlement, None)
             self._write(closing, closing)
 
-    def _write(self, record: Intent | Done | Cancel | Closed, done: Done | Closed | None) -> None:
+    def _write(self, record: Intent | Done | Cancel | Closed, done: Ending | None) -> None:
         try:
             pipeline = self._pipeline or self._open()
             written: Intent | Done | Cancel | Closed | None = record
@@ -179,9 +192,9 @@ class Recorder:
             said = "a telemetry record could not be written; further ones are only counted"
             log.error(said, exc_info=error)
 
-    def _remainder(self, done: Done | Closed | None, error: Exception) -> bytes:
+    def _remainder(self, done: Ending | None, error: Exception) -> bytes:
         """Return, of a `Done` whose fact cannot be encoded (a plugin made it), at least the settlement."""
-        remainder = None if done is None else closed(done)
+        remainder = None if done is None or isinstance(done, Intent) else closed(done)
         if remainder is None:
             raise error
         self._failed += 1

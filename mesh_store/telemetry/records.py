@@ -10,7 +10,17 @@ from collections.abc import Sequence
 
 import msgspec
 
-from mesh_store.model.facts import Cancel, Done, Fact, Intent, LeaseAsked, LeaseEnded, Settlement, SlotsMoved
+from mesh_store.model.facts import (
+    Asked,
+    Cancel,
+    Done,
+    Fact,
+    Intent,
+    LeaseAsked,
+    LeaseEnded,
+    Settlement,
+    SlotsMoved,
+)
 from mesh_store.model.limits import Charge, Limit, Reservation
 
 
@@ -79,6 +89,18 @@ class StoredDone(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="d"
     closes: str | None = None
 
 
+class StoredAsked(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="a"):
+    """An `Asked` with its charges still encoded: hardly any is ever looked at."""
+
+    reservation_id: str
+    charges: msgspec.Raw = msgspec.Raw()
+    instead: str = ""
+
+    def cancel(self) -> Cancel:
+        """Return what gives back whatever was granted."""
+        return Cancel(self.reservation_id, _charges(self.charges))
+
+
 class FactHead(msgspec.Struct, gc=False, frozen=True, array_like=True):
     """The first fields of a fact, all that telling facts apart needs."""
 
@@ -86,10 +108,17 @@ class FactHead(msgspec.Struct, gc=False, frozen=True, array_like=True):
     id: str
 
 
+class _ReservationHead(msgspec.Struct, gc=False, frozen=True, array_like=True):
+    id: str
+
+
 class _IntentBegins(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="i"):
     """As much of an `Intent` as pairing it with its ending needs."""
 
     lost: FactHead
+    reservation: _ReservationHead | None = None
+    deadline_us: int = 0
+    also: tuple[_ReservationHead, ...] = ()
 
 
 class _DoneEnds(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="d"):
@@ -103,8 +132,8 @@ class _ClosedEnds(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="s
     closes: str | None
 
 
-class _ReservationHead(msgspec.Struct, frozen=True, array_like=True):
-    id: str
+class _CancelEnds(msgspec.Struct, gc=False, frozen=True, array_like=True, tag="c"):
+    reservation_id: str
 
 
 class _LeaseBegins(msgspec.Struct, frozen=True, array_like=True, tag="l"):
@@ -135,9 +164,11 @@ class _NoFactClosed(msgspec.Struct, gc=False, frozen=True, array_like=True, tag=
     pass
 
 
-Stored = StoredIntent | StoredDone | Cancel | StoredClosed | LeaseAsked | LeaseEnded | SlotsMoved
+Stored = (
+    StoredIntent | StoredDone | Cancel | StoredClosed | StoredAsked | LeaseAsked | LeaseEnded | SlotsMoved
+)
 #: A record as it was read, or as it was written.
-Known = Stored | Intent | Done | Closed
+Known = Stored | Intent | Done | Closed | Asked
 
 encode = msgspec.msgpack.Encoder().encode
 _decoder: msgspec.msgpack.Decoder[Stored] = msgspec.msgpack.Decoder(Stored)
@@ -149,9 +180,10 @@ _facts_within: msgspec.msgpack.Decoder[_FactOfDone | _FactOfIntent | _NoFactCanc
 )
 
 
-_Pairing = _IntentBegins | _DoneEnds | _ClosedEnds | _NoFactCancel | _LeaseBegins | _LeaseEnds
+_Pairing = _IntentBegins | StoredAsked | _DoneEnds | _ClosedEnds | _CancelEnds | _LeaseBegins | _LeaseEnds
 _pairing: msgspec.msgpack.Decoder[_Pairing] = msgspec.msgpack.Decoder(_Pairing)
 _decode_limit = msgspec.msgpack.Decoder(Limit).decode
+_charges = msgspec.msgpack.Decoder(tuple[Charge, ...]).decode
 _limits: dict[bytes, Limit] = {}
 
 
@@ -179,6 +211,21 @@ def fact_within(payload: bytes) -> msgspec.Raw:
     return _fact_of_done.decode(payload).fact
 
 
+def fact_and_settlement(record: Known, payload: bytes) -> tuple[msgspec.Raw | None, Settlement | None]:
+    """Return the encoded fact of a record and what it settles; None where it has none."""
+    # Types are compared, not tested: this is asked of every record.
+    if type(record) is Done:
+        return fact_within(payload), record.settlement
+    if type(record) is Closed:
+        return None, record.settlement
+    stored, fact = None, None
+    if type(record) is StoredDone:
+        fact, stored = record.fact, record.settlement
+    elif type(record) is StoredClosed:
+        stored = record.settlement
+    return fact, None if stored is None else stored.revive()
+
+
 def facts_within(payload: bytes) -> tuple[bytes | None, bytes | None]:
     """Return the encoded fact of a `Done` and the encoded ``lost`` fact of an `Intent`; None where absent."""
     try:
@@ -192,19 +239,24 @@ def facts_within(payload: bytes) -> tuple[bytes | None, bytes | None]:
     return None, None
 
 
-def begins_or_ends(payload: bytes) -> tuple[str | None, str | None]:
-    """Return the intent, or the lease, a record begins and the one it ends; None where it does not."""
+def begins_or_ends(payload: bytes) -> tuple[str | None, Sequence[str]]:
+    """Return the intent, question or lease a record begins, or None, and those it ends."""
     try:
         record = _pairing.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError):
-        return None, None
+        return None, ()
     if isinstance(record, _IntentBegins):
-        return record.lost.id, None
+        granted = () if record.reservation is None else (record.reservation, *record.also)
+        return record.lost.id, [each.id for each in granted]
+    if isinstance(record, StoredAsked):
+        return record.reservation_id, [record.instead] if record.instead else ()
     if isinstance(record, _LeaseBegins):
-        return record.lease.id, None
+        return record.lease.id, ()
     if isinstance(record, _LeaseEnds):
-        return None, record.lease.id
-    return None, None if isinstance(record, _NoFactCancel) else record.closes
+        return None, [record.lease.id]
+    if isinstance(record, _CancelEnds):
+        return None, [record.reservation_id]
+    return None, () if record.closes is None else [record.closes]
 
 
 def fact_id(encoded: bytes | msgspec.Raw) -> str:
@@ -221,8 +273,14 @@ def decode_fact(encoded: bytes | msgspec.Raw) -> Fact:
     return _fact.decode(encoded)
 
 
-def closed(done: Done | Closed) -> bytes | None:
-    """Encode what must survive of ``done`` when its fact is dropped; None when nothing must."""
+def closed(done: Done | Closed | Intent) -> bytes | None:
+    """Encode what must survive of a record that found no room; None when nothing must.
+
+    Of an intent that its call was granted: what it holds may be spent now, and is not to be given back.
+    """
+    if isinstance(done, Intent):
+        granted = (done.reservation, *done.also)[-1]
+        return None if granted is None else encode(Closed(None, granted.id))
     if done.settlement is None and done.closes is None:
         return None
     return encode(Closed(done.settlement, done.closes))
@@ -238,25 +296,3 @@ def join(facts: Sequence[bytes | msgspec.Raw]) -> bytes:
     count = len(facts)
     start = bytes((0x90 | count,)) if count < 16 else b"\xdc" + count.to_bytes(2, "big")
     return start + b"".join(facts)
-
-
-__all__ = [
-    "Cancel",
-    "Closed",
-    "Done",
-    "Intent",
-    "Known",
-    "Stored",
-    "StoredClosed",
-    "StoredDone",
-    "StoredIntent",
-    "closed",
-    "decode",
-    "decode_fact",
-    "encode",
-    "fact_id",
-    "fact_within",
-    "facts_within",
-    "join",
-    "kept",
-]

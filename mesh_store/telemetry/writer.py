@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from dataclasses import dataclass
 
-from mesh_store.model.facts import Cancel, Done, Intent
+from mesh_store.model.facts import Asked, Cancel, Done, Intent
 from mesh_store.telemetry.records import Closed, closed
 from mesh_store.telemetry.ring import Mark, Ring, frame_size
 
@@ -22,7 +22,9 @@ LARGEST_SHARE = 8
 #: Records kept as they are at most: more than come between two looks of the shipper.
 FRESH_RECORDS = 1_024
 
-Written = Intent | Done | Cancel | Closed
+Written = Intent | Done | Cancel | Closed | Asked
+#: Records of which something must be kept when they find no room.
+Ending = Done | Closed | Intent
 #: Where a record starts and ends in the ring, encoded, and as it is.
 Fresh = tuple[int, int, bytes, Written]
 
@@ -60,7 +62,7 @@ class Writer:
         # would wait for itself.
         self._lock = threading.RLock()
         self._busy = False
-        self._side: deque[tuple[bytes, Done | Closed | None, Written | None]] = deque()
+        self._side: deque[tuple[bytes, Ending | None, Written | None]] = deque()
         self._reserved = ring.capacity // RESERVED_SHARE
         self._largest = ring.capacity // LARGEST_SHARE
         self.counts = Counts()
@@ -71,12 +73,12 @@ class Writer:
         """Records in the side queue."""
         return len(self._side)
 
-    def write(self, record: bytes, done: Done | Closed | None = None, written: Written | None = None) -> bool:
+    def write(self, record: bytes, done: Ending | None = None, written: Written | None = None) -> bool:
         """Append a record; of a `Done`, at least the settlement, when only the reserved part has room.
 
         Args:
             record: the encoded record.
-            done: the record itself when it is one that may settle something.
+            done: the record itself when it is one that may settle or end something.
             written: what ``record`` was encoded from, to be kept among the `fresh`.
 
         Returns:
@@ -141,7 +143,7 @@ class Writer:
         while self._side:
             self._put(*self._side.popleft())
 
-    def _put(self, record: bytes, done: Done | Closed | None, written: Written | None) -> bool:
+    def _put(self, record: bytes, done: Ending | None, written: Written | None) -> bool:
         ring, counts, length = self._ring, self.counts, len(record)
         if length <= self._largest and ring.append(record, self._reserved):
             counts.emitted += 1

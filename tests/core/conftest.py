@@ -14,7 +14,7 @@ from mesh_plugins.defaults import builtin_plugins
 from mesh_plugins.manager import load
 from mesh_store.model import keys
 from mesh_store.model.errors import ProviderError
-from mesh_store.model.facts import Cancel, Done, Fact, Intent, Settlement
+from mesh_store.model.facts import Asked, Cancel, Done, Fact, Intent, Settlement
 from mesh_store.model.limits import Charge, Decision, Limit, Reservation
 from mesh_store.model.snapshot import (
     Alias,
@@ -141,7 +141,11 @@ class Recorder:
     """Keeps every record in order."""
 
     records: list[Intent | Done | Cancel] = field(default_factory=list)
+    questions: list[Asked] = field(default_factory=list)
     extensions: list[Settlement] = field(default_factory=list)
+
+    def asked(self, asked: Asked) -> None:
+        self.questions.append(asked)
 
     def intent(self, intent: Intent) -> None:
         self.records.append(intent)

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from mesh_store.model.facts import Cancel, Done, Fact, Intent, Settlement
+from mesh_store.model.facts import Asked, Cancel, Done, Fact, Intent, Settlement
 from mesh_store.model.limits import Charge, Reservation
 from mesh_store.telemetry import records
 from mesh_store.telemetry.records import (
@@ -54,12 +54,32 @@ def test_settlements_and_facts_survive_the_ring(kit: Any) -> None:
 def test_an_intent_is_paired_with_what_ends_it(kit: Any) -> None:
     intent, done = kit.call()
     pair = intent.lost.id
-    assert records.begins_or_ends(records.encode(intent)) == (pair, None)
-    assert records.begins_or_ends(records.encode(done)) == (None, pair)
-    assert records.begins_or_ends(records.encode(Closed(done.settlement, pair))) == (None, pair)
-    assert records.begins_or_ends(records.encode(Done(kit.fact()))) == (None, None)
-    assert records.begins_or_ends(records.encode(Cancel("r", ()))) == (None, None)
-    assert records.begins_or_ends(b"\xc1") == (None, None)
+    held, more = intent.reservation, kit.reservation()
+    extended = Intent(intent.lost, held, intent.deadline_us, (more,))
+    unlimited = Intent(intent.lost, None, intent.deadline_us)
+    assert paired(intent) == (pair, [held.id])
+    assert paired(extended) == (pair, [held.id, more.id])
+    assert paired(unlimited) == (pair, [])
+    assert paired(done) == (None, [pair])
+    assert paired(Closed(done.settlement, pair)) == (None, [pair])
+    assert paired(Done(kit.fact())) == (None, [])
+    assert paired(Cancel("r", held.charges)) == (None, ["r"])
+    assert paired(Asked("r", held.charges)) == ("r", [])
+    assert paired(Asked("r", held.charges, "earlier")) == ("r", ["earlier"])
+    assert records.begins_or_ends(b"\xc1") == (None, ())
+
+
+def paired(record: Any) -> tuple[str | None, list[str]]:
+    begun, ended = records.begins_or_ends(records.encode(record))
+    return begun, list(ended)
+
+
+def test_a_question_survives_the_ring(kit: Any) -> None:
+    asked = Asked("r", kit.reservation().charges, "earlier")
+    found = records.decode(records.encode(asked))
+    assert isinstance(found, records.StoredAsked)
+    assert (found.reservation_id, found.instead) == ("r", "earlier")
+    assert found.cancel() == Cancel("r", asked.charges)
 
 
 def test_a_cancel_survives_the_ring(kit: Any) -> None:

@@ -156,6 +156,9 @@ class Recorder:
     done_records: list[Done] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
+    def asked(self, asked: Any) -> None:
+        pass
+
     def intent(self, intent: Any) -> None:
         pass
 
