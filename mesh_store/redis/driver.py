@@ -55,8 +55,11 @@ class Driver:
         if not isinstance(step, Call):
             return self.ask(step.ask, step.now_us)
         try:
-            return self._call(step)
+            reply = self._call(step)
+            return reply if step.read is None else step.read(reply)
         except FAILURES as error:
+            if isinstance(error, msgspec.DecodeError):
+                self._let_go()
             return translate(error)
 
     def _decide(self, asks: Sequence[Ask], now_us: int) -> Sequence[Result]:
@@ -128,8 +131,11 @@ class AsyncDriver:
         if not isinstance(step, Call):
             return await self.ask(step.ask, step.now_us)
         try:
-            return await self._call(step)
+            reply = await self._call(step)
+            return reply if step.read is None else step.read(reply)
         except FAILURES as error:
+            if isinstance(error, msgspec.DecodeError):
+                await self._let_go()
             return translate(error)
 
     async def _decide(self, asks: Sequence[Ask], now_us: int) -> Sequence[Result]:

@@ -145,11 +145,7 @@ def _peeked(asks: Sequence[Ask], now_us: int) -> Course:
     """Peek under each tag, with the server's calendar; an error stands in place of what cannot be had."""
     answers: list[Any] = []
     for _ in range(2):
-        replies = yield [wire.peek(ask, now_us) for ask in asks]
-        answers = [
-            reply if isinstance(reply, MeshError) else answered(reply, ask)
-            for ask, reply in zip(asks, replies, strict=True)
-        ]
+        answers = yield [wire.peek(ask, now_us) for ask in asks]
         late = [answer for answer in answers if isinstance(answer, Answer) and answer.status == ROLLED]
         if not late:
             break

@@ -106,8 +106,8 @@ def _apply(adjustments: list[list[Adjustment]], now_us: int) -> Course:
     replies = yield [wire.settle([owned[i][1] for i in batch], now_us) for batch in batches]
     raise_first(replies, "settle")
     applied = [False] * len(adjustments)
-    for batch, reply in zip(batches, replies, strict=True):
-        for i, outcome in zip(batch, outcomes(reply, len(batch)), strict=True):
+    for batch, told in zip(batches, replies, strict=True):
+        for i, outcome in zip(batch, told, strict=True):
             owner, part = owned[i]
             if outcome == REUSED:
                 raise reused(part.ask.id)

@@ -1,4 +1,4 @@
-"""What the scripts are sent, pure; `answers` reads what they say.
+"""What the scripts are sent, pure; `answers` reads what they say, wherever a call says so at once.
 
 The first argument carries the time and the limits, each further one a request; numbers are msgpack
 values one after the other, which Lua reads in one step without building tables.
@@ -6,11 +6,13 @@ values one after the other, which Lua reads in one step without building tables.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 from mesh_store.model.limits import Charge
 from mesh_store.redis import scripts
+from mesh_store.redis.answers import answered, outcomes
 from mesh_store.redis.asks import Ask
 from mesh_store.redis.keys import hash_tag, tracked_key
 from mesh_store.redis.kinds import RateTerm, SlotsTerm, Term, WindowTerm, term_of
@@ -22,11 +24,18 @@ GRACE_US = 5_000_000
 
 
 class Call(NamedTuple):
-    """A script with what it is sent; the result is its reply."""
+    """A script with what it is sent.
+
+    Attributes:
+        script, keys, arguments: the script and what it is sent.
+        read: makes of its reply what the result is; one that cannot be ours is an error in its place. None:
+            the reply as it came.
+    """
 
     script: Script
     keys: list[str]
     arguments: list[bytes | str]
+    read: Callable[[object], Any] | None = None
 
 
 class Book:
@@ -122,7 +131,7 @@ def peek(ask: Ask, now_us: int) -> Call:
     """Ask what `reserve` would answer to one request."""
     book = Book(ask.part.tag)
     book.limits_of(ask)
-    return Call(scripts.PEEK, book.keys(), [book.limits(now_us), ask.request])
+    return Call(scripts.PEEK, book.keys(), [book.limits(now_us), ask.request], partial(answered, ask=ask))
 
 
 def at_most(ask: Ask, now_us: int) -> Call:
@@ -169,7 +178,8 @@ def settle(adjustments: Sequence[Adjustment], now_us: int) -> Call:
         settlements.append(packed(values))
         book.record(ask)
     script = scripts.SETTLE_RATES if book.rates_only else scripts.SETTLE
-    return Call(script, book.keys(), [book.limits(now_us), *settlements])
+    read = partial(outcomes, count=len(settlements))
+    return Call(script, book.keys(), [book.limits(now_us), *settlements], read)
 
 
 def renew(asks: Sequence[Ask], now_us: int) -> Call:

@@ -21,6 +21,10 @@ BAD = [
 ]
 
 
+#: In a list of answers: what the script really said.
+TRUE = object()
+
+
 @pytest.fixture
 def charge(tag: str) -> Charge:
     return Charge(f"{{{tag}}}:q:a", Limit(amount=100, period_us=3_600_000_000), 1)
@@ -38,6 +42,8 @@ class Swapped:
             if args[0] not in ("EVALSHA", "EVAL") or not self.answers:
                 return reply
             answer = self.answers.pop()
+            if answer is TRUE:
+                return reply
             if not hasattr(reply, "__await__"):
                 return answer
 
@@ -64,6 +70,8 @@ async def door(request: pytest.FixtureRequest, server: Any) -> Any:
 class Door:
     def __init__(self, client: Any, limiter: Any) -> None:
         self.client, self.limiter, self.swapped = client, limiter, Swapped(client)
+        self.orphans: list[str] = []
+        limiter._watch.orphaned = lambda owner, charges: self.orphans.append(owner)
 
     async def __call__(self, method: str, *args: Any) -> Any:
         return await settled(getattr(self.limiter, method)(*args))
@@ -97,3 +105,31 @@ async def test_of_any_other_call(door: Callable[..., Any], charge: Charge, metho
     with pytest.raises(QuotaUnavailable):
         await door(method, asked)
     assert await door.connection() != before  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("reply", [b"\x93\x01\x01\x01", b"\xc1", [], 7], ids=repr)
+@pytest.mark.parametrize(
+    "garbled", ["the first tag's cancel", "the other tag's peek", "the first tag's peek"]
+)
+async def test_a_refusal_stays_one_when_what_follows_it_is_garbled(
+    door: Any, tag: str, garbled: str, reply: Any
+) -> None:
+    limit = Limit(amount=10, period_us=3_600_000_000)
+    first, other = Charge(f"{{{tag}}}:q:a", limit, 1), Charge(f"{{user-{tag}}}:q:b", limit, 1)
+    await door("reserve", [first])
+    before = await door.connection()
+    later = [TRUE, TRUE, reply] if garbled.endswith("cancel") else [TRUE, TRUE, TRUE, reply]
+    if garbled == "the other tag's peek":
+        later = [TRUE, reply]
+    charges = [Charge(first.key, limit, 1), Charge(other.key, limit, 11)]
+    if garbled == "the other tag's peek":
+        charges = [Charge(first.key, limit, 11), other]
+    door.swapped.answers = later[::-1]
+    decision = await door("reserve", charges)
+    assert not decision.admitted
+    assert decision.binding == charges.index(max(charges, key=lambda each: each.amount))
+    assert decision.unseen == (() if garbled.endswith("cancel") else (1 - decision.binding,))
+    assert len(door.orphans) == int(garbled.endswith("cancel")), (
+        "what may still be charged is nobody's to cancel"
+    )
+    assert await door.connection() != before
