@@ -27,6 +27,8 @@ class MemoryLimiter:
         #: Slots held by key; spending by key and start of its window.
         self._counts: dict[tuple[str, int], int] = {}
         self._seen: dict[str, dict[int, int]] = {}
+        #: How many calls saw a member, while none of them is settled.
+        self._unsure: dict[tuple[str, int], int] = {}
         #: Open reservations: which charges were really taken (not those that shadow mode left out), and
         #: what was answered.
         self._open: dict[str, tuple[set[int], Decision]] = {}
@@ -72,9 +74,10 @@ class MemoryLimiter:
             now = self.now_us()
             for index in taken:
                 charge = reservation.charges[index]
-                if charge.limit.kind == "distinct":
-                    continue
                 delta = deltas[index] if deltas else 0
+                if charge.limit.kind == "distinct":
+                    self._settle_member(charge, 0 < charge.amount == -delta, now)
+                    continue
                 # What was spent belongs to the window it was reserved in.
                 at = reservation.reserved_at_us if charge.limit.kind == "window" else now
                 self._add(charge, -charge.amount if charge.limit.kind == "slots" else delta, at)
@@ -118,7 +121,12 @@ class MemoryLimiter:
 
     def _add(self, charge: Charge, units: int, now: int) -> None:
         if charge.limit.kind == "distinct":
-            self._members(charge, now)[charge.amount] = now + charge.limit.period_us
+            seen, member = self._members(charge, now), (charge.key, charge.amount)
+            if charge.amount not in seen:
+                self._unsure[member] = 1
+            elif self._unsure.get(member):
+                self._unsure[member] += 1
+            seen[charge.amount] = now + charge.limit.period_us
             return
         if charge.limit.kind != "rate":
             counted = _counted(charge, now)
@@ -126,6 +134,15 @@ class MemoryLimiter:
             return
         debt = gcra.drain(self._debts.get(charge.key), gcra.rate_of(charge.limit), now)
         self._debts[charge.key] = gcra.add(debt, units) if units >= 0 else gcra.give(debt, -units)
+
+    def _settle_member(self, charge: Charge, back: bool, now: int) -> None:
+        """Forget a member that every call gave back; once one is settled, it was seen."""
+        member = charge.key, charge.amount
+        calls = self._unsure.pop(member, 0)
+        if back and calls > 1:
+            self._unsure[member] = calls - 1
+        elif back and calls == 1:
+            self._members(charge, now).pop(charge.amount, None)
 
     def _members(self, charge: Charge, now: int) -> dict[int, int]:
         """Return who was seen, by number, and until when; those forgotten are gone."""

@@ -58,6 +58,8 @@ class Reference:
         self._slots: dict[str, dict[str, int]] = {}
         self._windows: dict[tuple[str, int], _Window] = {}
         self._members: dict[str, dict[int, int]] = {}
+        #: How many calls saw a member, while none of them is settled.
+        self._unsure: dict[tuple[str, int], int] = {}
         self._open: dict[str, _Record] = {}
         self._done: dict[str, int] = {}
 
@@ -193,9 +195,14 @@ class Reference:
         elif limit.kind == "window":
             self._window(charge, now_us).put(owner, charge.amount)
         elif limit.kind == "distinct":
-            seen = self._members[charge.key]
+            seen, member = self._members[charge.key], (charge.key, charge.amount)
+            if charge.amount not in seen:
+                self._unsure[member] = 1
+            elif self._unsure.get(member):
+                self._unsure[member] += 1
             if seen.get(charge.amount, 0) - now_us <= limit.period_us / 2:
-                seen.pop(charge.amount, None)
+                if seen.pop(charge.amount, None):
+                    self._unsure.pop(member, None)
                 seen[charge.amount] = now_us + limit.period_us
         else:
             held = self._held(charge, now_us)
@@ -214,10 +221,25 @@ class Reference:
             window = window_of(limit, reservation.reserved_at_us)
             if now_us < window.end_us + WINDOW_KEPT_US:
                 self._window(charge, window.start_us).put(reservation.id, charge.amount + delta)
+        elif limit.kind == "distinct" and is_open:
+            self._settle_member(charge, delta, reservation, now_us)
         elif limit.kind == "rate" and is_open and delta:
             debt = self._debt(charge, now_us)
             since = max(0, now_us - reservation.reserved_at_us) if limit.hard else 0
             self._debts[charge.key] = gcra.add(debt, delta) if delta > 0 else gcra.give(debt, -delta, since)
+
+    def _settle_member(self, charge: Charge, delta: int, reservation: Reservation, now_us: int) -> None:
+        """Forget a member that every call gave back; once one is settled, it was seen."""
+        seen, member = self._seen(charge, now_us), (charge.key, charge.amount)
+        since_us = seen.get(charge.amount, 0) - charge.limit.period_us
+        if charge.amount not in seen or not self._unsure.get(member) or reservation.reserved_at_us < since_us:
+            return
+        if not 0 < charge.amount == -delta:
+            del self._unsure[member]
+            return
+        self._unsure[member] -= 1
+        if self._unsure[member] == 0:
+            del seen[charge.amount]
 
     def _left(self, charge: Charge, now_us: int) -> int:
         """Units left of a limit, never negative."""

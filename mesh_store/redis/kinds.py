@@ -156,8 +156,8 @@ class DistinctTerm:
         return amount, 0
 
     def adjusted(self, amount: int, delta: int) -> tuple[int, int, int]:
-        """Nothing is given back."""
-        return (0, 0, 0)
+        """A member that is given back whole goes, if no other call saw it; else it was seen."""
+        return (amount, 0, int(0 < amount == -delta))
 
     def standing(self, amount: int, told: list[int], at_us: int, admitted: bool) -> Standing:
         members, known, until = told

@@ -207,3 +207,109 @@ def test_memory_forgets_too() -> None:
     assert not limiter.reserve([Charge("k", limit, 8)]).admitted
     now[0] = 101
     assert limiter.reserve([Charge("k", limit, 8)]).admitted
+
+
+class TestMembersGivenBack:
+    """A call that never was leaves nobody known behind it."""
+
+    @pytest.fixture
+    def seen(self, client: redis.Redis, tag: str) -> Any:
+        from mesh_store.model.limits import Charge, Limit
+
+        limit = Limit(amount=2, period_us=86_400_000_000, kind="distinct", on_outage="open")
+        limiter, start = Limiter(client), 1_900_000_000_000_000
+
+        class Seen:
+            def see(self, member: int, after_us: int = 0) -> Any:
+                return limiter.reserve([Charge(f"{{{tag}}}:q:d", limit, member)], now_us=start + after_us)
+
+            def back(self, held: Any, after_us: int) -> Any:
+                [charge] = held.reservation.charges
+                return limiter.settle(held.reservation, (-charge.amount,), now_us=start + after_us)
+
+            def cancel(self, held: Any, after_us: int) -> Any:
+                kept = held.reservation
+                return limiter.cancel(kept.id, kept.charges, now_us=start + after_us)
+
+            def settle(self, held: Any, after_us: int) -> Any:
+                return limiter.settle(held.reservation, now_us=start + after_us)
+
+            def left(self, after_us: int) -> int:
+                asked = [Charge(f"{{{tag}}}:q:d", limit, 999)]
+                return limiter.peek(asked, now_us=start + after_us).remaining[0]
+
+        return Seen()
+
+    @pytest.mark.parametrize("way", ["back", "cancel"])
+    @pytest.mark.parametrize("after_us", [1, 5_000_000, 3_600_000_000])
+    def test_by_the_only_call_that_saw_it_a_member_is_forgotten(
+        self, seen: Any, way: str, after_us: int
+    ) -> None:
+        call = seen.see(7)
+        assert seen.left(after_us) == 1
+        assert getattr(seen, way)(call, after_us)
+        assert seen.left(after_us) == 2
+
+    def test_by_all_that_saw_it_too_in_any_order(self, seen: Any) -> None:
+        calls = [seen.see(7, n) for n in range(3)]
+        for at, call in enumerate(reversed(calls)):
+            assert seen.left(10) == 1
+            seen.cancel(call, 10 + at)
+        assert seen.left(20) == 2
+
+    def test_but_not_once_one_of_them_is_settled(self, seen: Any) -> None:
+        first, second, third = seen.see(7), seen.see(7, 1), seen.see(7, 2)
+        seen.settle(second, 3)
+        seen.cancel(first, 4)
+        seen.cancel(third, 5)
+        assert seen.left(6) == 1
+        seen.cancel(seen.see(7, 7), 8)
+        assert seen.left(9) == 1
+
+    def test_nor_by_a_call_from_before_it_was_seen_anew(self, seen: Any) -> None:
+        day = 86_400_000_000
+        old = seen.see(7)
+        fresh = seen.see(7, day + 1)
+        seen.cancel(old, day + 2)
+        assert seen.left(day + 3) == 1
+        seen.cancel(fresh, day + 4)
+        assert seen.left(day + 5) == 2
+
+    def test_and_what_is_forgotten_leaves_no_word_behind(
+        self, seen: Any, client: redis.Redis, tag: str
+    ) -> None:
+        seen.see(7)
+        seen.see(8, 1)
+        assert seen.see(9, 86_400_000_010).admitted
+        assert client.zrange(f"{{{tag}}}:q:d", 0, -1) == [b"t9", b"9"]
+
+    def test_so_what_another_tag_refuses_makes_nobody_known(
+        self, seen: Any, client: redis.Redis, tag: str
+    ) -> None:
+        from mesh_store.model.limits import Charge, Limit
+
+        limit = Limit(amount=2, period_us=86_400_000_000, kind="distinct", on_outage="open")
+        full = Charge(f"{{user-{tag}}}:q:u", Limit(amount=1, period_us=3_600_000_000), 2)
+        for member in range(10, 20):
+            decision = Limiter(client).reserve([Charge(f"{{{tag}}}:q:d", limit, member), full])
+            assert not decision.admitted
+            assert decision.binding == 1
+
+
+def test_memory_forgets_what_was_given_back_like_redis() -> None:
+    from mesh_store.model.limits import Charge, Limit
+
+    limiter = MemoryLimiter(lambda: 1)
+    limit = Limit(amount=1, period_us=100, kind="distinct", on_outage="open")
+    calls = [limiter.reserve([Charge("k", limit, 7)]).reservation for _ in range(2)]
+    for call, others in zip(calls, (False, True), strict=True):
+        assert call is not None
+        limiter.cancel(call.id)
+        assert limiter.peek([Charge("k", limit, 8)]).admitted is others
+    known = limiter.reserve([Charge("k", limit, 8)]).reservation
+    assert known is not None
+    limiter.settle(known)
+    again = limiter.reserve([Charge("k", limit, 8)]).reservation
+    assert again is not None
+    limiter.cancel(again.id)
+    assert not limiter.reserve([Charge("k", limit, 9)]).admitted
