@@ -33,7 +33,7 @@ from mesh_store.telemetry.watch import Watch, reach
 BATCH_FACTS = 512
 BATCH_BYTES = 256 * 1024
 #: Seconds a fact may wait for company before its entry is sent.
-LINGER_S = 0.05
+LINGER_S = 0.1
 #: Seconds an entry may be missing from the stream, unacknowledged, before it is sent again.
 GONE_S = 5.0
 #: Records settled in one call, and in one step, so that shipping gets its turn.
@@ -77,6 +77,7 @@ class Delivery:
         self._server = ring.mark(Mark.SERVER)
         self._ranges = Ranges()
         self._sent: deque[Sent] = deque()
+        self._oldest: Sent | None = None
         self._waiting_since: float | None = None
         self._ready = Ready()
         #: Settlements before this position were answered already, by whoever delivered this ring before.
@@ -164,8 +165,12 @@ class Delivery:
         self._ranges.drop_before(self.committed)
         taken = [start for start, end in done if end <= self.committed]
         reach(lambda: self._stream.forget(identity.ring, identity.generation, taken))
-        if self._sent:
+        oldest = self._sent[0] if self._sent else None
+        if oldest is not None and oldest is self._oldest:  # while entries come and go, none is missing
             self._look_for_oldest(now_us)
+        elif self._oldest is not None and self.ring.mark(Mark.GONE_SINCE_US):
+            self.ring.set_mark(Mark.GONE_SINCE_US, 0)
+        self._oldest = oldest
 
     def look(self, now: float) -> None:
         """Look at the server; another one than before may not have what the first one took."""
@@ -287,6 +292,7 @@ class Delivery:
     def _send_again(self) -> None:
         self.resends += 1
         self._sent.clear()
+        self._oldest = None
         self._ready.clear()
         self._shipped_up_to(self.committed)
         self.ring.set_mark(Mark.GONE_SINCE_US, 0)

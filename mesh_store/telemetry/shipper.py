@@ -1,8 +1,7 @@
 """The daemon thread that brings the ring's records to Redis, and is never waited for by a call.
 
-It looks every 5 ms while something is on its way or a call is running (every 20 ms while there is much),
-and sleeps otherwise; a writer wakes it only when it says that it sleeps. While Redis is away it backs off
-with jitter.
+It looks every 20 ms while something is on its way or a call is running, and sleeps otherwise; a writer
+wakes it only when it says that it sleeps. While Redis is away it backs off with jitter.
 """
 
 from __future__ import annotations
@@ -23,15 +22,13 @@ from mesh_store.telemetry.watch import Watch
 
 log = logging.getLogger(__name__)
 
-#: Seconds between two looks while records come in; doubled up to the second while many do: each look takes
-#: the interpreter from a caller in the middle of its call, and costs less the more it finds.
-POLL_S, BUSY_POLL_S = 0.005, 0.02
-#: Bytes found at one look that are many.
-MANY_BYTES = 8 * 1024
+#: Seconds between two looks while records come in: each takes the interpreter from a caller in the middle
+#: of its call, and costs less the more it finds. Who waits for a settlement flushes, which rings the bell.
+POLL_S = 0.02
 #: Looks without a new record after which a running call no longer keeps the thread awake.
-RESTLESS_LOOKS = 200
+RESTLESS_LOOKS = 50
 #: Seconds between two questions for the commit, doubled from the first to the second.
-ASK_S = (0.02, 1.0)
+ASK_S = (0.1, 1.0)
 #: Seconds to wait after a failure, doubled from the first to the second.
 BACK_OFF_S = (0.05, 5.0)
 
@@ -58,7 +55,6 @@ class Shipper:
         self._failures = 0
         self._looks = 0
         self._seen = 0
-        self._poll_s = POLL_S
         self._adopt_at = 0.0
         self._ask_every = ASK_S[0]
         self._ask_at = 0.0
@@ -129,19 +125,23 @@ class Shipper:
         delivery.settle()
         delivery.leases.renew(now)
         urgent, self._urgent = self._urgent, False
+        asking = delivery.unacknowledged
         while delivery.ship(now, force=urgent):
-            self._ask_every, self._ask_at = ASK_S[0], now
+            # Nobody commits what was sent just now, and what was sent before must not wait for long.
+            self._ask_every, soon = ASK_S[0], now + ASK_S[0]
+            self._ask_at, asking = min(self._ask_at, soon) if asking else soon, True
         if delivery.unacknowledged:
             if now >= self._ask_at or urgent:
                 delivery.look(now)
                 delivery.acknowledge(now_us())
-                self._ask_every = min(self._ask_every * 2, ASK_S[1])
-                self._ask_at = now + self._ask_every
+                if not urgent:
+                    self._ask_every = min(self._ask_every * 2, ASK_S[1])
+                self._ask_at = now + (POLL_S if urgent else self._ask_every)
         elif delivery.committed < delivery.shipped:
             delivery.acknowledge(now_us())
         self._losses.tell()
         if self._restless() or delivery.unshipped:
-            return self._poll_s
+            return POLL_S
         if (soon := self._adopt(now)) is not None:
             return soon
         waits = [self._ask_at - now] if delivery.unacknowledged else []
@@ -153,8 +153,6 @@ class Shipper:
         """Stay awake a while after the last record: waking costs the caller a thread switch."""
         head = self.delivery.ring.head
         self._looks = 0 if head != self._seen else self._looks + 1
-        many = head - self._seen >= MANY_BYTES
-        self._poll_s = min(self._poll_s * 2, BUSY_POLL_S) if many else POLL_S
         self._seen = head
         return self.delivery.open_intents > 0 and self._looks < RESTLESS_LOOKS
 
@@ -183,7 +181,7 @@ class Shipper:
         """Wait for the time or the bell; while records come in anyway, nobody needs to ring."""
         if self._stopping:
             return
-        if seconds is not None and seconds <= self._poll_s:
+        if seconds is not None and seconds <= POLL_S:
             with contextlib.suppress(queue.Empty):
                 self._bell.get(timeout=seconds)  # who waits for a flush rings
             return
