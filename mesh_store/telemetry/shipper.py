@@ -128,8 +128,8 @@ class Shipper:
         asking = delivery.unacknowledged
         while delivery.ship(now, force=urgent):
             # Nobody commits what was sent just now, and what was sent before must not wait for long.
-            self._ask_every, soon = ASK_S[0], now + ASK_S[0]
-            self._ask_at, asking = min(self._ask_at, soon) if asking else soon, True
+            self._ask_every, first = ASK_S[0], now + ASK_S[0]
+            self._ask_at, asking = min(self._ask_at, first) if asking else first, True
         if delivery.unacknowledged:
             if now >= self._ask_at or urgent:
                 delivery.look(now)

@@ -79,8 +79,12 @@ async def audited(name: str, doors: Doors, mesh: MemoryMesh, provider: StandInPr
     spent = sum(fact.input_tokens + fact.output_tokens for fact in mesh.facts)
     assert standing["rate"] == pytest.approx(_TOKENS - spent, abs=1), "the limit and the facts disagree"
 
+    def expected(provider: StandInProvider) -> int:
+        # On a busy machine a short deadline may pass before anything was sent.
+        return min(ending.aborted, provider.count) if "timeout" in ending.outcomes else ending.aborted
+
     def let_go(provider: StandInProvider) -> bool:
-        return provider.aborted >= ending.aborted
+        return provider.aborted >= expected(provider)
 
     assert await asyncio.to_thread(provider.wait_for, let_go), "a connection hangs at the provider"
-    assert provider.aborted == ending.aborted
+    assert provider.aborted == expected(provider)

@@ -14,7 +14,6 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -29,16 +28,21 @@ _lock = forkable_lock()
 _wrapped: dict[type, tuple[Callable[..., Any], Callable[..., Any]]] = {}
 
 
-@contextmanager
-def attempt(timeout_s: float) -> Iterator[None]:
+class attempt:  # noqa: N801 - reads as the word it is in a with statement
     """Hold to both rules in this task or thread, and in what it starts."""
-    if not _wrapped:
-        _wrap()
-    token = _ends.set(time.monotonic() + timeout_s)
-    try:
-        yield
-    finally:
-        _ends.reset(token)
+
+    __slots__ = ("_timeout_s", "_token")
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+
+    def __enter__(self) -> None:
+        if not _wrapped:
+            _wrap()
+        self._token = _ends.set(time.monotonic() + self._timeout_s)
+
+    def __exit__(self, *_: object) -> None:
+        _ends.reset(self._token)
 
 
 def restore() -> None:

@@ -7,8 +7,6 @@ every way to read or close it goes through the governed one, which settles.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,16 +16,22 @@ from mesh_plugins.hosts.litellm.errors import hosted
 from mesh_store.model.errors import MeshError
 
 
-@contextmanager
-def speaking_litellm(alias: str) -> Iterator[None]:
+class speaking_litellm:  # noqa: N801 - reads as the word it is in a with statement
     """Turn what we raise inside into errors that litellm's callers catch too."""
-    try:
-        yield
-    except MeshError as error:
-        twin = hosted(error, PREFIX + alias)
-        if twin is error:
-            raise
-        raise twin from error
+
+    __slots__ = ("_alias",)
+
+    def __init__(self, alias: str) -> None:
+        self._alias = alias
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, MeshError):
+            twin = hosted(error, PREFIX + self._alias)
+            if twin is not error:
+                raise twin from error
 
 
 _END = object()

@@ -18,6 +18,7 @@ from mesh_plugins.hosts.litellm.usage import (
     messages_usage,
     openai_usage,
     responses_usage,
+    told,
 )
 from mesh_store.model.usage import Usage
 
@@ -89,7 +90,7 @@ class ChatReader(_Reading):
         self._identify(body)
         self.reply.body, self.finished = body, True
         if not self._from_cache(body):
-            self._believe(openai_usage, getattr(body, "usage", None), getattr(body, "service_tier", None))
+            self._believe(openai_usage, told(body, "usage"), told(body, "service_tier"))
             self._conclude()
         choices = getattr(body, "choices", None) or ()
         for choice in choices:
@@ -103,8 +104,8 @@ class ChatReader(_Reading):
         self._identify(chunk)
         for choice in getattr(chunk, "choices", None) or ():
             self._choice(choice, getattr(choice, "delta", None))
-        self._service = getattr(chunk, "service_tier", None) or self._service
-        self._believe(openai_usage, getattr(chunk, "usage", None), self._service)
+        self._service = told(chunk, "service_tier") or self._service
+        self._believe(openai_usage, told(chunk, "usage"), self._service)
         self._conclude()
 
     def held_back(self, chunks: Sequence[Any]) -> None:

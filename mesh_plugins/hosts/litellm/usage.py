@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from mesh_store.model.usage import Usage
 
 #: More tokens than any context window; a provider that says more is wrong.
 _MOST = 100_000_000
 #: What Anthropic calls the tokens it keeps in its cache for so long.
 _HOUR, _MINUTES = "ephemeral_1h_input_tokens", "ephemeral_5m_input_tokens"
+_NONE: Mapping[str, Any] = {}
 _COUNTERS = tuple(name for name in Usage.__struct_fields__ if name not in ("estimated", "service"))
 
 
@@ -37,9 +40,9 @@ def openai_usage(said: Any, service: Any = None) -> Usage | None:
     prompt, completion = _count(said, "prompt_tokens"), _count(said, "completion_tokens")
     if not prompt and not completion:
         return None
-    sent, generated = _get(said, "prompt_tokens_details"), _get(said, "completion_tokens_details")
+    sent, generated = told(said, "prompt_tokens_details"), told(said, "completion_tokens_details")
     written = _count(sent, "cache_write_tokens") or _count(sent, "cache_creation_tokens")
-    hour = _count(_get(sent, "cache_creation_token_details"), _HOUR)
+    hour = _count(told(sent, "cache_creation_token_details"), _HOUR)
     return _usage(prompt, completion, sent, generated, written, hour, _service(said, service))
 
 
@@ -53,9 +56,9 @@ def responses_usage(said: Any, service: Any = None) -> Usage | None:
     Raises:
         Unbelievable: a count is negative, absurd, or no whole number.
     """
-    if _get(said, "input_tokens") is None:
+    if told(said, "input_tokens") is None:
         return openai_usage(said, service)
-    sent, generated = _get(said, "input_tokens_details"), _get(said, "output_tokens_details")
+    sent, generated = told(said, "input_tokens_details"), told(said, "output_tokens_details")
     prompt, completion = _count(said, "input_tokens"), _count(said, "output_tokens")
     written = _count(sent, "cache_write_tokens")
     return _usage(prompt, completion, sent, generated, written, 0, _service(said, service))
@@ -67,9 +70,9 @@ def messages_usage(said: Any) -> Usage | None:
     Raises:
         Unbelievable: a count is negative, absurd, or no whole number.
     """
-    if _get(said, "input_tokens") is None and _get(said, "output_tokens") is None:
+    if told(said, "input_tokens") is None and told(said, "output_tokens") is None:
         return None
-    read, parts = _count(said, "cache_read_input_tokens"), _get(said, "cache_creation")
+    read, parts = _count(said, "cache_read_input_tokens"), told(said, "cache_creation")
     hour = _count(parts, _HOUR)
     written = _count(said, "cache_creation_input_tokens") or hour + _count(parts, _MINUTES)
     prompt = _count(said, "input_tokens") + read + written
@@ -108,20 +111,26 @@ def _usage(
 
 def _service(said: Any, replied: Any) -> str | None:
     """Return the service that prices depend on, from wherever litellm keeps it."""
-    if _get(said, "speed") == "fast":
+    if told(said, "speed") == "fast":
         return "fast"
-    name = replied or _get(said, "service_tier")
+    name = replied or told(said, "service_tier")
     return name[:64] if isinstance(name, str) and name else None
 
 
-def _get(said: Any, name: str) -> Any:
+def told(said: Any, name: str) -> Any:
+    """Return what one of litellm's objects says under a name, or None."""
     if said is None:
         return None
-    return said.get(name) if isinstance(said, Mapping) else getattr(said, name, None)
+    if isinstance(said, Mapping):
+        return said.get(name)
+    if isinstance(said, BaseModel):  # whose own way to say that it has no such attribute is slow
+        held = vars(said)
+        return held[name] if name in held else (said.model_extra or _NONE).get(name)
+    return getattr(said, name, None)
 
 
 def _count(said: Any, name: str) -> int:
-    value = _get(said, name)
+    value = told(said, name)
     if value is None:
         return 0
     if type(value) is not int or not 0 <= value <= _MOST:
