@@ -67,7 +67,8 @@ async def usage_report(
         # Rows of sums are wide: sorting some tens of thousands on disk takes longer than reading them.
         await connection.execute(_ROOM)
         kept = await usage_source.kept(connection)
-        used = usage_source.between(kept, since, until, coarsest)
+        apart = "user" in by or "key" in by
+        used = usage_source.between(kept, since, until, coarsest, apart=apart)
         rows = (await connection.execute(_statement(used, by, team))).mappings().all()
     shown = [_shown(dict(row)) for row in rows]
     return sorted(shown, key=lambda row: (row["cost_usd"], row["calls"]), reverse=True)

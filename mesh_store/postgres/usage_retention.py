@@ -20,7 +20,7 @@ class Pruned(NamedTuple):
     Attributes:
         days: days whose facts were dropped, oldest first.
         minute_rows: sums per minute that were deleted.
-        hour_rows: sums per hour likewise.
+        hour_rows: sums per hour likewise, those of teams among them.
         adjustments: single re-pricings of those facts.
     """
 
@@ -46,7 +46,11 @@ async def prune(
     old = [
         _old(sums, grain, min(before, facts_before))
         for sums in (usage_rollups, adjustment_rollups)
-        for grain, before in (("minute", minutes_before), ("hour", hours_before))
+        for grain, before in (
+            ("minute", minutes_before),
+            ("hour", hours_before),
+            ("team hour", hours_before),
+        )
     ]
     old.append((adjustments, adjustments.c.fact_id < usage_partitions.first_id(facts_before)))
     async with database.begin() as session:
@@ -57,12 +61,17 @@ async def prune(
             days = [day for day in await usage_partitions.existing(connection) if day < facts_before]
             counts = [select(func.count()).select_from(table).where(each) for table, each in old]
             found = [(await session.execute(count)).scalar_one() for count in counts]
-            return Pruned(days, found[0] + found[2], found[1] + found[3], found[4])
+            return _pruned(days, found)
         await session.execute(text("SET LOCAL lock_timeout = '30s'"))
         days = await usage_partitions.prune(connection, facts_before)
         gone = [await session.execute(delete(table).where(each)) for table, each in old]
         found = [int(getattr(each, "rowcount", 0)) for each in gone]
-        return Pruned(days, found[0] + found[2], found[1] + found[3], found[4])
+        return _pruned(days, found)
+
+
+def _pruned(days: list[date], rows: list[int]) -> Pruned:
+    """Add up rows: of facts and of re-pricing, of minutes, hours and teams' hours; then adjustments."""
+    return Pruned(days, rows[0] + rows[3], sum(rows[1:3] + rows[4:6]), rows[6])
 
 
 def _old(sums: Table, grain: str, before: date) -> tuple[Table, ColumnElement[bool]]:

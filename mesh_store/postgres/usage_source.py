@@ -1,7 +1,8 @@
 """The rows that answer for a span: as few as are exact, of facts and of re-pricing alike.
 
 ``usage_between`` (a function in Postgres) reads whole days, the hours at both ends that make no whole
-day and the minutes that make no whole hour. Retention drops minutes first, then hours: a bound that lies
+day and the minutes that make no whole hour; ``usage_of_teams_between`` likewise, from days and hours that
+do not tell users and keys apart. Retention drops minutes first, then hours: a bound that lies
 before what is kept is moved back to the hour or the day, the same way for whoever asks.
 """
 
@@ -50,7 +51,9 @@ async def kept(connection: AsyncConnection) -> Kept:
     return Kept(*(await connection.execute(select(*first))).one())
 
 
-def between(kept: Kept, since: datetime | None, until: datetime | None, coarsest: Grain) -> TableValuedAlias:
+def between(
+    kept: Kept, since: datetime | None, until: datetime | None, coarsest: Grain, *, apart: bool = True
+) -> TableValuedAlias:
     """Return the rows of a span, as a source to select from.
 
     Args:
@@ -58,9 +61,11 @@ def between(kept: Kept, since: datetime | None, until: datetime | None, coarsest
         since: the first moment, or None.
         until: the first moment that no longer counts, or None.
         coarsest: of which grain rows may be at most: whoever groups by hours cannot use days.
+        apart: whether users and keys are told apart; there are far fewer rows where they are not.
     """
     bounds = [cast(_moved(moment, kept), DateTime(timezone=True)) for moment in (since, until)]
-    return func.usage_between(*bounds, coarsest).table_valued(*_COLUMNS, name="used")
+    reader = func.usage_between if apart else func.usage_of_teams_between
+    return reader(*bounds, coarsest).table_valued(*_COLUMNS, name="used")
 
 
 def _moved(moment: datetime | None, kept: Kept) -> datetime | None:

@@ -106,6 +106,9 @@ SUMS = (
     "audio_output_tokens",
 )
 
+#: Sums of each key, and per hour and day of each team, its users and keys together.
+_GRAINS = "grain IN ('minute', 'hour', 'day', 'team hour', 'team day')"
+
 usage_rollups = Table(
     "usage_rollups",
     metadata,
@@ -121,7 +124,7 @@ usage_rollups = Table(
     Column("latency", ARRAY(BigInteger), nullable=False),
     Column("ttft", ARRAY(BigInteger), nullable=False),
     Column("last_at", _MOMENT, nullable=False),
-    CheckConstraint("grain IN ('minute', 'hour', 'day')", name="grain_known"),
+    CheckConstraint(_GRAINS, name="grain_known"),
     Index("ix_usage_rollups_key_id", "key_id", "starts_at", postgresql_where=text("grain = 'day'")),
     postgresql_partition_by="LIST (grain)",
 )
@@ -158,7 +161,7 @@ adjustment_rollups = Table(
     ],
     Column("newly_priced", BigInteger, nullable=False),
     Column("cost_pico_usd", Numeric, nullable=False),
-    CheckConstraint("grain IN ('minute', 'hour', 'day')", name="grain_known"),
+    CheckConstraint(_GRAINS, name="grain_known"),
     postgresql_partition_by="LIST (grain)",
 )
 

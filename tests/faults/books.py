@@ -84,7 +84,7 @@ def sums_are_those_of_the_rows(world: Any) -> None:
     attempts = f"count(*) FILTER (WHERE e.outcome <> '{REFUSED}')"
     rows = _sums(world, f"{attempts}, {spent}", "usage_events e")
     rolled = f"sum(e.attempts), {spent}"
-    for grain in ("minute", "hour", "day"):
+    for grain in ("minute", "hour", "day", "team hour", "team day"):
         sums = _sums(world, rolled, "usage_rollups e", f" AND e.grain = '{grain}'")
         assert sums == rows, f"{grain} holds {sums}, the rows {rows}"
 

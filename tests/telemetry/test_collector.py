@@ -29,13 +29,17 @@ DAY_US = 24 * 3600 * 1_000_000
 #: Sums of the raw rows the way the rollups count them, beside the rollups: the difference must be empty.
 SAME = """
 WITH raw AS (
-    SELECT grain, date_trunc(grain, started_at, 'UTC') AS starts_at, team_id,
-        coalesce(user_id, '') AS user_id, key_id, alias, coalesce(provider, '') AS provider,
+    SELECT CASE WHEN apart THEN grain ELSE 'team ' || grain END AS grain,
+        date_trunc(grain, started_at, 'UTC') AS starts_at, team_id,
+        CASE WHEN apart THEN coalesce(user_id, '') ELSE '' END AS user_id,
+        CASE WHEN apart THEN key_id ELSE '' END AS key_id, alias, coalesce(provider, '') AS provider,
         coalesce(request_model, '') AS model,
         count(*) FILTER (WHERE outcome <> 'denied') AS attempts, sum(input_tokens) AS input_tokens,
         sum(output_tokens) AS output_tokens, coalesce(sum(cost_pico_usd), 0) AS cost_pico_usd,
         sum(duration_us) AS duration_us
-    FROM usage_events CROSS JOIN (VALUES ('minute'), ('hour'), ('day')) AS g (grain)
+    FROM usage_events CROSS JOIN (
+        VALUES ('minute', true), ('hour', true), ('day', true), ('hour', false), ('day', false)
+    ) AS g (grain, apart)
     GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
 ), rolled AS (
     SELECT grain, starts_at, team_id, user_id, key_id, alias, provider, model, attempts, input_tokens,
@@ -196,7 +200,7 @@ async def test_facts_out_of_time_are_dead_and_never_in_the_rollups(
     assert (done.facts, done.dead) == (1, 4)
     reasons = [row["reason"] for row in await postgres.fetch("SELECT reason FROM telemetry_dead ORDER BY 1")]
     assert reasons == ["too_new", "too_new", "too_old", "too_old"]
-    assert await postgres.fetchval("SELECT count(*) FROM usage_rollups") == 3
+    assert await postgres.fetchval("SELECT count(*) FROM usage_rollups") == 5
 
 
 async def test_a_fact_of_a_dropped_day_cannot_count_again(
@@ -209,7 +213,7 @@ async def test_a_fact_of_a_dropped_day_cannot_count_again(
         done = await collector.collect_once()
         await collector.close()
         assert (done.facts, done.dead) == expected
-        assert await fresh.fetchval(sums) == 3
+        assert await fresh.fetchval(sums) == 5
         tomorrow = usage_partitions.day_of(now_us() + DAY_US)
         await usage_partitions.prune(fresh, tomorrow)
 

@@ -125,7 +125,7 @@ async def test_whatever_is_away_everything_arrives(
     connection = await asyncpg.connect(fresh_url)
     stored = {row["id"] for row in await connection.fetch("SELECT id::text FROM usage_events")}
     raw = tuple(await connection.fetchrow(f"SELECT {RAW} FROM usage_events"))
-    for grain in ("minute", "hour", "day"):
+    for grain in ("minute", "hour", "day", "team hour", "team day"):
         sums = await connection.fetchrow(f"SELECT {SUMS} FROM usage_rollups WHERE grain = $1", grain)
         assert tuple(sums) == raw
     await connection.close()

@@ -117,7 +117,7 @@ class Books:
         """What re-pricing changed is summed by every grain."""
         changed = self.adjusted.values()
         expected = (sum(difference for difference, _ in changed), sum(newly for _, newly in changed))
-        for grain in ("minute", "hour", "day"):
+        for grain in ("minute", "hour", "day", "team hour", "team day"):
             row = await connection.fetchrow(
                 "SELECT coalesce(sum(cost_pico_usd), 0), coalesce(sum(newly_priced), 0)"
                 " FROM adjustment_rollups WHERE grain = $1 AND team_id = $2",
@@ -245,9 +245,10 @@ def test_a_report_of_any_span_adds_up_what_was_sent_in_full(rolling_url: str, **
     obey(rolling_url, **arguments)
 
 
+@pytest.mark.parametrize("reader", ["usage_drawn", "usage_of_teams_drawn"])
 @pytest.mark.parametrize(("hours", "grain"), [(2, "minute"), (47, "hour"), (71, "day")])
 async def test_what_is_drawn_is_whole_bars_of_the_grain_that_suits_the_span(
-    rolling_url: str, hours: int, grain: str
+    rolling_url: str, hours: int, grain: str, reader: str
 ) -> None:
     ages = [minutes * 60_000_000 + 1 for minutes in (0, 30, 61, 119, 600, 1500, 2819, 4259)]
     given = {"attempt": 1, "outcome": "ok", "key_id": "abcdefgh", "alias": "fast", "cost_pico_usd": 5}
@@ -258,7 +259,7 @@ async def test_what_is_drawn_is_whole_bars_of_the_grain_that_suits_the_span(
     since = until - timedelta(hours=hours)
     connection = await asyncpg.connect(rolling_url)
     rows = await connection.fetch(
-        "SELECT starts_at, sum(cost_pico_usd) AS pico, sum(calls) AS calls FROM usage_drawn($1, $2)"
+        f"SELECT starts_at, sum(cost_pico_usd) AS pico, sum(calls) AS calls FROM {reader}($1, $2)"
         " WHERE team_id = $3 GROUP BY 1",
         since,
         until,
@@ -277,15 +278,16 @@ async def test_until_now_is_answered_by_days_and_not_by_todays_minutes(rolling_u
     books = Books(rolling_url, [])
     connection = await asyncpg.connect(rolling_url)
 
-    async def grains(until: str) -> set[str]:
+    async def grains(until: str, reader: str = "usage_between") -> set[str]:
         rows = await connection.fetch(
-            f"SELECT DISTINCT grain FROM usage_between(NULL, {until}) WHERE team_id = $1", books.team
+            f"SELECT DISTINCT grain FROM {reader}(NULL, {until}) WHERE team_id = $1", books.team
         )
         return {row["grain"] for row in rows}
 
     books.facts = [books.fact(1, attempt=1, outcome="ok", key_id="abcdefgh", alias="fast")]
     await books.send([])
     assert await grains("now()") == {"day"}
+    assert await grains("now()", "usage_of_teams_between") == {"team day"}
     before = datetime.fromtimestamp(books.now // 60_000_000 * 60, UTC)
     assert "day" not in await grains(f"'{before.isoformat()}'")
     await connection.close()

@@ -4,41 +4,41 @@
 
 -- name: spend_by_team
 SELECT r.starts_at AS time, coalesce(t.name, r.team_id) AS metric, sum(r.cost_pico_usd) / 1e12 AS usd
-FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
+FROM usage_of_teams_drawn($__timeFrom(), $__timeTo()) AS r
 LEFT JOIN teams AS t ON t.id::text = r.team_id
 GROUP BY 1, 2 ORDER BY 1
 
 -- name: spend_by_model
 SELECT r.starts_at AS time, r.model AS metric, sum(r.cost_pico_usd) / 1e12 AS usd
-FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
+FROM usage_of_teams_drawn($__timeFrom(), $__timeTo()) AS r
 WHERE r.model <> '' GROUP BY 1, 2 ORDER BY 1
 
 -- name: spend_by_alias
 SELECT r.starts_at AS time, r.alias AS metric, sum(r.cost_pico_usd) / 1e12 AS usd
-FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
+FROM usage_of_teams_drawn($__timeFrom(), $__timeTo()) AS r
 GROUP BY 1, 2 ORDER BY 1
 
 -- name: calls
 SELECT r.starts_at AS time, sum(r.calls) AS calls, sum(r.errors) AS errors
-FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
+FROM usage_of_teams_drawn($__timeFrom(), $__timeTo()) AS r
 GROUP BY 1 ORDER BY 1
 
 -- name: refused
 SELECT r.starts_at AS time, sum(r.denied) AS denied, sum(r.cancelled) AS cancelled, sum(r.lost) AS lost
-FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
+FROM usage_of_teams_drawn($__timeFrom(), $__timeTo()) AS r
 GROUP BY 1 ORDER BY 1
 
 -- name: tokens
 SELECT r.starts_at AS time, sum(r.input_tokens) AS input, sum(r.output_tokens) AS output,
        sum(r.cache_read_tokens) AS cached
-FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
+FROM usage_of_teams_drawn($__timeFrom(), $__timeTo()) AS r
 GROUP BY 1 ORDER BY 1
 
 -- name: latency
 -- Sums the histograms, then finds where in its bucket each share lies; milliseconds.
 WITH summed AS (
     SELECT r.starts_at AS time, {latency} AS counts
-    FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
+    FROM usage_of_teams_drawn($__timeFrom(), $__timeTo()) AS r
     GROUP BY 1
 )
 SELECT time, usage_percentile(counts, 0.5) AS p50, usage_percentile(counts, 0.95) AS p95,
@@ -49,7 +49,7 @@ FROM summed ORDER BY 1
 -- Likewise until the first token of a stream.
 WITH summed AS (
     SELECT r.starts_at AS time, {ttft} AS counts
-    FROM usage_drawn($__timeFrom(), $__timeTo()) AS r
+    FROM usage_of_teams_drawn($__timeFrom(), $__timeTo()) AS r
     GROUP BY 1
 )
 SELECT time, usage_percentile(counts, 0.5) AS p50, usage_percentile(counts, 0.95) AS p95
@@ -83,7 +83,7 @@ ORDER BY w.spent_pico_usd / nullif(l.amount, 0) DESC LIMIT 50
 
 -- name: unpriced
 SELECT r.provider, r.model, sum(r.unpriced) AS attempts
-FROM usage_between($__timeFrom(), $__timeTo()) AS r
+FROM usage_of_teams_between($__timeFrom(), $__timeTo()) AS r
 GROUP BY 1, 2 HAVING sum(r.unpriced) > 0 ORDER BY 3 DESC
 
 -- name: dead

@@ -58,40 +58,34 @@ WITH inserted AS (
     FROM
         inserted,
         (SELECT '{1,2,4,8,16,32,64,128,256,512,1024,2048,4096,8192,16384,32768,65536,131072,262144}'::bigint[] AS bounds) AS buckets
-), rolled AS (
-    INSERT INTO usage_rollups AS r (
-        grain, starts_at, team_id, user_id, key_id, alias, provider, model, calls, attempts, denied,
-        errors, cancelled, lost, estimated, unpriced, shadow_denied, input_tokens, output_tokens, cache_read_tokens,
-        cache_write_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, cost_pico_usd,
-        duration_us, latency, ttft, last_at
-    )
+), minutes AS MATERIALIZED (
+    -- The coarser sums are made of these, which are fewer than the facts.
     SELECT
-        grain,
-        date_trunc(grain, started_at, 'UTC') AS starts_at,
+        date_trunc('minute', started_at, 'UTC') AS minute,
         team_id,
         coalesce(user_id, '') AS user_id,
         key_id,
         alias,
         coalesce(provider, '') AS provider,
         coalesce(request_model, '') AS model,
-        count(*) FILTER (WHERE attempt <= 1 AND outcome <> 'denied'),
-        count(*) FILTER (WHERE outcome <> 'denied'),
-        count(*) FILTER (WHERE outcome = 'denied'),
-        count(*) FILTER (WHERE outcome IN ('error', 'incomplete')),
-        count(*) FILTER (WHERE outcome IN ('cancelled', 'abandoned')),
-        count(*) FILTER (WHERE outcome = 'lost'),
-        count(*) FILTER (WHERE estimated),
-        count(*) FILTER (WHERE cost_pico_usd IS NULL AND input_tokens + output_tokens > 0),
-        count(*) FILTER (WHERE attempt <= 1 AND 'shadow_denied' = ANY(flags)),
-        sum(input_tokens),
-        sum(output_tokens),
-        sum(cache_read_tokens),
-        sum(cache_write_tokens),
-        sum(reasoning_tokens),
-        sum(audio_input_tokens),
-        sum(audio_output_tokens),
-        coalesce(sum(cost_pico_usd), 0),
-        sum(duration_us),
+        count(*) FILTER (WHERE attempt <= 1 AND outcome <> 'denied') AS calls,
+        count(*) FILTER (WHERE outcome <> 'denied') AS attempts,
+        count(*) FILTER (WHERE outcome = 'denied') AS denied,
+        count(*) FILTER (WHERE outcome IN ('error', 'incomplete')) AS errors,
+        count(*) FILTER (WHERE outcome IN ('cancelled', 'abandoned')) AS cancelled,
+        count(*) FILTER (WHERE outcome = 'lost') AS lost,
+        count(*) FILTER (WHERE estimated) AS estimated,
+        count(*) FILTER (WHERE cost_pico_usd IS NULL AND input_tokens + output_tokens > 0) AS unpriced,
+        count(*) FILTER (WHERE attempt <= 1 AND 'shadow_denied' = ANY(flags)) AS shadow_denied,
+        sum(input_tokens) AS input_tokens,
+        sum(output_tokens) AS output_tokens,
+        sum(cache_read_tokens) AS cache_read_tokens,
+        sum(cache_write_tokens) AS cache_write_tokens,
+        sum(reasoning_tokens) AS reasoning_tokens,
+        sum(audio_input_tokens) AS audio_input_tokens,
+        sum(audio_output_tokens) AS audio_output_tokens,
+        coalesce(sum(cost_pico_usd), 0) AS cost_pico_usd,
+        sum(duration_us) AS duration_us,
         ARRAY[
             count(*) FILTER (WHERE latency = 0), count(*) FILTER (WHERE latency = 1),
             count(*) FILTER (WHERE latency = 2), count(*) FILTER (WHERE latency = 3),
@@ -103,7 +97,7 @@ WITH inserted AS (
             count(*) FILTER (WHERE latency = 14), count(*) FILTER (WHERE latency = 15),
             count(*) FILTER (WHERE latency = 16), count(*) FILTER (WHERE latency = 17),
             count(*) FILTER (WHERE latency = 18), count(*) FILTER (WHERE latency = 19)
-        ],
+        ] AS latency,
         ARRAY[
             count(*) FILTER (WHERE ttft = 0), count(*) FILTER (WHERE ttft = 1),
             count(*) FILTER (WHERE ttft = 2), count(*) FILTER (WHERE ttft = 3),
@@ -115,10 +109,55 @@ WITH inserted AS (
             count(*) FILTER (WHERE ttft = 14), count(*) FILTER (WHERE ttft = 15),
             count(*) FILTER (WHERE ttft = 16), count(*) FILTER (WHERE ttft = 17),
             count(*) FILTER (WHERE ttft = 18), count(*) FILTER (WHERE ttft = 19)
+        ] AS ttft,
+        max(started_at) AS last_at
+    FROM bucketed
+    GROUP BY 1, 2, 3, 4, 5, 6, 7
+), rolled AS (
+    INSERT INTO usage_rollups AS r (
+        grain, starts_at, team_id, user_id, key_id, alias, provider, model, calls, attempts, denied,
+        errors, cancelled, lost, estimated, unpriced, shadow_denied, input_tokens, output_tokens, cache_read_tokens,
+        cache_write_tokens, reasoning_tokens, audio_input_tokens, audio_output_tokens, cost_pico_usd,
+        duration_us, latency, ttft, last_at
+    )
+    SELECT
+        CASE grouping(key_id) WHEN 1 THEN 'team ' ELSE '' END
+        || CASE 0 WHEN grouping(minute) THEN 'minute' WHEN grouping(hour) THEN 'hour' ELSE 'day' END AS grain,
+        coalesce(minute, hour, day) AS starts_at,
+        team_id,
+        coalesce(user_id, '') AS user_id,
+        coalesce(key_id, '') AS key_id,
+        alias,
+        provider,
+        model,
+        sum(calls), sum(attempts), sum(denied), sum(errors), sum(cancelled), sum(lost), sum(estimated),
+        sum(unpriced), sum(shadow_denied), sum(input_tokens), sum(output_tokens), sum(cache_read_tokens),
+        sum(cache_write_tokens), sum(reasoning_tokens), sum(audio_input_tokens), sum(audio_output_tokens),
+        sum(cost_pico_usd), sum(duration_us),
+        ARRAY[
+            sum(latency[1]), sum(latency[2]), sum(latency[3]), sum(latency[4]), sum(latency[5]),
+            sum(latency[6]), sum(latency[7]), sum(latency[8]), sum(latency[9]), sum(latency[10]),
+            sum(latency[11]), sum(latency[12]), sum(latency[13]), sum(latency[14]), sum(latency[15]),
+            sum(latency[16]), sum(latency[17]), sum(latency[18]), sum(latency[19]), sum(latency[20])
         ],
-        max(started_at)
-    FROM bucketed CROSS JOIN (VALUES ('minute'), ('hour'), ('day')) AS grains (grain)
-    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8
+        ARRAY[
+            sum(ttft[1]), sum(ttft[2]), sum(ttft[3]), sum(ttft[4]), sum(ttft[5]),
+            sum(ttft[6]), sum(ttft[7]), sum(ttft[8]), sum(ttft[9]), sum(ttft[10]),
+            sum(ttft[11]), sum(ttft[12]), sum(ttft[13]), sum(ttft[14]), sum(ttft[15]),
+            sum(ttft[16]), sum(ttft[17]), sum(ttft[18]), sum(ttft[19]), sum(ttft[20])
+        ],
+        max(last_at)
+    FROM (
+        SELECT date_trunc('hour', minute, 'UTC') AS hour, date_trunc('day', minute, 'UTC') AS day, minutes.*
+        FROM minutes
+    ) AS timed
+    GROUP BY GROUPING SETS (
+        (minute, team_id, user_id, key_id, alias, provider, model),
+        (hour, team_id, user_id, key_id, alias, provider, model),
+        (day, team_id, user_id, key_id, alias, provider, model),
+        (hour, team_id, alias, provider, model),
+        (day, team_id, alias, provider, model)
+    )
     ORDER BY 1, 2, 3, 4, 5, 6, 7, 8
     ON CONFLICT (grain, starts_at, team_id, user_id, key_id, alias, provider, model) DO UPDATE SET
         calls = r.calls + excluded.calls,
