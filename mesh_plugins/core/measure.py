@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from mesh_plugins.core.attachments import attachment_of
+from mesh_plugins.core.image_tokens import likely_tokens, most_tokens
+from mesh_plugins.core.images import Image, image_of
 
 #: Fields whose text the model reads; everything else of a payload is parameters.
 _TEXT_FIELDS = frozenset(
@@ -28,8 +30,8 @@ _TEXT_FIELDS = frozenset(
 )
 #: Tokens of framing per message or list item: role, separators.
 _FRAME = 8
-#: Tokens of one image; vendors charge 85 to about 1,600 for the sizes they do not scale down.
-IMAGE_TOKENS = 1_600
+#: A file of which nothing is known is guessed to be a page, which is about an image.
+_PAGE_TOKENS = 1_600
 
 
 @dataclass(slots=True)
@@ -39,7 +41,7 @@ class PayloadSize:
     Attributes:
         text_bytes: UTF-8 length of all text, keys of tool schemas included.
         items: messages, parts and list items.
-        images: images.
+        images: what is known of each image.
         sound_bytes: bytes of sound sent along.
         file_tokens: the likely tokens of files and sound.
         unbounded: the first thing whose tokens its size does not bound, in words; or None.
@@ -47,20 +49,21 @@ class PayloadSize:
 
     text_bytes: int = 0
     items: int = 0
-    images: int = 0
+    images: tuple[Image, ...] = ()
     sound_bytes: int = 0
     file_tokens: int = 0
     unbounded: str | None = None
 
-    @property
-    def bound(self) -> int:
-        """The most input tokens this can be without what is ``unbounded``, images at their usual largest."""
-        return self.text_bytes + self.items * _FRAME + self.images * IMAGE_TOKENS + self.sound_bytes
+    def bound(self, model: str) -> int:
+        """The most input tokens this can be on a model, without what is ``unbounded``."""
+        images = sum([most_tokens(image, model) for image in self.images])
+        return self.text_bytes + self.items * _FRAME + images + self.sound_bytes
 
     def estimate(self, tokens_per_byte: float) -> int:
         """The likely input tokens at a learned ratio."""
         text = int(self.text_bytes * tokens_per_byte)
-        return text + self.items * 4 + self.images * IMAGE_TOKENS + self.file_tokens + 1
+        images = sum([likely_tokens(image) for image in self.images])
+        return text + self.items * 4 + images + self.file_tokens + 1
 
 
 def measure(payload: Mapping[str, Any]) -> PayloadSize:
@@ -79,7 +82,7 @@ def _add(size: PayloadSize, value: Any) -> None:
         kind = value.get("type")
         # In a tool's schema "type" may be a list of types, or itself the name of a property.
         if isinstance(kind, str) and kind in _IMAGES:
-            size.images += 1
+            size.images += (image_of(value),)
             return
         if isinstance(kind, str) and kind in _FILES and _holds(value, kind):
             _attach(size, value)
@@ -105,8 +108,7 @@ def _attach(size: PayloadSize, part: Mapping[str, Any]) -> None:
     found = attachment_of(part)
     size.text_bytes += found.text_bytes
     size.sound_bytes += found.sound_bytes
-    # A file of which nothing is known is guessed to be a page, which is about an image.
-    size.file_tokens += found.likely_tokens or (IMAGE_TOKENS if found.unbounded else 0)
+    size.file_tokens += found.likely_tokens or (_PAGE_TOKENS if found.unbounded else 0)
     size.unbounded = size.unbounded or found.unbounded
     for name in ("title", "context"):
         if isinstance(part.get(name), str):

@@ -246,13 +246,13 @@ def _sent(rule: LimitRule, request: CallRequest, target: Target) -> int:
     """Return the most tokens a request can send: by its size, else all that the model takes in."""
     size = request.size
     if size.unbounded is None or rule.dimension == "output_tokens":
-        return size.bound
+        return size.bound(target.model)
     if target.context_window is not None:
-        return max(size.bound, target.context_window)
+        return max(size.bound(target.model), target.context_window)
     if rule.enforce:
         raise ConfigError(
             f"limit {rule.text!r} of {rule.label} is hard, and this call sends {size.unbounded}, of which "
             "nobody can tell how many tokens it is: send its text, or set context_window on the target "
             f"{target.model!r}"
         )
-    return size.bound + size.file_tokens
+    return size.bound(target.model) + size.file_tokens
