@@ -245,6 +245,30 @@ def test_a_report_of_any_span_adds_up_what_was_sent_in_full(rolling_url: str, **
     obey(rolling_url, **arguments)
 
 
+@pytest.mark.parametrize(
+    "by", [[], ["key"], ["user"], ["alias"], ["key", "model"], ["day"], ["hour", "user"]]
+)
+async def test_keys_and_users_are_told_apart_where_they_are_asked_for(
+    rolling_url: str, by: list[str]
+) -> None:
+    """Most questions are answered from sums that tell neither apart: these must not be."""
+    given = {"attempt": 1, "outcome": "ok", "alias": "fast", "cost_pico_usd": 5, "input_tokens": 3}
+    callers = [("abcdefgh", "u1"), ("ijklmnop", "u1"), ("ijklmnop", "u2"), ("ijklmnop", None)]
+    books = Books(
+        rolling_url,
+        [
+            given | {"late_us": hours * HOUR_US + 1, "key_id": key, "user_id": user}
+            for hours in (0, 30, 60)
+            for key, user in callers
+        ],
+    )
+    await books.send([])
+    await books.adjust({1: 7, 4: -3, 11: 2})
+    now = datetime.fromtimestamp(books.now // 60_000_000 * 60, UTC)
+    for since in (None, now - timedelta(hours=50), now - timedelta(hours=62)):
+        await check(books, since, None, by)
+
+
 @pytest.mark.parametrize("reader", ["usage_drawn", "usage_of_teams_drawn"])
 @pytest.mark.parametrize(("hours", "grain"), [(2, "minute"), (47, "hour"), (71, "day")])
 async def test_what_is_drawn_is_whole_bars_of_the_grain_that_suits_the_span(
