@@ -14,6 +14,8 @@ from mesh_store.model.snapshot import Operation
 
 #: What makes a model name ours.
 PREFIX = "mesh/"
+#: What litellm makes of that: a provider's name.
+PROVIDER = PREFIX.rstrip("/")
 
 _CHAT = """
     audio cache_control_injection_points context_management frequency_penalty function_call functions
@@ -60,9 +62,12 @@ class Door:
         if model is None:
             at = self.positional.index("model")
             model = args[at] if len(args) > at else None
-        if not isinstance(model, str) or not model.startswith(PREFIX):
+        if not isinstance(model, str):
             return None
-        return model[len(PREFIX) :]
+        if model.startswith(PREFIX):
+            return model[len(PREFIX) :]
+        # So litellm 1.83 goes from Messages to chat; sync functions take names apart on their way to the net.
+        return model if self.is_async and kwargs.get("custom_llm_provider") == PROVIDER else None
 
     def early_caller(self, kwargs: Mapping[str, Any]) -> str | None:
         """Return the async function that called this one from inside, or None.

@@ -17,7 +17,7 @@ import litellm
 from litellm.types.utils import all_litellm_params
 
 from mesh_plugins.hosts.litellm import callers
-from mesh_plugins.hosts.litellm.doors import Door, names
+from mesh_plugins.hosts.litellm.doors import PROVIDER, Door, names
 from mesh_store.model.errors import ConfigError
 
 _log = logging.getLogger("mesh_plugins.litellm")
@@ -97,7 +97,8 @@ def sort(door: Door, original: Callable[..., Any], args: tuple[Any, ...], kwargs
             _ignored(name, value)
         else:
             unknown.append(name)
-    if unknown and not (given.get("drop_params") or litellm.drop_params):
+    theirs = given.get("custom_llm_provider") == PROVIDER  # called by litellm itself
+    if unknown and not (theirs or given.get("drop_params") or litellm.drop_params):
         raise _refused(door, unknown)
     _finish(asked, door, given)
     return asked
@@ -179,7 +180,7 @@ def _harmless(headers: Any) -> dict[str, str]:
 
 
 def _ignored(name: str, value: Any) -> None:
-    if name in _SAID and value:
+    if name in _SAID and value and value != PROVIDER:
         _log.warning(
             "%s is ignored for mesh/ models: the alias decides where a call goes and what it falls back to",
             name,

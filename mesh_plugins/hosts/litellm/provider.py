@@ -22,20 +22,22 @@ import litellm
 from litellm.llms.custom_llm import CustomLLM
 from litellm.utils import custom_llm_setup
 
-from mesh_plugins.hosts.litellm.doors import PREFIX
+from mesh_plugins.hosts.litellm.doors import PREFIX, PROVIDER
 
 if TYPE_CHECKING:
     from mesh_plugins.hosts.litellm.installation import Installation
 
-_NAME = PREFIX.rstrip("/")
 #: What the handlers are told that a call of a public function would not be.
 _METADATA = ("metadata", "litellm_metadata")
 
 
 def register(installation: Installation) -> None:
     """Make ``mesh/…`` a model that litellm itself knows how to call."""
-    others = [entry for entry in litellm.custom_provider_map or [] if entry["provider"] != _NAME]
-    litellm.custom_provider_map = [*others, {"provider": _NAME, "custom_handler": MeshProvider(installation)}]
+    others = [entry for entry in litellm.custom_provider_map or [] if entry["provider"] != PROVIDER]
+    litellm.custom_provider_map = [
+        *others,
+        {"provider": PROVIDER, "custom_handler": MeshProvider(installation)},
+    ]
     custom_llm_setup()
 
 
@@ -47,8 +49,8 @@ def unregister(installation: Installation) -> None:
         if getattr(entry["custom_handler"], "installation", None) is not installation
     ]
     for known in (litellm.provider_list, litellm._custom_providers):  # what custom_llm_setup added
-        if _NAME in known:
-            known.remove(_NAME)
+        if PROVIDER in known:
+            known.remove(PROVIDER)
 
 
 def restarted(kwargs: Mapping[str, Any], called_by: tuple[str, str] | None) -> dict[str, Any]:

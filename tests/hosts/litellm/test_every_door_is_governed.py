@@ -119,3 +119,10 @@ def test_usage_of_a_cache_hit_is_nothing(
         (True, ()),
         (False, ("cache_hit",)),
     ]
+
+
+async def test_a_name_that_litellm_took_apart_is_governed(litellm: Any, world: Any, messages: Any) -> None:
+    await litellm.acompletion("fast", messages, custom_llm_provider="mesh", _litellms_own=True)
+
+    assert [fact.outcome for fact in world.recorder.facts] == ["ok"]
+    assert "_litellms_own" not in world.sent.json
