@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import gc
+import importlib
 import os
 import re
 import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -89,6 +92,34 @@ def test_a_call_that_was_open_at_a_fork_is_the_parents_to_end(world, chunks, fai
     stream.close()
     assert status == 0
     assert len(world.recorder.settlements) == 1
+
+
+SLOW = "import time; began.set(); ended.wait(0.5); whole = True"
+ENDLESS = "began.set(); ended.wait(60)"
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("body", [SLOW, ENDLESS], ids=["whole", "waiting for the fork"])
+def test_a_module_that_is_being_imported_at_a_fork_is_whole_or_left_alone(body, tmp_path, monkeypatch):
+    """By a thread that is not there in the child: who imports it there would wait for ever."""
+    began, ended = threading.Event(), threading.Event()
+    (tmp_path / "imported_meanwhile.py").write_text(f"from builtins import began, ended\n{body}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(builtins, "began", began, raising=False)
+    monkeypatch.setattr(builtins, "ended", ended, raising=False)
+    importing = threading.Thread(target=importlib.import_module, args=("imported_meanwhile",))
+    importing.start()
+    assert began.wait(30)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os._exit(0 if body == ENDLESS or importlib.import_module("imported_meanwhile").whole else 1)
+        finally:
+            os._exit(2)
+    ended.set()
+    importing.join()
+    sys.modules.pop("imported_meanwhile")
+    assert ends(pid) == 0
 
 
 def test_whoever_keeps_a_lock_for_longer_than_a_call_takes_one_that_survives_a_fork():

@@ -35,6 +35,7 @@ CONFIGURATION: Promises = {
         "sync/following::a_connection_that_stays_deaf_is_made_anew",
         "sync/following::every_client_is_at_the_last_revision_though_connections_are_killed",
         "sync/following::a_client_behind_the_stream_loads_the_document",
+        "faults/slow_consumers::a_subscriber_the_server_cuts_off_for_its_slowness_is_back_at_the_newest",
     ),
     "whatever bytes come, they are read or refused in our own words": (
         "faults/bytes_are_read_or_refused::published_configuration",
@@ -99,6 +100,15 @@ LIMITS: Promises = {
         "faults/the_network_before_redis::bytes_that_were_altered_on_the_way_are_an_error_of_ours",
         "limits/a_bad_reply_closes_its_connection::of_a_reserve",
     ),
+    "who takes what comes too slowly delays himself alone": (
+        "faults/slow_consumers::a_stream_read_slowly_is_whole_and_one_fact",
+        "faults/slow_consumers::so_it_is_on_an_event_loop_while_others_are_answered",
+        "faults/slow_consumers::a_reader_that_outlasts_the_deadline_is_told_and_one_fact",
+        "faults/slow_consumers::a_call_read_for_longer_than_its_slots_lease_keeps_its_slot",
+        "telemetry/delivery::a_running_calls_slot_is_renewed_before_its_lease_ends_and_no_longer_once_it_is_over",
+        "http/connections_are_let_go_of::a_reader_slower_than_the_provider_misses_nothing",
+        "telemetry/outages::while_postgres_is_away_a_backlog_stops_at_its_mark_and_calls_are_admitted_and_settled",
+    ),
     "settling happens once and a refund never lifts above full": (
         "limits/settlement_happens_once::settling_twice_changes_nothing",
         "limits/settlement_happens_once::a_refund_never_lifts_above_full",
@@ -151,6 +161,13 @@ TELEMETRY: Promises = {
         "telemetry/collector::a_collector_killed_before_its_commit_loses_nothing",
         "telemetry/collector::a_collector_that_dies_between_commit_and_acknowledgement_doubles_nothing",
     ),
+    "between callers, the telemetry stream and collectors anything may go wrong": (
+        "faults/the_network_before_the_telemetry_stream::calls_are_answered_and_every_fact_arrives_once",
+        (
+            "faults/the_network_before_the_telemetry_stream::"
+            "connections_that_break_again_and_again_lose_and_double_no_fact"
+        ),
+    ),
     "a full ring drops the fact, counts it, and keeps the settlement": (
         "telemetry/writer::a_full_ring_drops_the_fact_and_keeps_the_settlement",
         "telemetry/ring::what_was_not_released_is_not_overwritten",
@@ -182,6 +199,13 @@ TELEMETRY: Promises = {
         "limits/a_lease_is_spent_in_memory::a_desk_forgets_without_io_after_a_fork",
         "sync/processes::a_child_forked_while_the_cache_is_locked_does_not_hang",
         "http/transports_keep_to_themselves::a_child_forked_calls_without_hanging_or_repeating",
+        "core/a_forked_child_waits_for_no_thread_of_its_parent::locks_that_are_held_at_a_fork_are_free_in_the_child",
+        (
+            "core/a_forked_child_waits_for_no_thread_of_its_parent::"
+            "a_module_that_is_being_imported_at_a_fork_is_whole_or_left_alone"
+        ),
+        "limits/a_fork_leaves_the_leases_with_the_parent::no_unit_is_spent_twice_and_none_is_lost",
+        "faults/forks_under_load::no_child_hangs_and_each_call_is_one_fact",
     ),
     "a backlog never closes budgets": (
         "telemetry/outages::while_postgres_is_away_a_backlog_stops_at_its_mark_and_calls_are_admitted_and_settled",
@@ -248,6 +272,7 @@ AWAY: Promises = {
         "faults/the_network_before_providers::callers_are_told_and_every_attempt_is_a_fact",
         "faults/the_network_before_providers::connections_that_break_again_and_again",
         "faults/the_network_before_providers::bytes_that_were_altered_on_the_way",
+        "faults/the_network_in_the_middle_of_streams::is_told_and_one_fact_with_what_had_come",
         "http/providers_misbehave_and_callers_are_told::silence_between_chunks_is_a_timeout",
     ),
     "the process killed: settled at the estimate, slots free after their lease, the ring survives": (

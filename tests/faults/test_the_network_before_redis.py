@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -111,18 +111,27 @@ def test_connections_that_break_again_and_again_cost_no_call_its_fact(priced: Pr
     assert priced.check()["ok"] == answered + 2
 
 
-def test_bytes_that_were_altered_on_the_way_are_an_error_of_ours(make_priced: Callable[..., Priced]) -> None:
+@pytest.mark.parametrize(
+    "seeds", [[SEED], pytest.param(range(200), marks=pytest.mark.full)], ids=["one", "many"]
+)
+@pytest.mark.timeout(3600)
+def test_bytes_that_were_altered_on_the_way_are_an_error_of_ours(
+    make_priced: Callable[..., Priced], seeds: Sequence[int]
+) -> None:
     """What they did to counters is TLS's promise and not ours; no call hangs and no library's error shows."""
     priced = make_priced(LIMITS[:3])
-    with Relay.to_redis(priced.world.engines.redis_url, seed=SEED) as relay:
-        mesh = priced.world.mesh(redis_url=relay.redis_url, decision_s=0.3, leases=False)
-        mesh.chat(**priced.asked(f"{priced.world.team}-before"))
-        relay.toxics = Toxics(corrupt=0.4)
-        calls_through(mesh, priced, "altered")
-        relay.toxics = Toxics()
-        relay.reset()
-        # An amount with one bit more may have been charged: only what callers believe has to heal.
-        team = priced.world.run(lambda admin: admin.get_team(priced.world.team)).id
-        with connect(priced.world.engines.redis_url) as redis:
-            redis.delete(*redis.keys(f"{{{team}}}:*"))
-        healed(mesh, priced)
+    team = priced.world.run(lambda admin: admin.get_team(priced.world.team)).id
+    for seed in seeds:
+        print(f"seed {seed}")
+        with Relay.to_redis(priced.world.engines.redis_url, seed=seed) as relay:
+            mesh = priced.world.mesh(redis_url=relay.redis_url, decision_s=0.3, leases=False)
+            mesh.chat(**priced.asked(f"{priced.world.team}-before-{seed}"))
+            relay.toxics = Toxics(corrupt=0.4)
+            calls_through(mesh, priced, f"altered-{seed}")
+            relay.toxics = Toxics()
+            relay.reset()
+            # An amount with one bit more may have been charged: only what callers believe has to heal.
+            with connect(priced.world.engines.redis_url) as redis:
+                redis.delete(*redis.keys(f"{{{team}}}:*"))
+            healed(mesh, priced)
+            mesh.close(1.0)
