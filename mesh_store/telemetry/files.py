@@ -14,7 +14,7 @@ import os
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 if sys.platform != "win32":  # pragma: no branch - Windows has no flock: rings live in memory there
@@ -22,7 +22,10 @@ if sys.platform != "win32":  # pragma: no branch - Windows has no flock: rings l
 
 from mesh_store.model.ids import now_us
 from mesh_store.telemetry.ring import HEADER, Mark, NotARing, Ring
+from mesh_store.telemetry.ring_identity import read_identity, write_identity
 
+#: Whether rings can be in files here.
+CAN_LOCK = sys.platform != "win32"
 SUFFIX = ".ring"
 UNFINISHED = ".new"
 #: Seconds after which a ring that nobody finished making is removed.
@@ -50,6 +53,31 @@ class RingFile:
     def dropped(self) -> int:
         """Facts its process counted as dropped."""
         return self.ring.mark(Mark.DROPPED)
+
+    def move(self, home: Path, pause: Callable[[Callable[[], None]], None]) -> None:
+        """Go on in a file; only for a ring in memory, and for whoever delivers it.
+
+        Args:
+            home: the file goes to ``<home>/rings``.
+            pause: calls a function while nobody writes to the ring.
+
+        Raises:
+            OSError: there is no room; the ring is as it was.
+        """
+        ring = self.ring
+        copied = ring.head
+
+        def begin(memory: mmap.mmap) -> None:
+            ring.copy(memory, ring.tail, copied)
+            write_identity(memory, ring.identity)
+
+        def go_on() -> None:
+            ring.copy(memory, copied, ring.head)
+            ring.move(memory)
+
+        path, descriptor, memory = _made(home / "rings", ring.identity.ring, ring.capacity, begin)
+        pause(go_on)
+        self.path, self._descriptor, self.reason = path, descriptor, None
 
     def close(self, *, remove: bool = False) -> None:
         """Give up the ring: keep the file for a drain (shortened where that is safe), or remove it."""
@@ -110,6 +138,17 @@ def _in_memory(ring_id: str, size: int, reason: str) -> RingFile:
 
 
 def _in_file(folder: Path, ring_id: str, size: int) -> RingFile:
+    def begin(memory: mmap.mmap) -> None:
+        Ring.create(memory, ring_id, generation=1, pid=os.getpid(), created_us=now_us())
+
+    path, descriptor, memory = _made(folder, ring_id, size, begin)
+    return RingFile(Ring(memory, read_identity(memory)), path, descriptor)
+
+
+def _made(
+    folder: Path, ring_id: str, size: int, begin: Callable[[mmap.mmap], object]
+) -> tuple[Path, int, mmap.mmap]:
+    """Make a locked file that has its name once ``begin`` has put a ring into it."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = folder / f"{ring_id}{SUFFIX}"
     unfinished = folder / f"{ring_id}{UNFINISHED}"
@@ -118,14 +157,14 @@ def _in_file(folder: Path, ring_id: str, size: int) -> RingFile:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         _allocate(descriptor, HEADER + size)
         memory = mmap.mmap(descriptor, HEADER + size)
-        ring = Ring.create(memory, ring_id, generation=1, pid=os.getpid(), created_us=now_us())
+        begin(memory)
         unfinished.rename(path)
     except BaseException:
         with contextlib.suppress(OSError):
             unfinished.unlink()
         os.close(descriptor)
         raise
-    return RingFile(ring, path, descriptor)
+    return path, descriptor, memory
 
 
 def _allocate(descriptor: int, size: int) -> None:

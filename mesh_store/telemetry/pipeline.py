@@ -8,6 +8,7 @@ from pathlib import Path
 from mesh_store.redis.stream import FactStream
 from mesh_store.telemetry import files
 from mesh_store.telemetry.adoption import Adoption
+from mesh_store.telemetry.housing import Housing
 from mesh_store.telemetry.losses import Losses
 from mesh_store.telemetry.own import OwnDelivery
 from mesh_store.telemetry.settling import Settlements, Settler
@@ -31,11 +32,12 @@ class Pipeline:
         self.watch = Watch(stream)
         settlements = Settlements(settler)
         self.delivery = OwnDelivery(self.file.ring, self.writer, settlements, stream, self.watch)
-        adoption = None
-        if home is not None and self.file.path is not None:
-            adoption = Adoption(home, settlements, stream, self.watch)
         losses = Losses(stream, self.writer.counts, self.delivery)
-        self.shipper = Shipper(self.delivery, self.watch, losses, adoption)
+        self.shipper = Shipper(self.delivery, self.watch, losses)
+        if home is not None and files.CAN_LOCK:
+            self.shipper.adoption = Adoption(home, settlements, stream, self.watch)
+            if self.file.path is None:
+                self.shipper.housing = Housing(home, self.file, self.writer, time.monotonic())
         if ship:
             self.shipper.start()
 

@@ -30,6 +30,7 @@ _FRAME = struct.Struct("<QII")
 _FRAME_SIZE = _FRAME.size
 _pack_into, _unpack_from = _FRAME.pack_into, _FRAME.unpack_from
 _PAD = 0xFFFF_FFFF
+_COPIED_AT_ONCE = 1024 * 1024
 
 
 class Mark(IntEnum):
@@ -87,10 +88,7 @@ class Ring:
     __slots__ = ("_data", "_marks", "_memory", "capacity", "head", "identity", "tail")
 
     def __init__(self, memory: mmap.mmap, identity: Identity) -> None:
-        self._memory = memory
-        self._marks = memoryview(memory)[_MARKS_AT : _MARKS_AT + _MARKS_SIZE].cast("Q")
-        usable = (len(memory) - HEADER) // ALIGN * ALIGN
-        self._data = memoryview(memory)[HEADER : HEADER + usable].cast("Q")
+        self._use(memory)
         self.identity = identity
         self.capacity = identity.capacity
         self.head = self._marks[_HEAD]
@@ -180,6 +178,25 @@ class Ring:
             elif frame.payload is not None:
                 yield frame
             position = frame.end
+
+    def copy(self, memory: mmap.mmap, start: int, end: int) -> None:
+        """Copy the log between two positions into the same places of a memory of the same size."""
+        while start < end:
+            at = start % self.capacity
+            size = min(end - start, self.capacity - at, _COPIED_AT_ONCE)
+            memory[HEADER + at : HEADER + at + size] = self._memory[HEADER + at : HEADER + at + size]
+            start += size
+
+    def move(self, memory: mmap.mmap) -> None:
+        """Go on in a memory that holds a copy of the log; nobody may write meanwhile."""
+        memory[:HEADER] = self._memory[:HEADER]
+        self._use(memory)
+
+    def _use(self, memory: mmap.mmap) -> None:
+        self._memory = memory
+        self._marks = memoryview(memory)[_MARKS_AT : _MARKS_AT + _MARKS_SIZE].cast("Q")
+        usable = (len(memory) - HEADER) // ALIGN * ALIGN
+        self._data = memoryview(memory)[HEADER : HEADER + usable].cast("Q")
 
     def close(self) -> None:
         """Let go of the memory; the file stays as it is."""

@@ -15,6 +15,7 @@ import time
 
 from mesh_store.model.ids import now_us
 from mesh_store.telemetry.adoption import Adoption
+from mesh_store.telemetry.housing import Housing
 from mesh_store.telemetry.losses import Losses
 from mesh_store.telemetry.own import OwnDelivery
 from mesh_store.telemetry.settling import Away
@@ -40,18 +41,19 @@ class Shipper:
         errors: how often Redis could not be used.
         last_error: the newest of them, or None.
         asleep: True when a writer has to wake it.
+        adoption: of rings of dead processes, or None.
+        housing: of a ring that had to begin in memory, or None.
     """
 
-    def __init__(
-        self, delivery: OwnDelivery, watch: Watch, losses: Losses, adoption: Adoption | None
-    ) -> None:
+    def __init__(self, delivery: OwnDelivery, watch: Watch, losses: Losses) -> None:
         self.delivery = delivery
+        self.adoption: Adoption | None = None
+        self.housing: Housing | None = None
         self._losses = losses
         self.errors = 0
         self.last_error: str | None = None
         self.asleep = False
         self._watch = watch
-        self._adoption = adoption
         self._failures = 0
         self._looks = 0
         self._seen = 0
@@ -116,12 +118,14 @@ class Shipper:
             with self._progress:
                 self._progress.notify_all()
             self._sleep(wait)
-        if self._adoption is not None:
-            self._adoption.close()
+        if self.adoption is not None:
+            self.adoption.close()
 
     def _turn(self) -> float | None:
         """Do what can be done now; return the seconds until the next turn, None for "when woken"."""
         delivery, now = self.delivery, time.monotonic()
+        if self.housing is not None and self.housing.found(now):
+            self.housing = None
         delivery.settle()
         delivery.leases.renew(now)
         urgent, self._urgent = self._urgent, False
@@ -147,6 +151,8 @@ class Shipper:
         waits = [self._ask_at - now] if delivery.unacknowledged else []
         if (renewal := delivery.leases.next_due) is not None:
             waits.append(renewal - now)
+        if self.housing is not None and delivery.ring.tail < delivery.ring.head:
+            waits.append(self.housing.due - now)
         return max(min(waits), POLL_S) if waits else None
 
     def _restless(self) -> bool:
@@ -158,10 +164,10 @@ class Shipper:
 
     def _adopt(self, now: float) -> float | None:
         """Do a step for the dead; their trouble must not hold up the living."""
-        if self._adoption is None or now < self._adopt_at:
+        if self.adoption is None or now < self._adopt_at:
             return None
         try:
-            return self._adoption.step(now)
+            return self.adoption.step(now)
         except Away as error:
             self.errors += 1
             self.last_error = str(error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mesh_store.model.facts import Asked, Cancel, Done, Intent
@@ -129,6 +130,16 @@ class Writer:
                 return self._ring.head - frame_size(len(record)) if taken else None
             finally:
                 self._busy = False
+
+    def pause(self, action: Callable[[], None]) -> None:
+        """Call ``action`` while nobody else writes; what this very thread writes meanwhile is kept aside."""
+        with self._lock:
+            self._busy = True
+            try:
+                action()
+            finally:
+                self._busy = False
+            self._late_side()
 
     def _late_side(self) -> None:
         """Take what a handler queued between the last look and the end of a write."""

@@ -5,10 +5,11 @@
     python tests/benchmarks/run.py [--out DIR] [--only FAMILY[,FAMILY]] [--quick | --full] [--record]
 
 Families: ``calls`` (who calls a provider, and through what), ``limiter``, ``telemetry``, ``config``,
-``usage``, ``growth`` (how cost grows with callers, processes, limits, keys and facts), ``cost`` (what one
-call costs each engine) and ``scale`` (clusters of one to three primaries). Needs the ``all`` extra and the
-``bench`` and ``test`` groups; peers are installed into environments of their own, once. Under 20 minutes on
-two cores after that; ``--quick`` takes a look in a few minutes, ``--full`` goes on to ten million facts.
+``usage``, ``growth`` (how cost grows with callers, processes, limits and keys), ``facts`` (how reports take
+as facts pile up), ``cost`` (what one call costs each engine) and ``scale`` (clusters of one to three
+primaries). Needs the ``all`` extra and the ``bench`` and ``test`` groups; peers are installed into
+environments of their own, once. Under 20 minutes on two cores after that; ``--quick`` takes a look in a few
+minutes, ``--full`` goes on to ten million facts.
 
 Who cannot be installed or started is named in the results. Contenders of a table are measured in
 interleaved rounds; a slice during which others used more than a tenth of the machine is measured again.
@@ -39,7 +40,7 @@ from suite.machine import MARK, MOST_ATTEMPTS, Foreign  # noqa: E402
 from suite.readme import record  # noqa: E402
 from suite.stage import Stage  # noqa: E402
 
-FAMILIES = ("calls", "limiter", "telemetry", "config", "usage", "growth", "cost", "scale")
+FAMILIES = ("calls", "limiter", "telemetry", "config", "usage", "growth", "facts", "cost", "scale")
 
 
 def asked() -> argparse.Namespace:

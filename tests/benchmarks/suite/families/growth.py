@@ -1,19 +1,15 @@
-"""How cost grows: with callers, processes, limits, keys and facts."""
+"""How cost grows: with callers, processes, limits and keys."""
 
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 
 import bench_config_keys
-import bench_usage
 
 from mesh_plugins.testing.playground import TEAM, Playground
-from mesh_store.embedded import attach
 from suite import services
 from suite.book import Page
 from suite.contenders import Contender, Ground
@@ -24,7 +20,7 @@ from suite.stage import Stage
 CALLERS, PROCESSES, LIMIT_COUNTS = (1, 2, 4, 8, 16, 32, 64), (1, 2, 4), (1, 4, 16, 64)
 CALLERS_EACH = 8
 BY_CALLERS, BY_PROCESSES = "Growth: callers in one process", "Growth: processes"
-BY_LIMITS, BY_KEYS, BY_FACTS = "Growth: limits on a call", "Growth: keys", "Growth: facts kept"
+BY_LIMITS, BY_KEYS = "Growth: limits on a call", "Growth: keys"
 _DIMENSIONS = ("requests", "input tokens", "output tokens", "tokens")
 
 
@@ -44,7 +40,6 @@ def run(page: Page, stage: Stage) -> None:
             _by_processes(page, stage, ground)
             _by_limits(page, stage, ground)
     _by_keys(page, stage)
-    _by_facts(page, stage)
 
 
 def _by_callers(page: Page, stage: Stage, ground: Ground) -> None:
@@ -153,13 +148,3 @@ def _by_keys(page: Page, stage: Stage) -> None:
         for size, told in asyncio.run(bench_config_keys.growing_keys(url, sizes)).items():
             for (name, unit), value in told.items():
                 page.tell(BY_KEYS, "Mesh", name, unit, value, size, "keys")
-
-
-def _by_facts(page: Page, stage: Stage) -> None:
-    sizes = [10_000, 100_000] if stage.quick else [10_000, 100_000, 1_000_000]
-    sizes += [10_000_000] if stage.full else []
-    stage.say("facts")
-    with tempfile.TemporaryDirectory(prefix="mesh-bench-") as home, attach(Path(home)) as engines:
-        for size, told in asyncio.run(bench_usage.growing(engines, sizes)).items():
-            for (name, unit), values in told.items():
-                page.tell(BY_FACTS, "Mesh", name, unit, values, size, "facts")
