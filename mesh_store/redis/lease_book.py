@@ -15,25 +15,17 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import attrgetter, sub
 
 from msgspec.structs import replace
 
 from mesh_store.model.facts import Cancel, Settlement
 from mesh_store.model.limits import Charge, Reservation
 from mesh_store.redis.lease_desk import Desk, Lease
+from mesh_store.redis.lease_desks import Desks
 from mesh_store.redis.lease_drawn import Drawn
 from mesh_store.redis.lease_ledger import Ledger, boottime_ns, boottime_us
 from mesh_store.redis.leasing import Grant
 from mesh_store.redis.reserving import RECORD_LIFETIME_US
-
-_key, _limit, _amount = attrgetter("key"), attrgetter("limit"), attrgetter("amount")
-
-#: How many tuples of limits are watched; the rest are asked for one by one.
-MOST_DESKS = 1_024
-
-#: How often, at the most, room is made by forgetting tuples nobody came back to, microseconds.
-SWEEP_US = 1_000_000
 
 #: How many calls admitted without Redis are remembered; beyond them no slot is lent any more.
 MOST_UNBACKED = 65_536
@@ -63,8 +55,7 @@ class LeaseBook:
         self._lock = threading.RLock()
         self._busy = False
         self._later: deque[Callable[[], None]] = deque()
-        self._desks: dict[tuple[str, ...], Desk] = {}
-        self._swept_us = 0
+        self._desks = Desks()
         self._unbacked: set[str] = set()
         self._lends = True
         self._running: dict[str, tuple[Lease, Sequence[Charge], int]] = {}
@@ -79,11 +70,25 @@ class LeaseBook:
             reservation_id: under which the call is settled.
             ttl_us: how long its reservation waits for that.
         """
-        name = tuple(map(_key, charges))
-        desk = self._desks.get(name)
-        if desk is None:
-            self._open(name, charges)
+        if not charges:
             return None
+        near = self._desks.near.get((charges[0].key, charges[-1].key))
+        drawn = None if near is None else self._drawn(near, charges, reservation_id, ttl_us)
+        if drawn is not None:
+            return drawn
+        desk = self._desks.of(charges)
+        if desk is None:
+            self._open(charges)
+            return None
+        if desk is not near and (drawn := self._drawn(desk, charges, reservation_id, ttl_us)) is not None:
+            return drawn
+        with self._lock:
+            if not self._busy and desk.missed(charges, self._clock_us()):
+                self.wanted()
+        return None
+
+    def _drawn(self, desk: Desk, charges: Sequence[Charge], reservation_id: str, ttl_us: int) -> Drawn | None:
+        """Draw from one of a desk's leases; None when none of them covers these very charges."""
         now_ns = self._clock_ns()
         with self._lock:
             if self._busy:
@@ -91,19 +96,12 @@ class LeaseBook:
             self._busy = True
             try:
                 for lease in desk.leases:
-                    # Written for speed: whole lists at a time, equal limits found by their identity.
-                    left = list(map(sub, lease.left, map(_amount, charges)))
-                    same = list(map(_limit, charges)) == lease.limits
-                    if same and now_ns < lease.until_ns and min(left) >= 0:
-                        lease.left = left
-                        lease.drawn += 1
+                    if now_ns < lease.until_ns and lease.cover(charges):
                         if lease.drawn == lease.low:
                             self.wanted()
                         self._running[reservation_id] = lease, charges, ttl_us
                         made = Reservation(reservation_id, tuple(charges), lease.at_us, lease.at_us + ttl_us)
                         return Drawn(made, lease)
-                if desk.missed(charges, now_ns // 1_000):
-                    self.wanted()
                 return None
             finally:
                 self._busy = False
@@ -189,24 +187,10 @@ class LeaseBook:
                 if moved is not None and self.ledger.lease(moved):
                     lease.hold(place, charges[place].amount)
 
-    def _open(self, name: tuple[str, ...], charges: Sequence[Charge]) -> None:
+    def _open(self, charges: Sequence[Charge]) -> None:
         with self._lock:
-            if self.ledger is None:
-                return
-            now = self._clock_us()
-            if len(self._desks) >= MOST_DESKS:
-                # A crowd of tuples seen once (limits for each end user) must not keep out a hot one.
-                self._forget(now)
-            if len(self._desks) < MOST_DESKS:
-                self._desks.setdefault(name, Desk(charges, now))
-
-    def _forget(self, now: int) -> None:
-        if now - self._swept_us < SWEEP_US:
-            return
-        self._swept_us = now
-        for name, desk in list(self._desks.items()):
-            if desk.idle(now, SWEEP_US):
-                del self._desks[name]
+            if self.ledger is not None:
+                self._desks.open(charges, self._clock_us())
 
     def _catch_up(self) -> None:
         while self._later:
@@ -238,7 +222,7 @@ class LeaseBook:
                         desk.leases.remove(lease)
                         self._end(lease)
                 if desk.idle(now):
-                    del self._desks[name]
+                    self._desks.close(name)
 
     def give_back(self, key: str) -> bool:
         """End the leases that hold something of a limit; True when there was any.
@@ -261,7 +245,7 @@ class LeaseBook:
             for desk in self._desks.values():
                 desk.closed = True
                 self._clear(desk)
-            self._desks.clear()
+            self._desks.close_all()
 
     def _clear(self, desk: Desk) -> None:
         leases, desk.leases = desk.leases, []

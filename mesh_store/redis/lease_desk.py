@@ -36,7 +36,7 @@ class Lease:
 
     Attributes:
         slice: the slice as it was granted.
-        limits: its limits.
+        keys, limits: its limits, and under which keys they are counted.
         left: units per charge that may still be drawn; negative when calls took more than they reserved.
         refunded: units per charge that ended calls had reserved beyond what they took.
         slots: how many slots it holds, per charge; lent ones count from here on.
@@ -52,6 +52,7 @@ class Lease:
         "asked_us",
         "at_us",
         "drawn",
+        "keys",
         "left",
         "limits",
         "low",
@@ -68,6 +69,7 @@ class Lease:
     def __init__(self, grant: Grant, calls: int, asked_us: int) -> None:
         self.slice = grant.reservation
         charges = self.slice.charges
+        self.keys = [charge.key for charge in charges]
         self.limits: list[Limit] = [charge.limit for charge in charges]
         self.left = [charge.amount for charge in charges]
         self.slots = [charge.amount if charge.limit.kind == "slots" else 0 for charge in charges]
@@ -79,6 +81,21 @@ class Lease:
         self.remaining, self.reset_after_us = grant.remaining, grant.reset_after_us
         self.plain = all(limit.kind == "rate" and not limit.hard for limit in self.limits)
         self._rates = [rate_of(limit) if limit.kind == "rate" else None for limit in self.limits]
+
+    def cover(self, charges: Sequence[Charge]) -> bool:
+        """Draw all of a call's charges, or none; False also where they are not on these very limits."""
+        if len(charges) != len(self.keys):
+            return False
+        left = []
+        # One pass, and attributes by name: half of what whole lists at a time take.
+        for charge, key, limit, held in zip(charges, self.keys, self.limits, self.left):  # noqa: B905
+            rest = held - charge.amount
+            if rest < 0 or charge.key != key or (charge.limit is not limit and charge.limit != limit):
+                return False
+            left.append(rest)
+        self.left = left
+        self.drawn += 1
+        return True
 
     def holds(self, now_us: int, charges: Sequence[Charge]) -> bool:
         """Tell whether calls with these limits may still draw from it."""
