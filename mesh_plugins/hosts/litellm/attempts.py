@@ -3,6 +3,8 @@
 - No redirect is followed: a cross-origin 307 would carry ``x-api-key`` along.
 - The total deadline holds while nothing comes, and while a body drips in; litellm's timeout is for each
   read alone, and some of its ways lose it.
+- What failed is not sent again: SDKs that litellm uses retry twice when they are told not to (its
+  embeddings read 0 as unset), and there is one retry layer, which is ours.
 
 litellm has dozens of ways to its vendors, most with a client of their own making. All that were tried end
 in httpx's public ``send``, so that is where both are decided; all other traffic of the process stays as it
@@ -15,21 +17,36 @@ import functools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 
 from mesh_store.model.forking import forkable_lock
 
-#: Monotonic time at which the attempt's total deadline passes; None outside of attempts.
-_ends: ContextVar[float | None] = ContextVar("mesh_litellm_attempt_ends", default=None)
+
+@dataclass(slots=True)
+class _Going:
+    """An attempt that is on its way.
+
+    Attributes:
+        ends: monotonic time at which its total deadline passes.
+        broken: how the connection to an address broke.
+    """
+
+    ends: float
+    broken: dict[httpx.URL, httpx.TransportError] = field(default_factory=dict)
+
+
+#: None outside of attempts.
+_going: ContextVar[_Going | None] = ContextVar("mesh_litellm_attempt", default=None)
 _lock = forkable_lock()
 #: What stood in each class before, and what we put there.
 _wrapped: dict[type, tuple[Callable[..., Any], Callable[..., Any]]] = {}
 
 
 class attempt:  # noqa: N801 - reads as the word it is in a with statement
-    """Hold to both rules in this task or thread, and in what it starts."""
+    """Hold to these rules in this task or thread, and in what it starts."""
 
     __slots__ = ("_timeout_s", "_token")
 
@@ -39,10 +56,10 @@ class attempt:  # noqa: N801 - reads as the word it is in a with statement
     def __enter__(self) -> None:
         if not _wrapped:
             _wrap()
-        self._token = _ends.set(time.monotonic() + self._timeout_s)
+        self._token = _going.set(_Going(time.monotonic() + self._timeout_s))
 
     def __exit__(self, *_: object) -> None:
-        _ends.reset(self._token)
+        _going.reset(self._token)
 
 
 def restore() -> None:
@@ -66,18 +83,25 @@ def _wrap() -> None:
 def _governed(send: Callable[..., httpx.Response]) -> Callable[..., httpx.Response]:
     @functools.wraps(send)
     def wrapper(self: httpx.Client, request: httpx.Request, *, stream: bool = False, **kwargs: Any) -> Any:
-        ends = _ends.get()
-        if ends is None or request.method == "GET":
+        going = _going.get()
+        if going is None or request.method == "GET":
             return send(self, request, stream=stream, **kwargs)
-        _bound(request, ends)
-        response = send(self, request, stream=True, **{**kwargs, "follow_redirects": False})
+        ends = _begin(request, going)
+        try:
+            response = send(self, request, stream=True, **{**kwargs, "follow_redirects": False})
+        except httpx.TransportError as error:
+            going.broken[request.url] = error
+            raise
+        _end(response)
         if isinstance(response.stream, httpx.SyncByteStream):
             response.stream = _Timed(response.stream, ends, request)
         if not stream:
             try:
                 response.read()
-            except BaseException:
+            except BaseException as error:
                 response.close()
+                if isinstance(error, httpx.TransportError):
+                    going.broken[request.url] = error
                 raise
         return response
 
@@ -88,11 +112,16 @@ def _agoverned(send: Callable[..., Any]) -> Callable[..., Any]:
     # Event loops can cut a task off, so for a whole body the deadline is kept where the call is awaited.
     @functools.wraps(send)
     async def wrapper(self: httpx.AsyncClient, request: httpx.Request, **kwargs: Any) -> Any:
-        ends = _ends.get()
-        if ends is None or request.method == "GET":
+        going = _going.get()
+        if going is None or request.method == "GET":
             return await send(self, request, **kwargs)
-        _bound(request, ends)
-        response = await send(self, request, **{**kwargs, "follow_redirects": False})
+        ends = _begin(request, going)
+        try:
+            response = await send(self, request, **{**kwargs, "follow_redirects": False})
+        except httpx.TransportError as error:
+            going.broken[request.url] = error
+            raise
+        _end(response)
         if kwargs.get("stream") and isinstance(response.stream, httpx.AsyncByteStream):
             response.stream = _AsyncTimed(response.stream, ends, request)
         return response
@@ -100,12 +129,25 @@ def _agoverned(send: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def _bound(request: httpx.Request, ends: float) -> None:
-    """Let no phase of a request last longer than what is left of the total deadline."""
-    left = max(0.001, ends - time.monotonic())
+def _begin(request: httpx.Request, going: _Going) -> float:
+    """Let no phase of a request last longer than what is left of the total deadline, which is returned.
+
+    Raises:
+        TransportError: the same was sent in this attempt already, and the connection broke.
+    """
+    if (broken := going.broken.get(request.url)) is not None:
+        raise broken
+    left = max(0.001, going.ends - time.monotonic())
     phases = request.extensions.get("timeout") or dict.fromkeys(("connect", "read", "write", "pool"))
     bounded = {phase: left if given is None else min(given, left) for phase, given in phases.items()}
     request.extensions = {**request.extensions, "timeout": bounded}
+    return going.ends
+
+
+def _end(response: httpx.Response) -> None:
+    """Tell the SDKs of OpenAI and Anthropic that an error is not worth another request."""
+    if response.status_code >= 400:
+        response.headers["x-should-retry"] = "false"
 
 
 class _Timed(httpx.SyncByteStream):
