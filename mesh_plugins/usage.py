@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from html import escape
@@ -24,6 +24,10 @@ SHOWN = (
     "latency_p50_ms",
     "latency_p95_ms",
 )
+
+
+_LEFT = "text-align: left; white-space: nowrap"
+_RIGHT = "text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums"
 
 
 class Usage:
@@ -52,7 +56,7 @@ class Usage:
         if not self.rows:
             return f"<Usage by {', '.join(self.by) or 'nothing'}: 0 rows>"
         lines = [[name.replace("_", " ") for name in self._columns]]
-        lines += [[shown(row.get(name)) for name in self._columns] for row in self.rows]
+        lines += [[cell(row, name) for name in self._columns] for row in self.rows]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         return "\n".join(
             "  ".join(
@@ -63,9 +67,15 @@ class Usage:
         )
 
     def _repr_html_(self) -> str:
-        head = "".join(f"<th>{escape(name.replace('_', ' '))}</th>" for name in self._columns)
+        # Each cell says how it stands: notebooks have rules of their own, and they differ.
+        styles = {name: _LEFT if name in self.by else _RIGHT for name in self._columns}
+        head = "".join(
+            f'<th style="{style}">{escape(name.replace("_", " "))}</th>' for name, style in styles.items()
+        )
         body = "".join(
-            "<tr>" + "".join(f"<td>{escape(shown(row.get(name)))}</td>" for name in self._columns) + "</tr>"
+            "<tr>"
+            + "".join(f'<td style="{style}">{escape(cell(row, name))}</td>' for name, style in styles.items())
+            + "</tr>"
             for row in self.rows
         )
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -77,7 +87,7 @@ class Usage:
         for name in self._columns:
             table.add_column(name.replace("_", " "), justify="left" if name in self.by else "right")
         for row in self.rows:
-            table.add_row(*[shown(row.get(name)) for name in self._columns])
+            table.add_row(*[cell(row, name) for name in self._columns])
         return table
 
     def to_pandas(self) -> Any:
@@ -133,8 +143,16 @@ class Usage:
         return cls(dimensions, _in_a_loop_of_its_own(database_url, dimensions, _moment(since), until))
 
 
+def cell(row: Mapping[str, Any], name: str) -> str:
+    """Return a cell of a report as people read it: what has no price is named, and never shown as free."""
+    value, unpriced = row.get(name), row.get("unpriced")
+    if name == "cost_usd" and unpriced:
+        return f"{shown(value)} + {unpriced:,} unpriced" if value else "unpriced"
+    return f"{value:%Y-%m-%d}" if name == "day" and isinstance(value, datetime) else shown(value)
+
+
 def shown(value: Any) -> str:
-    """Return a cell as people read it."""
+    """Return a value as people read it."""
     if value is None:
         return "-"
     if isinstance(value, Decimal):
@@ -142,6 +160,8 @@ def shown(value: Any) -> str:
         return f"${value:,.{places}f}" if value else "$0"
     if isinstance(value, float):
         return f"{value:,.1f}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -31,7 +31,14 @@ def console() -> Console:
     return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, soft_wrap=False)
 
 
-def show(rows: Iterable[Row], columns: Sequence[str], *, as_json: bool, empty: str = "none") -> None:
+def show(
+    rows: Iterable[Row],
+    columns: Sequence[str],
+    *,
+    as_json: bool,
+    empty: str = "none",
+    right: Sequence[str] = (),
+) -> None:
     """Print a listing.
 
     Args:
@@ -39,6 +46,7 @@ def show(rows: Iterable[Row], columns: Sequence[str], *, as_json: bool, empty: s
         columns: what a table shows of them, in order; JSON holds everything.
         as_json: print a list of objects.
         empty: what to say instead of an empty table.
+        right: columns of figures that come as text.
     """
     rows = list(rows)
     if as_json:
@@ -46,18 +54,20 @@ def show(rows: Iterable[Row], columns: Sequence[str], *, as_json: bool, empty: s
     elif not rows:
         typer.echo(empty)
     else:
-        console().print(table(rows, columns))
+        console().print(table(rows, columns, right=right))
 
 
-def table(rows: Iterable[Row], columns: Sequence[str], *, title: str | None = None) -> Table:
-    """Return a table of the given columns; numbers stand right."""
+def table(
+    rows: Iterable[Row], columns: Sequence[str], *, title: str | None = None, right: Sequence[str] = ()
+) -> Table:
+    """Return a table of the given columns; numbers stand right, and so do the columns of ``right``."""
     from rich import box
     from rich.table import Table
 
     rows = list(rows)
     made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
     for column in columns:
-        numbers = all(isinstance(row.get(column), int | float | Decimal) for row in rows)
+        numbers = column in right or all(isinstance(row.get(column), int | float | Decimal) for row in rows)
         made.add_column(column.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         made.add_row(*(_cell(row.get(column)) for column in columns))

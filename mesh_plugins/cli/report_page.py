@@ -10,19 +10,21 @@ from html import escape
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from mesh_plugins.usage import SHOWN, shown
+from mesh_plugins.usage import SHOWN, cell, shown
 
 #: What the page asks for, in the order in which `page` takes the answers.
 DIMENSIONS: tuple[tuple[str, ...], ...] = ((), ("day",), ("alias", "provider", "model"), ("user",), ("key",))
 #: Rows of a table, and slices of a plot, at most.
 _ROWS, _SLICES = 50, 10
+#: The one series of a plot that needs no legend.
+_USD = "USD"
 
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 60rem;
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 68rem;
        margin: 2rem auto; padding: 0 1rem }
 table { border-collapse: collapse; width: 100%; margin: 0 0 2rem }
 th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd; text-align: left }
-td:first-child { white-space: nowrap }
+td { white-space: nowrap }
 .number { text-align: right; font-variant-numeric: tabular-nums }
 svg { width: 100%; height: auto }
 """
@@ -68,8 +70,8 @@ def _table(dimensions: Sequence[str], rows: Rows) -> str:
     head += "".join(f'<th class="number">{name.replace("_", " ")}</th>' for name in SHOWN)
     body = "".join(
         "<tr>"
-        + "".join(f"<td>{escape(_name(row[name]))}</td>" for name in dimensions)
-        + "".join(f'<td class="number">{escape(shown(row[name]))}</td>' for name in SHOWN)
+        + "".join(f"<td>{escape(cell(row, name))}</td>" for name in dimensions)
+        + "".join(f'<td class="number">{escape(cell(row, name))}</td>' for name in SHOWN)
         + "</tr>"
         for row in rows[:_ROWS]
     )
@@ -77,24 +79,21 @@ def _table(dimensions: Sequence[str], rows: Rows) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
 
-def _name(value: Any) -> str:
-    return f"{value:%Y-%m-%d}" if isinstance(value, datetime) else shown(value)
-
-
 def _per_day(since: datetime, rows: Rows) -> str:
     by_day = {row["day"].date(): row for row in rows}
     last = (since + timedelta(days=32)).replace(day=1)
     days = [(since + timedelta(days=n)).date() for n in range((last - since).days)]
     costs = [float(by_day[day]["cost_usd"]) if day in by_day else 0.0 for day in days]
-    return _plot("Bar", "USD a day", [str(day.day) for day in days], {"USD": costs})
+    return _plot("Bar", "USD a day", [str(day.day) for day in days], {_USD: costs})
 
 
 def _per_model(rows: Rows) -> str:
     costs: dict[str, Decimal] = {}
     for row in rows:
-        name = _name(row["model"])
+        name = shown(row["model"])
         costs[name] = costs.get(name, Decimal(0)) + row["cost_usd"]
-    highest = sorted(costs.items(), key=lambda pair: pair[1], reverse=True)
+    priced = [(name, cost) for name, cost in costs.items() if cost]
+    highest = sorted(priced, key=lambda pair: pair[1], reverse=True)
     series = {name: [float(cost)] for name, cost in highest[:_SLICES]}
     if highest[_SLICES:]:
         series["others"] = [float(sum(cost for _, cost in highest[_SLICES:]))]
@@ -119,7 +118,7 @@ def _plot(kind: str, title: str, labels: Sequence[str], series: dict[str, list[f
         js=[],
         height=300,
         style=CleanStyle,
-        show_legend=len(series) > 1,
+        show_legend=list(series) != [_USD],
         truncate_legend=-1,
         disable_xml_declaration=True,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Annotated, Any
 
 import typer
@@ -13,6 +12,8 @@ from mesh_plugins.cli.moments import Since, Until, moment
 from mesh_plugins.cli.options import AsJson, Team
 from mesh_plugins.cli.printing import Row, print_csv, show
 from mesh_plugins.cli.sparklines import with_sparklines
+
+_DIMENSIONS = ("team", "user", "key", "alias", "provider", "model", "minute", "hour", "day")
 
 
 def register(app: typer.Typer) -> None:
@@ -47,6 +48,7 @@ def usage(
     JSON and CSV count what has no price as `unpriced`, beside the cost.
     """
     from mesh_plugins.cli.control import run_async
+    from mesh_plugins.usage import cell
     from mesh_store.model.errors import Rejected
 
     if unpriced and (by or sparkline):
@@ -59,9 +61,10 @@ def usage(
         print_csv(rows, columns if not rows else list(rows[0]))
     else:
         if not as_json:
-            rows = [row | {"cost_usd": cost_shown(row)} if "cost_usd" in row else row for row in rows]
+            rows = [row | {name: cell(row, name) for name in columns} for row in rows]
         empty = "every model that was used has a price" if unpriced else "no usage"
-        show(rows, columns, as_json=as_json, empty=empty)
+        figures = [name for name in columns if name not in (*_DIMENSIONS, "trend")]
+        show(rows, columns, as_json=as_json, empty=empty, right=figures)
 
 
 def _columns(rows: Sequence[Row], dimensions: Sequence[str], *, unpriced: bool, sparkline: bool) -> list[str]:
@@ -72,14 +75,6 @@ def _columns(rows: Sequence[Row], dimensions: Sequence[str], *, unpriced: bool, 
         return ["provider", "model", "unpriced", "calls", "input_tokens", "output_tokens"]
     shadow = ["shadow_denied"] if any(row.get("shadow_denied") for row in rows) else []
     return [*dimensions, *SHOWN, *shadow, *(["trend"] if sparkline else [])]
-
-
-def cost_shown(row: Row) -> Decimal | str:
-    """Return the cost of a row as a table shows it: calls without a price are named, never shown as free."""
-    cost, unpriced = row["cost_usd"], row["unpriced"]
-    if not unpriced:
-        return Decimal(cost)
-    return f"{cost} + {unpriced} unpriced" if cost else "unpriced"
 
 
 async def _report(

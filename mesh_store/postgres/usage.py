@@ -47,7 +47,8 @@ async def usage_report(
         team: id of the only team to count, or None.
 
     Returns:
-        One dictionary per row, sorted by cost, then calls, the highest first: the dimensions,
+        One dictionary per row, sorted by time where that is a dimension, then by cost and calls, the highest
+        first: the dimensions,
         ``calls``, ``attempts``, ``denied``, ``errors``, ``cancelled``, ``lost``, ``estimated``,
         ``unpriced``, ``shadow_denied``, tokens of every kind,
         ``cost_usd`` (`Decimal`, adjustments of re-pricing included),
@@ -71,7 +72,9 @@ async def usage_report(
         used = usage_source.between(kept, since, until, coarsest, apart=apart)
         rows = (await connection.execute(_statement(used, by, team))).mappings().all()
     shown = [_shown(dict(row)) for row in rows]
-    return sorted(shown, key=lambda row: (row["cost_usd"], row["calls"]), reverse=True)
+    shown.sort(key=lambda row: (row["cost_usd"], row["calls"]), reverse=True)
+    moments = [name for name in by if name in _GRAINS]
+    return sorted(shown, key=lambda row: [row[name] for name in moments])
 
 
 async def last_used(database: Database, key_ids: Sequence[str]) -> dict[str, datetime]:

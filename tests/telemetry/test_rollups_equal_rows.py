@@ -178,6 +178,8 @@ async def check(books: Books, since: datetime | None, until: datetime | None, by
     if not by and not expected:
         expected[()] = defaultdict(int)
     assert {tuple(row[name] for name in by) for row in found} == set(expected)
+    moments = [[row[name] for name in by if name in ("minute", "hour", "day")] for row in found]
+    assert moments == sorted(moments)
     for row in found:
         sums = expected[tuple(row[name] for name in by)]
         assert {name: row[name] for name in COUNTED} == {name: sums[name] for name in COUNTED}
