@@ -1,6 +1,6 @@
 """A whole mesh on real engines: Postgres and Valkey from the wheels, a stand-in provider over HTTP.
 
-One pair of engines for the session; every test makes a team, keys and aliases of its own.
+One Postgres for the session, and one mesh in it; every test makes a team, keys and aliases of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import asyncio
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,10 @@ from mesh_plugins.mesh import Mesh
 from mesh_plugins.settings import Settings
 from mesh_plugins.testing.provider import StandInProvider
 from mesh_store.admin import Admin
-from mesh_store.embedded import Engines, attach
+from mesh_store.embedded import attach
 from mesh_store.model.signing import Signer
 from mesh_store.telemetry.collector import Collector
+from tests.engines import Cluster, Engines, Operator, Valkeys
 
 #: The control plane's MESH_SECRET_KEY in every test; callers believe nobody else.
 SECRET_KEY = "a long and random secret key of the control plane"
@@ -45,25 +46,51 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("drawn" if config.option.markexpr == "full" else "same")
 
 
-@contextmanager
-def migrated_engines(home: Path) -> Iterator[Engines]:
-    """Engines of one's own, migrated and published by `SIGNER`."""
-    with attach(home) as engines:
-
-        async def migrate() -> None:
-            urls = (engines.database_url, engines.redis_url)
-            async with Admin.open(*urls, actor="tests", migrate=True, signer=SIGNER) as admin:
-                await admin.publish()
-
-        asyncio.run(migrate())
-        yield engines
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """The Postgres of this test session; tests have databases of their own in it."""
+    with attach(tmp_path_factory.mktemp("cluster"), linger=0.1) as engines:
+        made = Cluster(engines.home, engines.dsn)
+        asyncio.run(made.prepare())
+        yield made
 
 
 @pytest.fixture(scope="session")
-def mesh_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    """Engines of this test session, migrated; other tests' teams and secrets are in them, too."""
-    with migrated_engines(tmp_path_factory.mktemp("mesh")) as engines:
-        yield engines
+def valkeys() -> Iterator[Valkeys]:
+    """Starts Redis servers, which end with the session."""
+    with Valkeys() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def new_engines(cluster: Cluster, valkeys: Valkeys) -> Callable[[], Engines]:
+    """Make engines of one's own, migrated and published by `SIGNER`."""
+
+    def make() -> Engines:
+        engines = cluster.engines(valkeys().url)
+
+        async def publish() -> None:
+            urls = (engines.database_url, engines.redis_url)
+            async with Admin.open(*urls, actor="tests", signer=SIGNER) as admin:
+                await admin.publish()
+
+        asyncio.run(publish())
+        return engines
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def mesh_engines(new_engines: Callable[[], Engines]) -> Engines:
+    """Engines of this test session; other tests' teams and secrets are in them, too."""
+    return new_engines()
+
+
+@pytest.fixture(scope="session")
+def mesh_operator(mesh_engines: Engines) -> Iterator[Operator]:
+    """Who makes changes in the engines of this test session."""
+    with closing(Operator(mesh_engines.database_url)) as operator:
+        yield operator
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +107,7 @@ class World:
     Attributes:
         team, key, key_id: the team's name, its key's text and id.
         home: a home of this test's own: its rings and its last good configuration.
+        operator: who makes changes; None where the engines are this test's own.
     """
 
     engines: Engines
@@ -90,18 +118,13 @@ class World:
     key_id: str = ""
     closing: ExitStack = field(default_factory=ExitStack)
     callers: list[Mesh] = field(default_factory=list)
+    operator: Operator | None = None
 
     def run(self, change: Callable[[Admin], Any]) -> Any:
         """Run an operator's change; it is published, and here in every open caller, when this returns."""
 
-        async def through() -> Any:
-            urls = (self.engines.database_url, self.engines.redis_url)
-            async with Admin.open(*urls, actor="tests", signer=SIGNER) as admin:
-                result = await change(admin)
-                assert admin.unpublished is None
-                return result, 0 if admin.published is None else admin.published.revision
-
-        result, revision = asyncio.run(through())
+        with self._operated() as operator:
+            result, revision = operator.run(self.engines.redis_url, SIGNER, change)
         for mesh in self.callers:
             mesh._held.subscriber.wait(revision, 60)
         return result
@@ -171,29 +194,27 @@ class World:
 
     def query(self, sql: str, *arguments: Any) -> list[Any]:
         """Ask Postgres."""
+        with self._operated() as operator:
+            return operator.query(sql, *arguments)
 
-        async def ask() -> list[Any]:
-            import asyncpg
-
-            connection = await asyncpg.connect(self.engines.dsn)
-            try:
-                return list(await connection.fetch(sql, *arguments))
-            finally:
-                await connection.close()
-
-        return asyncio.run(ask())
+    def _operated(self) -> AbstractContextManager[Operator]:
+        if self.operator is not None:
+            return nullcontext(self.operator)
+        return closing(Operator(self.engines.database_url))
 
 
 @pytest.fixture
 def make_world(
-    mesh_engines: Engines, stand_in: StandInProvider, tmp_path: Path
+    mesh_engines: Engines, mesh_operator: Operator, stand_in: StandInProvider, tmp_path: Path
 ) -> Iterator[Callable[..., World]]:
     """Make teams: ``make_world(limits=[…])``."""
     with ExitStack() as stack:
 
         def make(*, limits: tuple[str, ...] = (), base_url: str | None = None) -> World:
             team = f"team{next(_numbers)}"
-            world = World(mesh_engines, stand_in, tmp_path / team, team, closing=stack)
+            world = World(
+                mesh_engines, stand_in, tmp_path / team, team, closing=stack, operator=mesh_operator
+            )
             world.home.mkdir()
 
             async def create(admin: Admin) -> Any:

@@ -80,8 +80,13 @@ class Admin(Repository):
             try:
                 yield admin
             finally:
-                if admin._redis is not None:
-                    await admin._redis.aclose()
+                await admin.aclose()
+
+    async def aclose(self) -> None:
+        """Close what publishing opened; the database is closed by whoever opened it."""
+        if self._redis is not None:
+            await self._redis.aclose()
+            self._redis = None
 
     async def publish(self) -> Published:
         """Bring Redis up to Postgres; needed after changes that others made."""
@@ -97,7 +102,7 @@ class Admin(Repository):
         from mesh_store.redis.client import connect_async
 
         if self._redis is None:
-            self._redis = connect_async(self._redis_url, deadline=PUBLISH_DEADLINE, connect_deadline=2)
+            self._redis = connect_async(self._redis_url, deadline=PUBLISH_DEADLINE, connect_deadline=5)
 
     @asynccontextmanager
     async def _work(self) -> AsyncIterator[Work]:

@@ -31,7 +31,7 @@ from mesh_store.redis.servers.mistakes import Misconfigured
 #: Seconds one decision may wait for Redis.
 DECISION_DEADLINE = 0.05
 
-#: Seconds a new connection may take, TLS included.
+#: Seconds a new connection may take at least, TLS included.
 CONNECT_DEADLINE = 0.25
 
 
@@ -39,7 +39,7 @@ def connect(
     url: str,
     *,
     deadline: float = DECISION_DEADLINE,
-    connect_deadline: float = CONNECT_DEADLINE,
+    connect_deadline: float | None = None,
     **options: Any,
 ) -> redis.Redis:
     """Make a client for threads; it connects on first use.
@@ -47,7 +47,7 @@ def connect(
     Args:
         url: see `mesh_store.redis.servers.address`.
         deadline: seconds one attempt may wait for its reply. A lost reply is replayed once.
-        connect_deadline: seconds a new connection may take.
+        connect_deadline: seconds a new connection may take; as many as a reply unless said, 0.25 at least.
         options: further arguments of redis-py's connections.
 
     Raises:
@@ -62,7 +62,7 @@ def connect_async(
     url: str,
     *,
     deadline: float = DECISION_DEADLINE,
-    connect_deadline: float = CONNECT_DEADLINE,
+    connect_deadline: float | None = None,
     **options: Any,
 ) -> redis.asyncio.Redis:
     """Make a client for one event loop; arguments as for `connect`."""
@@ -118,10 +118,11 @@ async def adrop_idle(client: redis.asyncio.Redis) -> None:
         await client.connection_pool.disconnect(inuse_connections=False)
 
 
-def _rules(deadline: float, connect_deadline: float) -> dict[str, Any]:
+def _rules(deadline: float, connect_deadline: float | None) -> dict[str, Any]:
+    patience = max(CONNECT_DEADLINE, deadline) if connect_deadline is None else connect_deadline
     return {
         "socket_timeout": deadline,
-        "socket_connect_timeout": connect_deadline,
+        "socket_connect_timeout": patience,
         "retry_on_error": [],
         "decode_responses": False,
         "health_check_interval": 0,

@@ -2,10 +2,7 @@
 
 import contextlib
 import json
-import os
-import signal
 import socket
-import subprocess
 import tempfile
 import threading
 import time
@@ -19,68 +16,19 @@ import redis
 import redis.asyncio
 
 from mesh_store.redis import AsyncLimiter, Limiter, connect, connect_async
-from tests.servers_under_test import server_binary
+from tests.engines import Valkey, Valkeys
 
 #: Generous, because the tests share their machine; tests about deadlines make their own client.
 PATIENCE = 5.0
 
 
-class Server:
-    """One Valkey process; killed by its id."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.socket = folder / "s"
-        self.url = f"unix://{self.socket}"
-        self._process = subprocess.Popen(
-            [
-                server_binary(), "--port", "0", "--unixsocket", self.socket, "--dir", folder,
-                "--save", "", "--appendonly", "no", "--maxmemory-policy", "noeviction", *options,
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        client = redis.Redis.from_url(self.url)
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                client.ping()
-            except redis.ConnectionError:
-                if time.monotonic() > deadline or self._process.poll() is not None:
-                    raise
-                time.sleep(0.01)
-            else:
-                break
-        client.close()
-
-    def kill(self) -> None:
-        os.kill(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+@pytest.fixture(scope="session")
+def server(valkeys: Valkeys) -> Valkey:
+    return valkeys()
 
 
 @pytest.fixture(scope="session")
-def start_server() -> Iterator[Callable[..., Server]]:
-    """Start further servers; all are killed at the end."""
-    servers: list[Server] = []
-    with tempfile.TemporaryDirectory(prefix="mesh-limits-") as folder:
-
-        def start(*options: str) -> Server:
-            place = Path(folder) / str(len(servers))
-            place.mkdir()
-            servers.append(Server(place, *options))
-            return servers[-1]
-
-        yield start
-        for server in servers:
-            server.kill()
-
-
-@pytest.fixture(scope="session")
-def server(start_server: Callable[..., Server]) -> Server:
-    return start_server()
-
-
-@pytest.fixture(scope="session")
-def client(server: Server) -> Iterator[redis.Redis]:
+def client(server: Valkey) -> Iterator[redis.Redis]:
     with connect(server.url, deadline=PATIENCE, connect_deadline=PATIENCE) as made:
         yield made
 
@@ -91,7 +39,7 @@ def limiter(client: redis.Redis) -> Limiter:
 
 
 @pytest.fixture
-async def aclient(server: Server) -> AsyncIterator[redis.asyncio.Redis]:
+async def aclient(server: Valkey) -> AsyncIterator[redis.asyncio.Redis]:
     async with connect_async(server.url, deadline=PATIENCE, connect_deadline=PATIENCE) as made:
         yield made
 
@@ -131,7 +79,7 @@ class Proxy:
         before_reply: called before each reply is passed on or lost.
     """
 
-    def __init__(self, folder: Path, server: Server) -> None:
+    def __init__(self, folder: Path, server: Valkey) -> None:
         self.lose, self.silent, self.delay, self.lost = 0, False, 0.0, 0
         self.before_reply: Callable[[], None] = lambda: None
         self.url = f"unix://{folder / 'proxy'}"
@@ -186,7 +134,7 @@ class Proxy:
 
 
 @pytest.fixture
-def proxy(server: Server) -> Iterator[Proxy]:
+def proxy(server: Valkey) -> Iterator[Proxy]:
     with tempfile.TemporaryDirectory(prefix="mesh-proxy-") as folder:
         made = Proxy(Path(folder), server)
         yield made

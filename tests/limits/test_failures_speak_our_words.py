@@ -161,9 +161,9 @@ async def test_a_key_with_foreign_text_is_a_mistake(
 
 
 async def test_a_full_server_refuses_to_reserve_but_still_settles(
-    start_server: Callable[..., Any], failing: Callable[..., Any], charge: Charge
+    valkeys: Callable[..., Any], failing: Callable[..., Any], charge: Charge
 ) -> None:
-    full = start_server()
+    full = valkeys()
     with connect(full.url, deadline=2) as client:
         limiter = Limiter(client)
         first = limiter.reserve([charge])
@@ -178,16 +178,16 @@ async def test_a_full_server_refuses_to_reserve_but_still_settles(
 
 
 async def test_a_replica_is_an_outage_for_reserving_and_still_answers_a_peek(
-    start_server: Callable[..., Any], failing: Callable[..., Any], charge: Charge
+    valkeys: Callable[..., Any], failing: Callable[..., Any], charge: Charge
 ) -> None:
-    replica = start_server("--replicaof", "127.0.0.1 1", "--replica-serve-stale-data", "yes")
+    replica = valkeys(replicaof="127.0.0.1 1", replica_serve_stale_data="yes")
     assert isinstance(await failing(replica.url, charge), QuotaUnavailable)
     with connect(replica.url, deadline=2) as client:
         assert Limiter(client).peek([charge]).admitted
 
 
-def test_a_stuck_server_is_an_outage(start_server: Callable[..., Any], charge: Charge) -> None:
-    stuck = start_server("--busy-reply-threshold", "1")
+def test_a_stuck_server_is_an_outage(valkeys: Callable[..., Any], charge: Charge) -> None:
+    stuck = valkeys(busy_reply_threshold="1")
     with connect(stuck.url, deadline=0.2) as client, connect(stuck.url, deadline=2) as other:
         with pytest.raises(raised.TimeoutError):
             client.eval("while true do end", 0)

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy.engine import make_url
 
 from mesh_store.admin import manifest
 from mesh_store.admin.manifest import Plan
-from mesh_store.embedded import Engines, attach
 from mesh_store.postgres import Database
 from mesh_store.postgres.repository import Repository
-
-_numbers = itertools.count()
+from tests.engines import Cluster, Engines, Valkeys
 
 #: The replica role passes over the triggers that keep the audit log and keys from being emptied.
 EMPTY = """
@@ -32,43 +27,10 @@ UPDATE revisions SET revision = 0, keys_revision = 0;
 """
 
 
-async def administer(engines: Engines, statement: str) -> None:
-    connection = await asyncpg.connect(engines.dsn)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-def url_of(engines: Engines, name: str) -> str:
-    return make_url(engines.database_url).set(database=name).render_as_string(hide_password=False)
-
-
 @pytest.fixture(scope="session")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    """Postgres and Valkey of this session's own, without a care for what is on the disk."""
-
-    async def forget_durability(engines: Engines) -> None:
-        for setting in ("fsync", "full_page_writes", "synchronous_commit", "autovacuum"):
-            await administer(engines, f"ALTER SYSTEM SET {setting} = off")
-        await administer(engines, "SELECT pg_reload_conf()")
-
-    with attach(tmp_path_factory.mktemp("engines"), linger=0.1) as engines:
-        asyncio.run(forget_durability(engines))
-        yield engines
-
-
-@pytest.fixture(scope="session")
-def template(engines: Engines) -> str:
-    """A migrated database that is copied, which is far cheaper than migrating."""
-
-    async def make() -> None:
-        await administer(engines, "CREATE DATABASE template_manifest")
-        async with Database(url_of(engines, "template_manifest")) as database:
-            await database.migrate()
-
-    asyncio.run(make())
-    return "template_manifest"
+def engines(cluster: Cluster, valkeys: Valkeys) -> Engines:
+    """A database and a Valkey of these tests' own."""
+    return cluster.engines(valkeys().url)
 
 
 @dataclass
@@ -110,12 +72,9 @@ def empty() -> str:
 
 
 @pytest.fixture(scope="session")
-def urls(engines: Engines, template: str) -> list[str]:
+def urls(cluster: Cluster) -> list[str]:
     """Two databases: one to export from, one to apply to."""
-    names = [f"manifest{next(_numbers)}" for _ in range(2)]
-    for name in names:
-        asyncio.run(administer(engines, f"CREATE DATABASE {name} TEMPLATE {template}"))
-    return [url_of(engines, name) for name in names]
+    return [cluster.url(cluster.made()) for _ in range(2)]
 
 
 async def _ground(url: str) -> AsyncIterator[Ground]:

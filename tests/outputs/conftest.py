@@ -6,11 +6,7 @@ import asyncio
 import itertools
 import json
 import os
-import shutil
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,44 +18,25 @@ from typer.testing import CliRunner
 
 from mesh_plugins.cli.app import build
 from mesh_store.admin import Admin
-from mesh_store.embedded import Engines, attach
-from mesh_store.embedded.binaries import find_binaries
 from mesh_store.model.facts import Fact
 from mesh_store.model.ids import new_id, now_us
 from mesh_store.redis.stream import Batch, FactStream
 from mesh_store.telemetry import records
 from tests.blank_fact import BLANK
+from tests.engines import Cluster, Engines, Valkeys
 
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def output_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    with attach(tmp_path_factory.mktemp("outputs"), linger=0.1) as engines:
-
-        async def prepare() -> None:
-            async with Admin.open(engines.database_url, engines.redis_url, actor="tests", migrate=True):
-                pass
-
-        asyncio.run(prepare())
-        yield engines
+def output_engines(cluster: Cluster, valkeys: Valkeys) -> Engines:
+    return cluster.engines(valkeys().url)
 
 
 @pytest.fixture(scope="session")
-def facts_url() -> Iterator[str]:
+def facts_url(valkeys: Valkeys) -> str:
     """A second server, for facts alone."""
-    directory = Path(tempfile.mkdtemp(prefix="mesh-o-"))
-    options = ["--port", "0", "--unixsocket", str(directory / "v"), "--save", "", "--dir", str(directory)]
-    server = subprocess.Popen([find_binaries().valkey_server, *options], stdout=subprocess.DEVNULL)
-    url = f"unix://{directory / 'v'}"
-    deadline = time.monotonic() + 20
-    while not (directory / "v").exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    yield url
-    server.kill()
-    server.wait()
-    shutil.rmtree(directory, ignore_errors=True)
+    return valkeys().url
 
 
 @dataclass

@@ -2,50 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy.engine import make_url
 
-from mesh_store.embedded import Engines, attach
 from mesh_store.model.facts import Fact
 from mesh_store.model.ids import new_id
 from mesh_store.postgres import Database, usage_partitions, usage_write
 from mesh_store.postgres.repository import Repository
 from tests.blank_fact import BLANK
+from tests.engines import Cluster
 
-_numbers = itertools.count()
 TEAM = "018f0000-0000-7000-8000-000000000001"
 
 
-@pytest.fixture(scope="session")
-def price_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    with attach(tmp_path_factory.mktemp("prices"), linger=0.1) as engines:
-
-        async def prepare() -> None:
-            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-                await _administer(engines, f"ALTER SYSTEM SET {setting} = off")
-            await _administer(engines, "SELECT pg_reload_conf()")
-            await _administer(engines, "CREATE DATABASE template_prices")
-            async with Database(_url(engines, "template_prices")) as database:
-                await database.migrate()
-
-        asyncio.run(prepare())
-        yield engines
-
-
 @pytest.fixture
-async def database(price_engines: Engines) -> AsyncIterator[Database]:
-    name = f"prices{next(_numbers)}"
-    await _administer(price_engines, f"CREATE DATABASE {name} TEMPLATE template_prices")
-    async with Database(_url(price_engines, name)) as database:
+async def database(cluster: Cluster) -> AsyncIterator[Database]:
+    name = await cluster.make()
+    async with Database(cluster.url(name)) as database:
         yield database
-    await _administer(price_engines, f"DROP DATABASE {name} WITH (FORCE)")
+    await cluster.drop(name)
 
 
 @pytest.fixture
@@ -97,15 +76,3 @@ async def facts(database: Database, repo: Repository) -> AsyncIterator[Facts]:
     await usage_partitions.ensure(connection, datetime.now(UTC).date())
     yield Facts(connection, (await repo.get_provider("local")).id)
     await connection.close()
-
-
-def _url(engines: Engines, name: str) -> str:
-    return make_url(engines.database_url).set(database=name).render_as_string(hide_password=False)
-
-
-async def _administer(engines: Engines, statement: str) -> None:
-    connection = await asyncpg.connect(engines.dsn)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +12,9 @@ import pytest
 
 from mesh_plugins.testing.provider import StandInProvider
 from mesh_store.admin import Admin
-from mesh_store.embedded import Engines, attach
 from mesh_store.redis.client import connect
 from tests.conftest import SECRET_KEY, SIGNER, World
+from tests.engines import Engines, Operator
 
 #: Looks like a vendor's key, and is looked for everywhere.
 CANARY = "sk-canary-4f1d7c0b9e2a4c6688d1"
@@ -48,29 +47,30 @@ class SealedWorld(World):
         return self.provider.requests[-1].headers.get("authorization")
 
 
-@pytest.fixture(scope="session")
-def sealed_engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    with attach(tmp_path_factory.mktemp("sealed")) as engines:
+@pytest.fixture(scope="module")
+def sealed_engines(new_engines: Callable[[], Engines]) -> Engines:
+    """Engines of a file's own: every publish seals what each team in them may open."""
+    return new_engines()
 
-        async def migrate() -> None:
-            urls = (engines.database_url, engines.redis_url)
-            async with Admin.open(*urls, actor="tests", migrate=True, signer=SIGNER):
-                pass
 
-        asyncio.run(migrate())
-        yield engines
+@pytest.fixture(scope="module")
+def sealed_operator(sealed_engines: Engines) -> Iterator[Operator]:
+    with closing(Operator(sealed_engines.database_url)) as operator:
+        yield operator
 
 
 @pytest.fixture
 def make_sealed(
-    sealed_engines: Engines, stand_in: StandInProvider, tmp_path: Path
+    sealed_engines: Engines, sealed_operator: Operator, stand_in: StandInProvider, tmp_path: Path
 ) -> Iterator[Callable[..., SealedWorld]]:
     """Make teams with a provider whose secret is stored: ``make_sealed(grants=…)``."""
     with ExitStack() as stack:
 
         def make(*, secret: Any = CANARY, everyone: bool = False) -> SealedWorld:
             team = f"sealed{next(_numbers)}"
-            world = SealedWorld(sealed_engines, stand_in, tmp_path / team, team, closing=stack)
+            world = SealedWorld(
+                sealed_engines, stand_in, tmp_path / team, team, closing=stack, operator=sealed_operator
+            )
             world.home.mkdir()
             world.alias_name = world.name("fast")
 

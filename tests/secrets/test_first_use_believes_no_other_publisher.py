@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import shutil
-import subprocess
-import tempfile
-from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
 import pytest
 
 from mesh_plugins import ConfigUnavailable
-from mesh_store.embedded.binaries import find_binaries
 from mesh_store.model.keys import digest
 from mesh_store.model.signing import Signer, seal, trust_secret, unseal
 from mesh_store.model.snapshot import decode, encode
@@ -28,22 +23,9 @@ ATTACKER = Signer(b"a" * 32)
 
 
 @pytest.fixture(scope="module")
-def redis_url():
+def redis_url(valkeys):
     """A server of these tests' own, to be lied in."""
-    folder = Path(tempfile.mkdtemp(prefix="mesh-t-"))
-    options = ["--port", "0", "--unixsocket", str(folder / "v"), "--save", "", "--dir", str(folder)]
-    server = subprocess.Popen([find_binaries().valkey_server, *options], stdout=subprocess.DEVNULL)
-    url = f"unix://{folder / 'v'}"
-    with connect(url, deadline=5, connect_deadline=5) as client:
-        for _ in range(2_000):
-            if (folder / "v").exists() and client.ping():
-                break
-            if server.poll() is not None:
-                raise AssertionError("the server ended")
-    yield url
-    server.kill()
-    server.wait()
-    shutil.rmtree(folder, ignore_errors=True)
+    return valkeys().url
 
 
 @pytest.fixture

@@ -292,22 +292,17 @@ class TestWhatWasMovedOrEditedDoesNotOpen:
     def test_a_sealed_part_of_a_snapshot_moved_to_another_team(self, make_sealed, words):
         ours, theirs = make_sealed(secret="sk-ours"), make_sealed(secret="sk-theirs")
         mine = data_keys_of(ours, ours.key)[0]
-        sealed = document(ours).sealed
-        [theirs_sealed] = [
-            one
-            for one in sealed
-            if one.id.endswith(ids(theirs)["team"]) and ids(theirs)["provider"] in one.id
-        ]
-        for provider in (ids(ours)["provider"], ids(theirs)["provider"]):
+        sealed = {one.id: one for one in document(ours).sealed}
+        our_ids, their_ids = ids(ours), ids(theirs)
+        theirs_sealed = sealed[f"{their_ids['provider']}/{their_ids['team']}"]
+        for provider in (our_ids["provider"], their_ids["provider"]):
             with pytest.raises(SecretError, match="another provider, team, address or version"):
                 mine.open(theirs_sealed, provider, address(ours))
-        [own] = [
-            one for one in sealed if one.id.endswith(ids(ours)["team"]) and ids(ours)["provider"] in one.id
-        ]
-        assert mine.open(own, ids(ours)["provider"], address(ours)) == {"key": "sk-ours"}
+        own = sealed[f"{our_ids['provider']}/{our_ids['team']}"]
+        assert mine.open(own, our_ids["provider"], address(ours)) == {"key": "sk-ours"}
         for wrong in (msgspec.structs.replace(own, version=own.version + 1), own):
             with pytest.raises(SecretError):
-                mine.open(wrong, ids(ours)["provider"], "openai http://127.0.0.1:9/evil")
+                mine.open(wrong, our_ids["provider"], "openai http://127.0.0.1:9/evil")
 
     def test_a_snapshot_altered_in_redis_is_refused_and_the_last_good_one_stays(self, sealed, words):
         mesh = sealed.mesh()

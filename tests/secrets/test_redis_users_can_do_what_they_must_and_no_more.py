@@ -20,20 +20,33 @@ from mesh_store.telemetry.exporters.running import Exporter
 PASSWORD = "only-for-tests"
 
 
+def made(server_url, client, name, rules):
+    """Make a user of the rules printed; returns the URL it connects with."""
+    line = acl.command_line(name, rules, PASSWORD)
+    assert client.execute_command(*line.split(" ")) in (b"OK", "OK", True)
+    parts = urlsplit(server_url)
+    assert parts.scheme == "unix"
+    return f"unix://{name}@{parts.path}?password={PASSWORD}"
+
+
 @pytest.fixture
 def user(sealed):
     """Makes users of the rules printed, and returns the URL they connect with."""
     client = sealed.redis()
 
     def make(name, rules):
-        line = acl.command_line(name, rules, PASSWORD)
-        assert client.execute_command(*line.split(" ")) in (b"OK", "OK", True)
         sealed.closing.callback(client.execute_command, "ACL", "DELUSER", name)
-        parts = urlsplit(sealed.engines.redis_url)
-        assert parts.scheme == "unix"
-        return f"unix://{name}@{parts.path}?password={PASSWORD}"
+        return made(sealed.engines.redis_url, client, name, rules)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def confined(valkeys):
+    """A caller's connection to a server on which nothing else happens."""
+    server = valkeys()
+    with redis.Redis.from_url(made(server.url, server.client, "mesh-caller", acl.caller_rules())) as client:
+        yield client
 
 
 def caller(world, url):
@@ -147,11 +160,9 @@ def test_a_caller_confined_to_its_team_counts_in_its_own_limits_and_nobody_elses
     ],
     ids=lambda command: " ".join(command[:2])[:30],
 )
-def test_a_caller_cannot(sealed, user, command):
-    client = redis.Redis.from_url(user("mesh-caller", acl.caller_rules()))
+def test_a_caller_cannot(confined, command):
     with pytest.raises(redis.exceptions.ResponseError, match=r"(?i)permission|NOPERM"):
-        client.execute_command(*command)
-    client.close()
+        confined.execute_command(*command)
 
 
 def test_a_publisher_reaches_no_reservation_and_a_collector_no_configuration(sealed, user):

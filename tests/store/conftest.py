@@ -1,92 +1,45 @@
-"""Real engines for the store's tests: one pair a session, one copied database a test."""
+"""Databases for the store's tests: a migrated one that is emptied, or one that a test may bend."""
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
 import pytest
-from sqlalchemy.engine import make_url
 
-from mesh_store.embedded import Engines, attach
 from mesh_store.model.keys import MintedKey
 from mesh_store.postgres import Database
 from mesh_store.postgres.repository import Repository
-
-_numbers = itertools.count()
+from tests.engines import Cluster, Engines, Valkeys
 
 
 @pytest.fixture(scope="session")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
-    """Postgres and Valkey of this session's own."""
-    with attach(tmp_path_factory.mktemp("engines"), linger=0.1) as engines:
-        asyncio.run(forget_durability(engines))
-        yield engines
-
-
-def url_of(engines: Engines, name: str) -> str:
-    return make_url(engines.database_url).set(database=name).render_as_string(hide_password=False)
-
-
-async def forget_durability(engines: Engines) -> None:
-    """Let these throw-away databases be copied at the speed of memory."""
-    for setting in ("fsync", "full_page_writes", "synchronous_commit", "autovacuum"):
-        await administer(engines, f"ALTER SYSTEM SET {setting} = off")
-    await administer(engines, "SELECT pg_reload_conf()")
-
-
-async def administer(engines: Engines, statement: str) -> None:
-    connection = await asyncpg.connect(engines.dsn)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
+def engines(cluster: Cluster, valkeys: Valkeys) -> Engines:
+    """A database and a Valkey of these tests' own."""
+    return cluster.engines(valkeys().url)
 
 
 @pytest.fixture
-async def empty_url(engines: Engines) -> AsyncIterator[str]:
+async def empty_url(cluster: Cluster) -> AsyncIterator[str]:
     """The URL of a database with nothing in it."""
-    name = f"empty{next(_numbers)}"
-    await administer(engines, f"CREATE DATABASE {name}")
-    yield url_of(engines, name)
-    await administer(engines, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture(scope="session")
-def template(engines: Engines) -> str:
-    """A migrated database that tests copy, which is far cheaper than migrating."""
-
-    async def make() -> None:
-        await administer(engines, "CREATE DATABASE template_mesh")
-        async with Database(url_of(engines, "template_mesh")) as database:
-            await database.migrate()
-
-    asyncio.run(make())
-    return "template_mesh"
+    name = await cluster.make(template="template0")
+    yield cluster.url(name)
+    await cluster.drop(name)
 
 
 @pytest.fixture
-async def own_url(engines: Engines, template: str) -> AsyncIterator[str]:
+async def own_url(cluster: Cluster) -> AsyncIterator[str]:
     """The URL of a migrated database of this test's own, for tests that bend the schema."""
-    name = f"own{next(_numbers)}"
-    await administer(engines, f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield url_of(engines, name)
-    await administer(engines, f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture(scope="session")
-def shared_url(engines: Engines, template: str) -> str:
-    asyncio.run(administer(engines, f"CREATE DATABASE shared TEMPLATE {template}"))
-    return url_of(engines, "shared")
+    name = await cluster.make()
+    yield cluster.url(name)
+    await cluster.drop(name)
 
 
 @pytest.fixture
-async def url(shared_url: str) -> str:
-    """The URL of a migrated database as empty as a new one; emptying takes 20 ms, copying seconds."""
-    connection = await asyncpg.connect(shared_url.replace("+asyncpg", ""))
+async def url(engines: Engines) -> str:
+    """The URL of a migrated database as empty as a new one; emptying takes 20 ms, copying ten times that."""
+    connection = await asyncpg.connect(engines.dsn)
     # The replica role passes over the triggers that keep the audit log and keys from being emptied.
     await connection.execute(
         """
@@ -100,7 +53,7 @@ async def url(shared_url: str) -> str:
         """
     )
     await connection.close()
-    return shared_url
+    return engines.database_url
 
 
 @pytest.fixture

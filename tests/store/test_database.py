@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from mesh_store.model.errors import ConfigError, DatabaseUnavailable
 from mesh_store.postgres import Database
@@ -28,7 +28,7 @@ async def test_a_server_that_is_away_is_named_without_its_password(tmp_path: obj
 
 
 async def test_a_database_that_does_not_exist_is_a_matter_of_configuration(url: str) -> None:
-    async with Database(url.replace("/shared", "/nothere")) as database:
+    async with Database(make_url(url).set(database="nothere").render_as_string(False)) as database:
         with pytest.raises(ConfigError, match="nothere"):
             await database.head()
 

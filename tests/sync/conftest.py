@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import socket
-import subprocess
 import tempfile
 import threading
 import time
@@ -22,36 +19,7 @@ from mesh_store.model.ids import new_id
 from mesh_store.model.snapshot import Alias, KeyEntry, SnapshotDocument, Target
 from mesh_store.redis.client import connect, connect_async
 from mesh_store.sync import Subscriber
-from tests.servers_under_test import server_binary
-
-
-class Valkey:
-    """A server over a unix socket; stopped by its pid, startable again on the same files."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.url = f"unix://{folder}/s"
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        arguments = ["--port", "0", "--unixsocket", f"{self.folder}/s", "--dir", str(self.folder)]
-        arguments += ["--save", "", "--appendonly", "no", "--enable-debug-command", "yes"]
-        self.process = subprocess.Popen([server_binary(), *arguments], stdout=subprocess.DEVNULL)
-        with contextlib.closing(connect(self.url)) as client:
-            eventually(lambda: answers(client))
-
-    def stop(self) -> None:
-        if self.process is not None:
-            os.kill(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-            self.process = None
-
-
-def answers(client: redis.Redis) -> bool:
-    try:
-        return bool(client.ping())
-    except redis.RedisError:
-        return False
+from tests.engines import Valkey, Valkeys
 
 
 def eventually(holds: Callable[[], Any], timeout: float = 60.0, step: float = 0.002) -> Any:
@@ -120,22 +88,15 @@ class MemorySource:
 
 
 @pytest.fixture(scope="session")
-def valkey() -> Iterator[Valkey]:
-    with tempfile.TemporaryDirectory(prefix="mesh-") as folder:
-        server = Valkey(Path(folder))
-        server.start()
-        yield server
-        server.stop()
+def valkey(valkeys: Valkeys) -> Valkey:
+    return valkeys()
 
 
 @pytest.fixture
 def own_valkey() -> Iterator[Valkey]:
     """A server of the test's own, to be killed and started at will."""
-    with tempfile.TemporaryDirectory(prefix="mesh-") as folder:
-        server = Valkey(Path(folder))
-        server.start()
-        yield server
-        server.stop()
+    with Valkeys() as start:
+        yield start()
 
 
 @pytest.fixture
@@ -211,7 +172,7 @@ class DeafProxy:
 @pytest.fixture
 def proxy(valkey: Valkey) -> Iterator[DeafProxy]:
     with tempfile.TemporaryDirectory(prefix="mesh-") as folder:
-        proxy = DeafProxy(f"{valkey.folder}/s", Path(folder))
+        proxy = DeafProxy(str(valkey.socket), Path(folder))
         yield proxy
         proxy.close()
 
@@ -235,7 +196,6 @@ class Helpers:
     eventually = staticmethod(eventually)
     model_of = staticmethod(model_of)
     questions = staticmethod(questions)
-    answers = staticmethod(answers)
 
 
 @pytest.fixture

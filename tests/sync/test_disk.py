@@ -36,7 +36,7 @@ async def filled(source, own_valkey, tmp_path, subscribe, helpers):
             source.put_key(OTHER, revoked=True)
             await publish(source, aclient)
             helpers.eventually(lambda: subscriber.keys.lookup(OTHER) is None)
-    own_valkey.stop()
+    own_valkey.kill()
     return tmp_path
 
 

@@ -174,7 +174,7 @@ async def test_used_keys_work_without_redis_and_unused_ones_say_so(source, own_v
     subscriber = subscribe(own_valkey.url, poll_s=0.05)
     helpers.eventually(lambda: subscriber.state == "live")
     assert subscriber.keys.lookup(KEY)
-    own_valkey.stop()
+    own_valkey.kill()
     helpers.eventually(lambda: subscriber.state == "stale")
     assert subscriber.keys.lookup(KEY)
     assert await subscriber.keys.alookup(KEY)

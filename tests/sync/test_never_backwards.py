@@ -86,7 +86,7 @@ async def test_a_server_that_restarts_empty_is_filled_by_the_next_publish(
         await publish(source, aclient)
     subscriber = subscribe(own_valkey.url, poll_s=0.1)
     assert subscriber.snapshot().revision == 1
-    own_valkey.stop()
+    own_valkey.kill()
     own_valkey.start()
     source.commit()
     async with connect_async(own_valkey.url, deadline=5) as aclient:

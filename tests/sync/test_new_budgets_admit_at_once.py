@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -17,7 +17,7 @@ from mesh_store.redis.keys import tracked_key
 from mesh_store.telemetry.budget_keeper import BudgetKeeper
 from mesh_store.telemetry.collector import Collector
 from mesh_store.telemetry.fact_store import FactStore
-from tests.conftest import SIGNER, migrated_engines
+from tests.conftest import SIGNER
 
 DAY = Limit(amount=50 * 10**12, period_us=86_400_000_000, kind="window", on_outage="closed")
 USD = 10**12
@@ -26,10 +26,9 @@ _names = (f"opening{number}" for number in itertools.count())
 
 
 @pytest.fixture(scope="module")
-def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def engines(new_engines: Callable[[], Any]) -> Any:
     """Engines whose Redis these tests may empty."""
-    with migrated_engines(tmp_path_factory.mktemp("mesh")) as found:
-        yield found
+    return new_engines()
 
 
 @pytest.fixture

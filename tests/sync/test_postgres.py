@@ -17,16 +17,15 @@ from mesh_store.redis.client import connect_async
 from mesh_store.sync.listening import listen_to
 from mesh_store.sync.publisher import publish, watch_and_publish
 from mesh_store.sync.trust import Trust
-from tests.conftest import SIGNER, migrated_engines
+from tests.conftest import SIGNER
 
 _names = (f"sync{number}" for number in itertools.count())
 
 
 @pytest.fixture(scope="module")
-def mesh_engines(tmp_path_factory):
+def mesh_engines(new_engines):
     """Engines without the secrets that other tests store, which only their own publisher may publish."""
-    with migrated_engines(tmp_path_factory.mktemp("mesh")) as engines:
-        yield engines
+    return new_engines()
 
 
 @pytest.fixture

@@ -228,7 +228,7 @@ async def test_watching_outlives_a_redis_that_goes_away(source, own_valkey, subs
         watching = asyncio.create_task(watch_and_publish(source, aclient, stop, poll_s=0.05))
         subscriber = subscribe(own_valkey.url, poll_s=0.1)
         assert await asyncio.to_thread(subscriber.wait, 0, 60)
-        own_valkey.stop()
+        own_valkey.kill()
         source.commit()
         await asyncio.sleep(0)
         await asyncio.to_thread(own_valkey.start)

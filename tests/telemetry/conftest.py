@@ -2,70 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import itertools
-import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-import redis
-import redis.exceptions
 
-from mesh_store.embedded import attach
 from mesh_store.model.facts import Done, Fact, Intent, Settlement
 from mesh_store.model.ids import new_id, now_us
 from mesh_store.model.limits import Charge, Limit, Reservation
-from mesh_store.postgres.database import Database
 from mesh_store.telemetry import Recorder
 from tests.blank_fact import BLANK
-from tests.servers_under_test import server_binary
+from tests.engines import Cluster, Valkey, Valkeys
 
-_numbers = itertools.count()
 LIMIT = Limit(amount=1000, period_us=60_000_000)
-
-
-class Valkey:
-    """A server of the test's own on a unix socket, without persistence."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.socket = directory / "v"
-        self.url = f"unix://{self.socket}"
-        self.client = redis.Redis.from_url(self.url)
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, **settings: str) -> None:
-        options = {
-            "port": "0",
-            "unixsocket": str(self.socket),
-            "save": "",
-            "appendonly": "no",
-            "maxmemory-policy": "noeviction",
-            "dir": str(self.directory),
-        } | {name.replace("_", "-"): value for name, value in settings.items()}
-        arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
-        self._process = subprocess.Popen(
-            [server_binary(), *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        eventually(self._answers, "the server answers")
-
-    def kill(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def _answers(self) -> bool:
-        with suppress(redis.exceptions.ConnectionError, OSError):
-            return bool(self.client.ping())
-        return False
 
 
 class Settled:
@@ -158,13 +110,9 @@ def settled() -> Settled:
 
 @pytest.fixture
 def valkey() -> Iterator[Valkey]:
-    directory = Path(tempfile.mkdtemp(prefix="mesh-t-"))
-    server = Valkey(directory)
-    server.start()
-    yield server
-    server.client.close()
-    server.kill()
-    shutil.rmtree(directory, ignore_errors=True)
+    """A server that a test may kill and start again."""
+    with Valkeys() as start:
+        yield start()
 
 
 @pytest.fixture
@@ -183,46 +131,26 @@ def make_recorder(tmp_path: Path, valkey: Valkey, settled: Settled) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def server_dsn() -> Iterator[str]:
-    """The embedded Postgres, with a migrated database to copy."""
-    home = Path(tempfile.mkdtemp(prefix="mesh-t-"))
-    with attach(home) as engines:
-
-        async def prepare() -> None:
-            # Durability is Postgres' own promise and not what these tests are about.
-            for setting in ("fsync", "full_page_writes", "synchronous_commit"):
-                await _admin(engines.dsn, f"ALTER SYSTEM SET {setting} = off")
-            await _admin(engines.dsn, "SELECT pg_reload_conf()")
-            await _admin(engines.dsn, "CREATE DATABASE template_mesh")
-            async with Database(_other(engines.dsn, "template_mesh")) as database:
-                await database.migrate()
-
-        asyncio.run(prepare())
-        yield engines.dsn
-    shutil.rmtree(home, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def shared_url(server_dsn: str) -> str:
-    asyncio.run(_admin(server_dsn, "CREATE DATABASE shared TEMPLATE template_mesh"))
-    return _other(server_dsn, "shared")
+def shared_url(cluster: Cluster) -> str:
+    return cluster.dsn(cluster.made())
 
 
 @pytest.fixture
 async def database_url(shared_url: str) -> str:
     """The URL of a migrated database without usage; its partitions may be there already."""
+    connection = await asyncpg.connect(shared_url)
     for table in ("usage_events", "usage_rollups", "telemetry_dead"):
-        await _admin(shared_url, f"DELETE FROM {table}")
+        await connection.execute(f"DELETE FROM {table}")
+    await connection.close()
     return shared_url
 
 
 @pytest.fixture
-async def fresh_url(server_dsn: str) -> AsyncIterator[str]:
+async def fresh_url(cluster: Cluster) -> AsyncIterator[str]:
     """The URL of a migrated database that nobody ever used."""
-    name = f"test{next(_numbers)}"
-    await _admin(server_dsn, f"CREATE DATABASE {name} TEMPLATE template_mesh")
-    yield _other(server_dsn, name)
-    await _admin(server_dsn, f"DROP DATABASE {name} WITH (FORCE)")
+    name = await cluster.make()
+    yield cluster.dsn(name)
+    await cluster.drop(name)
 
 
 @pytest.fixture
@@ -239,17 +167,3 @@ async def fresh(fresh_url: str) -> AsyncIterator[asyncpg.Connection]:
     connection = await asyncpg.connect(fresh_url)
     yield connection
     await connection.close()
-
-
-async def _admin(dsn: str, statement: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()
-
-
-def _other(dsn: str, database: str) -> str:
-    """The same server, another database."""
-    before, _, query = dsn.partition("?")
-    return f"{before.rpartition('/')[0]}/{database}?{query}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -25,6 +24,7 @@ from mesh_store.postgres.usage_retention import prune
 from mesh_store.redis.stream import Batch
 from mesh_store.telemetry.fact_store import FactStore
 from tests.blank_fact import BLANK
+from tests.engines import Cluster
 
 _numbers = itertools.count(1)
 HOUR_US = 3_600_000_000
@@ -192,13 +192,9 @@ async def check(books: Books, since: datetime | None, until: datetime | None, by
 
 
 @pytest.fixture(scope="module")
-def rolling_url(server_dsn: str) -> Iterator[str]:
+def rolling_url(cluster: Cluster) -> str:
     """A database of this module's own, whose days reach back far enough."""
-    from tests.telemetry.conftest import _admin, _other
-
-    asyncio.run(_admin(server_dsn, "CREATE DATABASE rolling TEMPLATE template_mesh"))
-    yield _other(server_dsn, "rolling")
-    asyncio.run(_admin(server_dsn, "DROP DATABASE rolling WITH (FORCE)"))
+    return cluster.dsn(cluster.made())
 
 
 def law(examples: int) -> Any:
