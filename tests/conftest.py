@@ -63,11 +63,11 @@ def valkeys() -> Iterator[Valkeys]:
 
 
 @pytest.fixture(scope="session")
-def new_engines(cluster: Cluster, valkeys: Valkeys) -> Callable[[], Engines]:
-    """Make engines of one's own, migrated and published by `SIGNER`."""
+def new_engines(cluster: Cluster, valkeys: Valkeys) -> Callable[..., Engines]:
+    """Make engines of one's own, migrated and published by `SIGNER`; Redis' settings may be named."""
 
-    def make() -> Engines:
-        engines = cluster.engines(valkeys().url)
+    def make(**settings: str) -> Engines:
+        engines = cluster.engines(valkeys(**settings).url)
 
         async def publish() -> None:
             urls = (engines.database_url, engines.redis_url)
@@ -81,9 +81,9 @@ def new_engines(cluster: Cluster, valkeys: Valkeys) -> Callable[[], Engines]:
 
 
 @pytest.fixture(scope="session")
-def mesh_engines(new_engines: Callable[[], Engines]) -> Engines:
+def mesh_engines(new_engines: Callable[..., Engines]) -> Engines:
     """Engines of this test session; other tests' teams and secrets are in them, too."""
-    return new_engines()
+    return new_engines(appendonly="yes")  # as doctor wants it
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from mesh_plugins.cli.app import build
-from mesh_store.embedded import Engines
+from tests.engines import Engines
 
 TEAM = "version: 1\nteams: [{name: research, limits: [5 requests/min]}]\n"
 

@@ -48,7 +48,7 @@ class SealedWorld(World):
 
 
 @pytest.fixture(scope="module")
-def sealed_engines(new_engines: Callable[[], Engines]) -> Engines:
+def sealed_engines(new_engines: Callable[..., Engines]) -> Engines:
     """Engines of a file's own: every publish seals what each team in them may open."""
     return new_engines()
 

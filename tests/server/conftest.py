@@ -12,11 +12,11 @@ import pytest
 
 from mesh_plugins.server.app import build
 from mesh_plugins.server.control import Control
-from mesh_store.embedded import Engines
 from mesh_store.postgres import Database
 from mesh_store.postgres.repository import Repository
 from mesh_store.redis import connect_async
 from tests.conftest import SIGNER
+from tests.engines import Engines
 
 NOWHERE = "http://127.0.0.1:9/v1"
 

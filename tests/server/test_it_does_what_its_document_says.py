@@ -22,10 +22,10 @@ from starlette.types import ASGIApp
 
 from mesh_plugins.server.app import application, build
 from mesh_plugins.server.control import Control
-from mesh_store.embedded import Engines
 from mesh_store.postgres import Database
 from mesh_store.postgres.repository import Repository
 from tests.conftest import SIGNER
+from tests.engines import Engines
 
 CHECKS = [
     not_a_server_error,

@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from mesh_store.admin import Admin, BlockingAdmin
-from mesh_store.embedded import Engines
 from mesh_store.model.errors import ConfigError, Conflict, Rejected
 from mesh_store.model.signing import Signer
+from tests.engines import Engines
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mesh_plugins.testing.limiter import MemoryLimiter
-from mesh_store.embedded import Engines
 from mesh_store.model.limits import Charge, Decision, Limit, Reservation
 from mesh_store.redis import Budgets, Limiter, connect
+from tests.engines import Engines
 
 MINUTE_US, DAY_US = 60_000_000, 86_400_000_000
 T0 = 1_000_000_000

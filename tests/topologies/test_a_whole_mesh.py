@@ -13,7 +13,6 @@ import pytest
 from mesh_plugins import QuotaExceeded
 from mesh_plugins.cli.checks import facts, stores
 from mesh_plugins.testing.provider import StandInProvider
-from mesh_store.embedded import Engines
 from mesh_store.redis import acl, connect, connect_async
 from mesh_store.redis.config_channel import HEAD
 from mesh_store.redis.presence import CLIENTS_KEY
@@ -21,6 +20,7 @@ from mesh_store.redis.stream import stream_key
 from mesh_store.telemetry.collector import Collector
 from mesh_store.telemetry.exporters.running import Exporter
 from tests.conftest import World
+from tests.engines import Engines
 from tests.topologies.conftest import PATIENCE
 from tests.topologies.servers import Cluster, Servers, eventually, passed_on
 

@@ -12,7 +12,6 @@ import asyncpg
 import pytest
 
 from mesh_plugins.cli.checks import facts as checks
-from mesh_store.embedded import Engines
 from mesh_store.model.facts import Done, Settlement
 from mesh_store.model.ids import new_id, now_us
 from mesh_store.model.limits import Reservation
@@ -22,6 +21,7 @@ from mesh_store.redis.stream_reader import streams_of
 from mesh_store.telemetry import Recorder
 from mesh_store.telemetry.collector import Collector
 from mesh_store.telemetry.passing import newest, passing
+from tests.engines import Engines
 from tests.telemetry.conftest import make_fact
 from tests.topologies.conftest import PATIENCE, charge
 from tests.topologies.servers import Cluster, passed_on
