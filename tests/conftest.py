@@ -46,8 +46,18 @@ def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("drawn" if config.option.markexpr == "full" else "same")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Where whole files go to workers, let the longest go first."""
+    if config.getoption("dist") != "loadfile":
+        return None
+    from tests.longest_first import LongestFirst
+
+    return LongestFirst(config, log)
+
+
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def postgres_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The Postgres of this test session; tests have databases of their own in it."""
     with attach(tmp_path_factory.mktemp("cluster"), linger=0.1) as engines:
         made = Cluster(engines.home, engines.dsn)
@@ -63,11 +73,11 @@ def valkeys() -> Iterator[Valkeys]:
 
 
 @pytest.fixture(scope="session")
-def new_engines(cluster: Cluster, valkeys: Valkeys) -> Callable[..., Engines]:
+def new_engines(postgres_cluster: Cluster, valkeys: Valkeys) -> Callable[..., Engines]:
     """Make engines of one's own, migrated and published by `SIGNER`; Redis' settings may be named."""
 
     def make(**settings: str) -> Engines:
-        engines = cluster.engines(valkeys(**settings).url)
+        engines = postgres_cluster.engines(valkeys(**settings).url)
 
         async def publish() -> None:
             urls = (engines.database_url, engines.redis_url)

@@ -28,9 +28,9 @@ UPDATE revisions SET revision = 0, keys_revision = 0;
 
 
 @pytest.fixture(scope="session")
-def engines(cluster: Cluster, valkeys: Valkeys) -> Engines:
+def engines(postgres_cluster: Cluster, valkeys: Valkeys) -> Engines:
     """A database and a Valkey of these tests' own."""
-    return cluster.engines(valkeys().url)
+    return postgres_cluster.engines(valkeys().url)
 
 
 @dataclass
@@ -72,9 +72,9 @@ def empty() -> str:
 
 
 @pytest.fixture(scope="session")
-def urls(cluster: Cluster) -> list[str]:
+def urls(postgres_cluster: Cluster) -> list[str]:
     """Two databases: one to export from, one to apply to."""
-    return [cluster.url(cluster.made()) for _ in range(2)]
+    return [postgres_cluster.url(postgres_cluster.made()) for _ in range(2)]
 
 
 async def _ground(url: str) -> AsyncIterator[Ground]:

@@ -29,8 +29,8 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
-def output_engines(cluster: Cluster, valkeys: Valkeys) -> Engines:
-    return cluster.engines(valkeys().url)
+def output_engines(postgres_cluster: Cluster, valkeys: Valkeys) -> Engines:
+    return postgres_cluster.engines(valkeys().url)
 
 
 @pytest.fixture(scope="session")

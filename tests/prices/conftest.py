@@ -20,11 +20,11 @@ TEAM = "018f0000-0000-7000-8000-000000000001"
 
 
 @pytest.fixture
-async def database(cluster: Cluster) -> AsyncIterator[Database]:
-    name = await cluster.make()
-    async with Database(cluster.url(name)) as database:
+async def database(postgres_cluster: Cluster) -> AsyncIterator[Database]:
+    name = await postgres_cluster.make()
+    async with Database(postgres_cluster.url(name)) as database:
         yield database
-    await cluster.drop(name)
+    await postgres_cluster.drop(name)
 
 
 @pytest.fixture

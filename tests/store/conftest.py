@@ -15,25 +15,25 @@ from tests.engines import Cluster, Engines, Valkeys
 
 
 @pytest.fixture(scope="session")
-def engines(cluster: Cluster, valkeys: Valkeys) -> Engines:
+def engines(postgres_cluster: Cluster, valkeys: Valkeys) -> Engines:
     """A database and a Valkey of these tests' own."""
-    return cluster.engines(valkeys().url)
+    return postgres_cluster.engines(valkeys().url)
 
 
 @pytest.fixture
-async def empty_url(cluster: Cluster) -> AsyncIterator[str]:
+async def empty_url(postgres_cluster: Cluster) -> AsyncIterator[str]:
     """The URL of a database with nothing in it."""
-    name = await cluster.make(template="template0")
-    yield cluster.url(name)
-    await cluster.drop(name)
+    name = await postgres_cluster.make(template="template0")
+    yield postgres_cluster.url(name)
+    await postgres_cluster.drop(name)
 
 
 @pytest.fixture
-async def own_url(cluster: Cluster) -> AsyncIterator[str]:
+async def own_url(postgres_cluster: Cluster) -> AsyncIterator[str]:
     """The URL of a migrated database of this test's own, for tests that bend the schema."""
-    name = await cluster.make()
-    yield cluster.url(name)
-    await cluster.drop(name)
+    name = await postgres_cluster.make()
+    yield postgres_cluster.url(name)
+    await postgres_cluster.drop(name)
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from mesh_store.postgres.database import is_pooled
 from mesh_store.postgres.history_retention import Kept, prune_history
 from mesh_store.postgres.migrate import differences
 from mesh_store.postgres.repository import Repository
+from tests.ports import free_port
 
 PGBOUNCER = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
 pytestmark = pytest.mark.skipif(PGBOUNCER is None, reason="pgbouncer is not installed")
@@ -42,12 +43,6 @@ max_client_conn = 200
 ignore_startup_parameters =
 logfile = {folder}/log
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def answers(port: int) -> bool:

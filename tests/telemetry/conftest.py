@@ -131,8 +131,8 @@ def make_recorder(tmp_path: Path, valkey: Valkey, settled: Settled) -> Iterator[
 
 
 @pytest.fixture(scope="session")
-def shared_url(cluster: Cluster) -> str:
-    return cluster.dsn(cluster.made())
+def shared_url(postgres_cluster: Cluster) -> str:
+    return postgres_cluster.dsn(postgres_cluster.made())
 
 
 @pytest.fixture
@@ -146,11 +146,11 @@ async def database_url(shared_url: str) -> str:
 
 
 @pytest.fixture
-async def fresh_url(cluster: Cluster) -> AsyncIterator[str]:
+async def fresh_url(postgres_cluster: Cluster) -> AsyncIterator[str]:
     """The URL of a migrated database that nobody ever used."""
-    name = await cluster.make()
-    yield cluster.dsn(name)
-    await cluster.drop(name)
+    name = await postgres_cluster.make()
+    yield postgres_cluster.dsn(name)
+    await postgres_cluster.drop(name)
 
 
 @pytest.fixture

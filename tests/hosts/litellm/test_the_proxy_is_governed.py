@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,8 @@ from typing import Any
 
 import httpx
 import pytest
+
+from tests.ports import free_port
 
 CONFIG = """
 model_list:
@@ -76,9 +77,7 @@ def start(make_world: Callable[..., Any], tmp_path: Path) -> Iterator[Callable[.
         alias = world.alias(operations=["chat", "embeddings", "responses", "text_completion"])
         config = tmp_path / "config.yaml"
         config.write_text(CONFIG)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         environ = {**os.environ, **world.environ, "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
         environ["LITELLM_MASTER_KEY"] = MASTER_KEY
         environ["HOST"] = "127.0.0.1"
