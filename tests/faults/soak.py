@@ -130,19 +130,21 @@ class Soak:
         self._stack.close()
 
     def run(self, seconds: float) -> None:
-        """Let it go on, with a fault every now and then."""
+        """Let it go on, with a fault every now and then, until each kind was made at least once."""
         end = time.monotonic() + seconds
         kinds: list[Callable[[], object]] = [
             self.valkey_dies, self.valkey_restarts, self.provider_hangs_up, self.postgres_stalls,
             self.postgres_dies, self.a_caller_dies, *[self.the_network_fails] * (3 if seconds else 1),
         ]  # fmt: skip
         order: list[Callable[[], object]] = []
-        while time.monotonic() < end:
+        made = 0
+        while time.monotonic() < end or made < len(kinds):
             time.sleep(self._chance.uniform(*PAUSE_S))  # how long it goes well, not a wait for something
             order = order or self._chance.sample(kinds, len(kinds))
             fault = order.pop()
             self.faults[str(fault() or getattr(fault, "__name__", "fault"))] += 1
             self._hear()
+            made += 1
 
     def valkey_dies(self) -> None:
         """Kill the server; its supervisor starts it again."""
