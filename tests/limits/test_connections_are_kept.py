@@ -184,3 +184,14 @@ async def test_a_connection_that_was_closed_does_not_cost_the_one_replay(
             proxy.lose = 1
             assert (await settled(limiter.reserve([charge]))).remaining == (98,)
             assert proxy.lost == 1
+
+
+@pytest.mark.parametrize("made_by", [connect, connect_async])
+@pytest.mark.parametrize(
+    ("patience", "seconds"),
+    [({}, 0.25), ({"deadline": 5.0}, 5.0), ({"deadline": 5.0, "connect_deadline": 1.0}, 1.0)],
+    ids=["usually", "with a patient caller", "as said"],
+)
+def test_a_new_connection_may_take_as_long_as_a_reply(made_by: Any, patience: Any, seconds: float) -> None:
+    client = made_by("unix:///nowhere", **patience)
+    assert client.connection_pool.connection_kwargs["socket_connect_timeout"] == seconds

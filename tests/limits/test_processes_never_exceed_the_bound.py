@@ -65,8 +65,9 @@ def most_in_a_period(granted: list[int], limit: Limit) -> int:
 
 
 LIMITS = [
-    Limit(amount=500, period_us=1_000_000, burst=50),
-    Limit(amount=200, period_us=500_000, hard=True),
+    # So little that a busy machine asks for more, too.
+    Limit(amount=100, period_us=1_000_000, burst=20),
+    Limit(amount=40, period_us=500_000, hard=True),
 ]
 
 

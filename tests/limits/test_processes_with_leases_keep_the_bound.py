@@ -41,7 +41,7 @@ limiter = GuardedLimiter(connect(url, deadline=5), Guard(Breaker(), OutagePolicy
 noted, leased, refused, unsure, running = [], 0, 0, 0, []
 time.sleep(max(0.0, begins - time.time()))
 ends = time.monotonic() + seconds
-while time.monotonic() < ends:
+while time.monotonic() < ends or (book and not leased and time.monotonic() < ends + 60):  # it may be busy
     before = time.time_ns() // 1000
     decision = limiter.reserve(charges)
     after = time.time_ns() // 1000

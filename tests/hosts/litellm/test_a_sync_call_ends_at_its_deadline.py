@@ -69,6 +69,6 @@ def test_a_reply_that_drips_in_is_a_timeout(
     with pytest.raises(ProviderError) as failed:
         mesh.chat("any", ASK, timeout_s=1.0)
 
-    assert time.monotonic() - began < 15, "the whole half minute was waited for"
+    assert time.monotonic() - began < 25, "the whole half minute was waited for"
     assert failed.value.kind == "timeout"
     assert [fact.outcome for fact in mesh.facts] == ["timeout"]
