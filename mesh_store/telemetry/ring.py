@@ -111,7 +111,10 @@ class Ring:
         Raises:
             NotARing: when the memory does not hold one.
         """
-        ring = cls(memory, read_identity(memory))
+        identity = read_identity(memory)
+        if len(memory) < HEADER:
+            raise NotARing("the file ends within its header")
+        ring = cls(memory, identity)
         ring._recover()
         return ring
 

@@ -21,6 +21,8 @@ from mesh_plugins.mesh import Mesh
 ASK = [{"role": "user", "content": "hi"}]
 #: Calls of each child, and children alive at once at most.
 CALLS, AT_ONCE = 3, 6
+#: Between two calls of a thread, seconds: a ring that overflows is another test's.
+PAUSE_S = 0.01
 
 
 class Caller:
@@ -50,12 +52,15 @@ class Caller:
     def in_a_thread(self) -> None:
         while not self.over:
             self.call()
+            time.sleep(PAUSE_S)
             self.stream()
+            time.sleep(PAUSE_S)
 
     def on_a_loop(self) -> None:
         async def through() -> None:
             while not self.over:
                 await asyncio.gather(*[self.acall() for _ in range(3)])
+                await asyncio.sleep(PAUSE_S)
 
         asyncio.run(through())
 
@@ -119,6 +124,7 @@ def main(alias: str, children: int, patience_s: float) -> int:
     caller.over = True
     for thread in threads:
         thread.join()
+    failed += caller.mesh.telemetry_health().dropped
     caller.mesh.close(patience_s)
     tell(caller)
     return failed

@@ -42,6 +42,13 @@ CONFIGURATION: Promises = {
         "faults/bytes_are_read_or_refused::a_providers_stream",
         "faults/bytes_are_read_or_refused::a_providers_reply",
         "faults/bytes_are_read_or_refused::a_manifest",
+        "faults/bytes_are_read_or_refused::a_manifest_with_anything_in_the_place_of_something",
+        "faults/bytes_are_read_or_refused::any_text_as_a_key",
+        "faults/providers_may_say_anything::as_a_reply",
+        "faults/providers_may_say_anything::as_a_stream",
+        "faults/providers_may_say_anything::as_an_error",
+        "faults/providers_may_say_anything::as_a_lie_about_usage_that_costs_no_more_than_was_reserved",
+        "store/limit_text::any_text_is_a_limit_that_can_be_kept_or_refused",
         "faults/bytes_are_read_or_refused::a_key_with_any_other_character_is_none",
     ),
     "what is damaged or forged is refused, and the last good stays": (
@@ -176,6 +183,7 @@ TELEMETRY: Promises = {
     "a damaged ring costs what was damaged and invents nothing": (
         "telemetry/ring::a_flipped_bit_costs_at_most_one_record_and_invents_none",
         "telemetry/ring::a_flipped_bit_in_the_header_loses_no_record",
+        "telemetry/ring::any_damage_to_a_file_costs_what_it_hit_and_invents_nothing",
         "telemetry/ring::a_shortened_file_still_gives_what_it_holds",
     ),
     "without a volume everything works and health says what is weaker": (

@@ -16,6 +16,7 @@ from mesh_store.model.errors import ConfigError, InvalidKey, MeshError
 from mesh_store.redis import config_channel
 from mesh_store.sync.delta import decode_delta
 from tests.core.conftest import document as some_document
+from tests.faults.hostile import encoded, twisted
 from tests.http.test_chunks_do_not_depend_on_how_bytes_are_cut import STREAMS, a_call
 
 #: Examples by default, and under ``full``.
@@ -23,6 +24,25 @@ COUNTS = [120, pytest.param(5_000, marks=pytest.mark.full)]
 
 SEALED = signing.seal("snapshot", signing.Place("e", 7), document.encode(some_document()))
 WHOLE = document.encode(some_document())
+MANIFEST: dict[str, Any] = {
+    "version": 1,
+    "users": [{"name": "ada@example.com"}],
+    "teams": [
+        {"name": "research", "members": ["ada@example.com"], "limits": ["600 requests/min", "$50/day"]}
+    ],
+    "providers": [
+        {"name": "local", "kind": "openai", "base_url": "http://127.0.0.1:8080/v1"},
+        {"name": "claude", "kind": "anthropic", "secret": "env:ANTHROPIC_API_KEY"},
+    ],
+    "aliases": [
+        {
+            "name": "fast",
+            "grants": ["research"],
+            "targets": [{"provider": "local", "model": "small", "weight": 9, "tier": 2}],
+        }
+    ],
+    "limits": [{"team": "research", "alias": "fast", "limit": "60 requests/min"}],
+}
 
 
 def altered(data: st.DataObject, whole: bytes) -> bytes:
@@ -95,6 +115,33 @@ def test_a_manifest(text: str) -> None:
         read(text, "mesh.yaml")
     except MeshError:
         return
+
+
+@pytest.mark.parametrize("examples", COUNTS)
+def test_a_manifest_with_anything_in_the_place_of_something(examples: int) -> None:
+    @settings(max_examples=examples, deadline=None)
+    @given(data=st.data())
+    def law(data: st.DataObject) -> None:
+        try:
+            read(encoded(twisted(data, MANIFEST)).decode(), "mesh.yaml")  # JSON is YAML
+        except MeshError:
+            return
+
+    law()
+
+
+@pytest.mark.parametrize("examples", COUNTS)
+def test_any_text_as_a_key(examples: int) -> None:
+    words = st.text(st.characters(codec=None), max_size=70)
+    like = st.builds("mk_{}_{}".format, st.text("aZ09", max_size=9), st.text("aZ09", max_size=50))
+
+    @settings(max_examples=examples, deadline=None)
+    @given(words | words.map("mk_{}".format) | like)
+    def law(text: str) -> None:
+        with pytest.raises(InvalidKey):
+            keys.parse(text)
+
+    law()
 
 
 @given(data=st.data())

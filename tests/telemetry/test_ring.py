@@ -127,6 +127,33 @@ def test_a_flipped_bit_in_the_header_loses_no_record(written: list[bytes], at: i
     assert [payload for payload in found if payload is not None][-len(before) :] == before
 
 
+@pytest.mark.parametrize("examples", [150, pytest.param(7_500, marks=pytest.mark.full)])
+def test_any_damage_to_a_file_costs_what_it_hit_and_invents_nothing(examples: int) -> None:
+    """Bits flipped anywhere, stretches of rubbish, a file cut short: what is found was written."""
+
+    @given(records, st.data())
+    @settings(max_examples=examples, deadline=None)
+    def law(written: list[bytes], data: Any) -> None:
+        ring, memory = new_ring()
+        for record in written:
+            if not ring.append(record):
+                ring.release(next(ring.frames(ring.tail, ring.head)).end)
+        for at, bit in data.draw(st.lists(st.tuples(st.integers(0, len(memory) - 1), st.integers(0, 7)))):
+            memory[at] ^= 1 << bit
+        for at, rubbish in data.draw(
+            st.lists(st.tuples(st.integers(0, len(memory) - 64), st.binary(max_size=64)), max_size=3)
+        ):
+            memory[at : at + len(rubbish)] = rubbish
+        size = data.draw(st.just(len(memory)) | st.integers(1, len(memory)))
+        try:
+            found = Ring.open(copy_of(memory, size))
+        except NotARing:
+            return
+        assert {payload for payload in payloads(found) if payload is not None} <= set(written)
+
+    law()
+
+
 def test_a_write_that_was_torn_is_not_a_record() -> None:
     ring, memory = new_ring()
     ring.append(b"whole")
