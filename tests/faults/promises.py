@@ -230,7 +230,10 @@ TELEMETRY: Promises = {
     ),
     "a script that ends at once ships everything": (
         "telemetry/processes::a_script_that_ends_at_once_ships_everything_on_its_way_out",
-        "hosts/litellm/a_script_that_ends_at_once::fifty_concurrent_calls_leave_fifty_facts",
+        (
+            "hosts/litellm/a_script_that_ends_at_once::"
+            "fifty_concurrent_calls_leave_fifty_facts_and_a_limit_stops_others_before_the_provider"
+        ),
     ),
 }
 
