@@ -67,8 +67,9 @@ def mesh_price(target: Target, usage: Usage, snapshot: Snapshot, at_us: int) -> 
 def mesh_fact(receipt: Receipt | None, fact: Fact) -> Fact | None:
     """Return a changed fact to enrich or redact it before it is written, or None to leave it.
 
-    Each plugin is given what the one before returned. ``receipt`` is None for refused calls and for
-    attempts that did not end the call. An exception is counted and logged, and the fact goes on.
+    Each plugin is given what the one before returned. ``receipt`` is None for refused calls, for attempts
+    that did not end the call, and for the fact (``lost``) that is written down before each attempt and
+    holds if the process dies in it. An exception is counted and logged, and the fact goes on.
     """
 
 

@@ -167,7 +167,8 @@ class Course:
             attempt = self._attempt(outcome, None, error)
             self._attempts.append(attempt)
             self._recorder.done(failed_attempt(self.reservation, attempt, len(self._attempts), self._hooks))
-            self._recorder.intent(intent_of(self.reservation, step.target, len(self._attempts) + 1))
+            number = len(self._attempts) + 1
+            self._recorder.intent(intent_of(self.reservation, self._hooks, step.target, number))
         self._repeats = self._repeats + 1 if step.target == self._target else 0
         self._target = step.target
         # Whatever ends the call during the pause ends an attempt that was never sent.
@@ -188,7 +189,7 @@ class Course:
 
     def extended(self) -> None:
         """Put what was granted on top into the ring, so that its slots are kept."""
-        self._recorder.intent(intent_of(self.reservation, self._target, len(self._attempts) + 1))
+        self._recorder.intent(intent_of(self.reservation, self._hooks, self._target, len(self._attempts) + 1))
 
     def passed_over(self) -> ProviderError | None:
         """Go on to the target after one that had no room; return how the call ended when there is none."""

@@ -99,7 +99,7 @@ class Engine:
 
     def start(self, reservation: Reservation) -> Course:
         """Put the intent into the ring and start the course of a granted call."""
-        self.recorder.intent(intent_of(reservation))
+        self.recorder.intent(intent_of(reservation, self.hooks))
         return Course(
             reservation,
             hooks=self.hooks,

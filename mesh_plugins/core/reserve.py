@@ -8,13 +8,16 @@ from __future__ import annotations
 import time
 from typing import Any, Protocol
 
+from msgspec.structs import replace
+
 from mesh_plugins.core.call import CallRequest, Plan, Reservation, is_of_target, takes_budget
 from mesh_plugins.core.denials import Denials
 from mesh_plugins.core.fact_of import lost_fact
+from mesh_plugins.core.hooks import Hooks
 from mesh_plugins.core.plan import without_first
 from mesh_plugins.core.ports import RecorderPort
 from mesh_store.model.errors import BudgetExceeded, MeshError, QuotaExceeded
-from mesh_store.model.facts import Asked, Cancel, Intent
+from mesh_store.model.facts import Asked, Cancel, Fact, Intent
 from mesh_store.model.ids import new_id, now_us
 from mesh_store.model.limits import SEEDING_US, Decision
 from mesh_store.model.money import format_usd
@@ -38,10 +41,15 @@ def granted(plan: Plan, decision: Decision | None) -> Reservation:
     )
 
 
-def intent_of(reservation: Reservation, target: int = 0, attempt: int = 1) -> Intent:
-    """Return what is true if this process dies in that attempt; the newest intent of a call holds."""
+def intent_of(reservation: Reservation, hooks: Hooks, target: int = 0, attempt: int = 1) -> Intent:
+    """Return what is true if this process dies in that attempt; the newest intent of a call holds.
+
+    Plugins redact this fact, too: it is written down now, and whoever drains the ring has no plugins.
+    """
     deadline_us = now_us() + reservation.plan.timeout_us
-    lost = lost_fact(reservation, target, attempt)
+    lost: Fact = hooks.fact.fold("fact", lost_fact(reservation, target, attempt), receipt=None)
+    if lost.id != reservation.lost_id:  # what ends the call names it
+        lost = replace(lost, id=reservation.lost_id)
     return Intent(lost, reservation.record, deadline_us, tuple(reservation.extensions))
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from mesh_plugins import manager
 from mesh_plugins.core.call import Receipt
 from mesh_plugins.defaults import builtin_plugins
 from mesh_plugins.markers import hookimpl
-from mesh_store.model.errors import AccessDenied, PluginError
+from mesh_store.model.errors import AccessDenied, PluginError, UnknownAlias
+from mesh_store.model.facts import Done
 from mesh_store.model.limits import Charge
+from tests.core.conftest import ANSWER
 
 
 def test_a_plugin_may_refuse(make_world):
@@ -60,6 +63,29 @@ def test_a_plugin_may_redact_a_fact(make_world):
     assert world.recorder.facts[0].end_user is None
 
 
+@pytest.mark.parametrize("field", ["session", "end_user", "tags", "trace_id", "user_id", "alias", "id"])
+def test_what_a_plugin_masks_is_masked_in_whatever_is_written_of_a_call(make_world, fail, field):
+    """In tries that failed, in what holds if the process dies, in a refusal; and the books still pair."""
+    blank = {"tags": {}, "alias": "***", "id": "01890000-0000-7000-8000-00000000ffff"}.get(field)
+
+    class Mask:
+        @hookimpl
+        def mesh_fact(self, fact):
+            return msgspec.structs.replace(fact, **{field: blank})
+
+    world = make_world(script=[fail(status=503), ANSWER], plugins=(Mask(),))
+    said = {"session": "s1", "end_user": "ada", "tags": {"who": "ada"}, "trace_id": "t1", "span_id": "s"}
+    world.call(**said)
+    with pytest.raises(UnknownAlias):
+        world.call(alias="none", **said)
+    intents = world.recorder.intents
+    assert len(intents) == 2
+    written = [*world.recorder.facts, *(intent.lost for intent in intents if field != "id")]
+    assert [getattr(fact, field) for fact in written] == [blank] * len(written)
+    closing = {record.closes for record in world.recorder.records if isinstance(record, Done)} - {None}
+    assert {intent.lost.id for intent in intents} == closing
+
+
 def test_an_observer_that_fails_is_counted_named_once_and_loses_no_fact(make_world, caplog):
     class Broken:
         @hookimpl
@@ -70,7 +96,9 @@ def test_an_observer_that_fails_is_counted_named_once_and_loses_no_fact(make_wor
     world.call()
     world.call()
     assert [fact.outcome for fact in world.recorder.facts] == ["ok", "ok"]
-    assert world.runtime.hooks.fact.failures == 2
+    assert (
+        world.runtime.hooks.fact.failures == 4
+    )  # two a call: of its fact, and of the one if the process dies
     assert [record.levelname for record in caplog.records] == ["WARNING"]
     assert "Broken" in caplog.text
 
@@ -191,7 +219,7 @@ def test_an_observer_that_answers_something_else_than_a_fact_is_skipped(make_wor
     world = make_world(plugins=(Wrong(),))
     world.call()
     assert [fact.outcome for fact in world.recorder.facts] == ["ok"]
-    assert world.runtime.hooks.fact.failures == 1
+    assert world.runtime.hooks.fact.failures == 2
 
 
 def test_a_snapshot_that_arrives_while_the_mesh_is_built_reaches_the_plugins(world, monkeypatch):

@@ -72,6 +72,10 @@ async def audited(name: str, doors: Doors, mesh: MemoryMesh, provider: StandInPr
     await _written(mesh, len(ending.outcomes))
     assert sorted(fact.outcome for fact in mesh.facts) == ending.outcomes
     assert len({fact.id for fact in mesh.facts}) == len(mesh.facts)
+    for fact in mesh.facts:
+        # What the provider did not say is ours, and marked as such; what was not billed is nobody's.
+        ours = fact.outcome != "ok" or not ending.told
+        assert fact.estimated == (ours and fact.input_tokens + fact.output_tokens > 0), fact
     assert not mesh.memory.open_intents
     left = mesh.limiter.peek(charges).remaining
     standing = {charge.limit.kind: there for charge, there in zip(charges, left, strict=True)}

@@ -21,6 +21,18 @@ async def answered_on_a_loop(doors: Doors, provider: StandInProvider) -> None:
     await doors.acall()
 
 
+@ending("ok", told=False)
+def answered_without_usage(doors: Doors, provider: StandInProvider) -> None:
+    provider.script(usage=None)
+    doors.call()
+
+
+@ending("ok", told=False)
+async def answered_without_usage_on_a_loop(doors: Doors, provider: StandInProvider) -> None:
+    provider.script(usage=None)
+    await doors.acall()
+
+
 @ending("error")
 def provider_fails(doors: Doors, provider: StandInProvider) -> None:
     provider.script(status=400)

@@ -26,6 +26,18 @@ async def astream_read_to_its_end(doors: Doors, provider: StandInProvider) -> No
     [chunk async for chunk in await doors.astream()]
 
 
+@ending("ok", told=False)
+def stream_without_usage(doors: Doors, provider: StandInProvider) -> None:
+    provider.script(usage=None)
+    assert list(doors.stream())
+
+
+@ending("ok", told=False)
+async def astream_without_usage(doors: Doors, provider: StandInProvider) -> None:
+    provider.script(usage=None)
+    assert [chunk async for chunk in await doors.astream()]
+
+
 @ending("error")
 def provider_refuses_a_stream(doors: Doors, provider: StandInProvider) -> None:
     provider.script(status=400)

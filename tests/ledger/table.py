@@ -39,21 +39,23 @@ class Ending:
         play: plays it, through doors, before a provider; either colour.
         outcomes: of the facts it leaves, sorted.
         aborted: how many answers the provider could not say to their end, because nobody listened.
+        told: whether the provider says what a complete answer took.
     """
 
     play: Play
     outcomes: list[str]
     aborted: int
+    told: bool
 
 
 ENDINGS: dict[str, Ending] = {}
 
 
-def ending(*outcomes: str, aborted: int = 0) -> Callable[[Play], Play]:
+def ending(*outcomes: str, aborted: int = 0, told: bool = True) -> Callable[[Play], Play]:
     """Enter an ending into the table, under its function's name."""
 
     def add(play: Play) -> Play:
-        ENDINGS[play.__name__] = Ending(play, sorted(outcomes), aborted)
+        ENDINGS[play.__name__] = Ending(play, sorted(outcomes), aborted, told)
         return play
 
     return add

@@ -143,15 +143,24 @@ class ResponsesReader(_Reading):
             self.reply.output_chars += len(delta)
         kind = getattr(chunk, "type", None)
         if str(getattr(kind, "value", kind)) in self._TERMINAL:
-            self._end(getattr(chunk, "response", None))
+            self._end(getattr(chunk, "response", None), streamed=True)
 
-    def _end(self, body: Any) -> None:
+    def _end(self, body: Any, *, streamed: bool = False) -> None:
         self.finished = True
         self._identify(body)
         status = getattr(body, "status", None)
         self.reply.finish_reason = str(status) if status else None
-        self._believe(responses_usage, getattr(body, "usage", None), getattr(body, "service_tier", None))
+        usage = getattr(body, "usage", None)
+        self._believe(responses_usage, usage, getattr(body, "service_tier", None))
+        if streamed and self._said is not None and not _has_details(usage):
+            # litellm 1.106 counts by itself, and does not say so, where a stream came without usage. What it
+            # makes has no details, which OpenAI's always has; a server that leaves them out is marked, too.
+            self._said = msgspec.structs.replace(self._said, estimated=True)
         self._conclude()
+
+
+def _has_details(usage: Any) -> bool:
+    return any(getattr(usage, f"{side}_tokens_details", None) is not None for side in ("input", "output"))
 
 
 class MessagesReader(_Reading):

@@ -15,7 +15,7 @@ _encode = msgspec.json.encode
 CREATED = 1_700_000_000
 
 
-def with_script(truth: dict[str, int], script: Script) -> dict[str, Any] | None:
+def with_script(truth: dict[str, Any], script: Script) -> dict[str, Any] | None:
     """Return the usage to tell: the truth, nothing, or a lie laid over it."""
     if script.usage is True:
         return truth

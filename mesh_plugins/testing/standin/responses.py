@@ -19,8 +19,14 @@ def responses(body: dict[str, Any], number: int, script: Script) -> bytes | list
     messages = [{"role": "user", "content": given}] if isinstance(given, str) else given
     text = words.last_user_text(messages)
     content, finish = _content(body, text, script)
-    truth = {"input_tokens": words.count_messages(messages), "output_tokens": words.count(content)}
-    truth["total_tokens"] = truth["input_tokens"] + truth["output_tokens"]
+    asked, said = words.count_messages(messages), words.count(content)
+    truth = {
+        "input_tokens": asked,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens": said,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": asked + said,
+    }
     status = "incomplete" if finish == "length" else "completed"
     item = _item(body, messages, text, content, number)
     reply = {
