@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 
 import mesh_plugins.http.aiohttp as loops
@@ -217,3 +218,28 @@ async def test_a_caller_cancelled_in_the_middle_of_an_answer_closes_its_connecti
             await calling
         await asyncio.wait_for(gone.wait(), 60)
         await transport.aclose()
+
+
+async def test_who_finds_every_connection_busy_waits_no_longer_than_for_a_connection() -> None:
+    heard, answers = asyncio.Event(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asked(reader)
+        heard.set()
+        await answers.wait()
+        writer.write(OK)
+        await writer.drain()
+
+    async with (
+        serving(serve) as url,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as session,
+    ):
+        posting = Posting(session, connect_s=0.2)
+        first = asyncio.create_task(posting.post(request(url), False))
+        await heard.wait()
+        with pytest.raises(TransportFailure) as failed:
+            async with asyncio.timeout(60):
+                await posting.post(request(url, timeout_s=3_600.0), False)
+        assert failed.value.kind == "connect"
+        answers.set()
+        assert (await first).status == 200
