@@ -231,14 +231,7 @@ async def publish_keys(
     """
     told = b"".join(digest for digest, _ in entries) if len(entries) <= MAX_DIGESTS else b"*"
     names = [CHANGED, *(key_name(digest) for digest, _ in entries)]
-    argv: list[bytes | str | int] = [
-        epoch,
-        since,
-        revision,
-        told,
-        CHANGES_KEPT,
-        *(sealed for _, sealed in entries),
-    ]
+    argv = (epoch, since, revision, told, CHANGES_KEPT, *(sealed for _, sealed in entries))
     return int(await _run(redis, "config_keys", names, argv))
 
 

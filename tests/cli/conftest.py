@@ -21,6 +21,8 @@ from mesh_plugins.cli.app import build
 from mesh_store.embedded import stop
 from mesh_store.embedded.layout import Layout
 from mesh_store.embedded.processes import living_in
+from tests.conftest import SECRET_KEY
+from tests.engines import Engines
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVERS = ("postgres", "valkey-server", "redis-server")
@@ -124,3 +126,12 @@ def kept() -> Iterator[Cli]:
     for home in _home():
         Cli(home)("up")
         yield Cli(home, here=True)
+
+
+@pytest.fixture(scope="module")
+def operated(new_engines: Callable[..., Engines]) -> Iterator[Cli]:
+    """A home beside engines that were there before, for all tests of a file; commands run in this process."""
+    engines = new_engines()
+    urls = {"MESH_DATABASE_URL": engines.database_url, "MESH_REDIS_URL": engines.redis_url}
+    for home in _home():
+        yield Cli(home, urls | {"MESH_SECRET_KEY": SECRET_KEY}, here=True)

@@ -7,8 +7,6 @@ import re
 import asyncpg
 import pytest
 
-from mesh_store.embedded import attach
-
 
 def changes(mesh):
     """What tells that nothing changed: the revision, and how many rows each table has."""
@@ -23,19 +21,20 @@ def changes(mesh):
         finally:
             await connection.close()
 
-    with attach(mesh.home) as engines:
-        return asyncio.run(counted(engines.dsn))
+    return asyncio.run(counted(mesh.environment["MESH_DATABASE_URL"].replace("+asyncpg", "")))
 
 
 @pytest.fixture(scope="module")
-def mesh(kept):
+def mesh(operated):
     """Engines with a team, a user in it, a provider and an alias."""
-    kept("team", "create", "research", "--description", "of the tests")
-    kept("user", "create", "ada@example.com")
-    kept("team", "add", "research", "ada@example.com", "--admin")
-    kept("provider", "create", "local", "--base-url", "http://127.0.0.1:9/v1", "--header", "x-team=research")
-    kept("alias", "create", "fast", "--target", "local/small,weight=9", "--target", "local/large,tier=2")
-    return kept
+    operated("team", "create", "research", "--description", "of the tests")
+    operated("user", "create", "ada@example.com")
+    operated("team", "add", "research", "ada@example.com", "--admin")
+    operated(
+        "provider", "create", "local", "--base-url", "http://127.0.0.1:9/v1", "--header", "x-team=research"
+    )
+    operated("alias", "create", "fast", "--target", "local/small,weight=9", "--target", "local/large,tier=2")
+    return operated
 
 
 def names(rows):

@@ -107,8 +107,8 @@ def test_a_line_that_cannot_be_read_is_named(told: Any, tmp_path: Path, line: st
     assert reason in told(tmp_path / "t.jsonl", code=1).replace("\n", " ")
 
 
-def test_what_was_stored_can_be_replayed_too(kept: Any, tmp_path: Path) -> None:
+def test_what_was_stored_can_be_replayed_too(operated: Any, tmp_path: Path) -> None:
     (tmp_path / "mesh.yaml").write_text(MANIFEST)
-    said = kept.json("quota", "simulate", str(tmp_path / "mesh.yaml"), "--since", "7d")
+    said = operated.json("quota", "simulate", str(tmp_path / "mesh.yaml"), "--since", "7d")
     assert said["calls"] == said["admitted"] + said["refused"] + sum(said["not_decided"].values())
-    assert "name a trace" in kept.refused("quota", "simulate", str(tmp_path / "mesh.yaml"))
+    assert "name a trace" in operated.refused("quota", "simulate", str(tmp_path / "mesh.yaml"))
