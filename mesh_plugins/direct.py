@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mesh_plugins import batch
@@ -44,6 +45,7 @@ class DirectCaller(Runtime):
     def __init__(self, *, sender: Sender | None = None, **ports: Any) -> None:
         super().__init__(tokens=TokenEndpoints(), **ports)
         self._sender = sender
+        self._speaks_on_loops = sender is not None
 
     def chat(self, alias: str, messages: Messages, **params: Any) -> Reply:
         """Ask for a chat completion and wait for all of it."""
@@ -61,7 +63,7 @@ class DirectCaller(Runtime):
     async def astream(self, alias: str, messages: Messages, **params: Any) -> AsyncGovernedStream:
         """Like `stream`, on the caller's event loop."""
         request = await self._arequest("chat", alias, {"messages": messages}, params, stream=True)
-        return await self.astream_call(request, self.sender)
+        return await self.astream_call(request, self._asender())
 
     def embed(self, alias: str, input: Any, **params: Any) -> Reply:  # noqa: A002 - OpenAI's name
         """Ask for embeddings of a text or a list of texts."""
@@ -126,6 +128,13 @@ class DirectCaller(Runtime):
             self._sender = SenderByKind()
         return self._sender
 
+    def _asender(self) -> Sender:
+        """Return `sender`, ready to speak on event loops: importing is none of a provider's latency."""
+        if not self._speaks_on_loops:
+            import_module("mesh_plugins.http.aiohttp")
+            self._speaks_on_loops = True
+        return self.sender
+
     def _ask(
         self, operation: Operation, alias: str, payload: dict[str, Any], params: dict[str, Any]
     ) -> Reply:
@@ -135,7 +144,7 @@ class DirectCaller(Runtime):
         self, operation: Operation, alias: str, payload: dict[str, Any], params: dict[str, Any]
     ) -> Reply:
         return _with_receipt(
-            await self.acall(await self._arequest(operation, alias, payload, params), self.sender)
+            await self.acall(await self._arequest(operation, alias, payload, params), self._asender())
         )
 
     def _request(

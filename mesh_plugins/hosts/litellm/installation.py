@@ -35,7 +35,8 @@ def install(mesh: Runtime | None = None, *, fast: bool = False) -> None:
     ``anthropic_messages``; litellm's Router and everything else that looks these up in ``litellm`` at the
     time of a call comes along. What else litellm can do (images, audio, moderation, batches, files) refuses
     a ``mesh/`` model before anything is sent: see `ungoverned`. Names bound before this was called (``from
-    litellm import completion`` above it) are caught further inside: see `provider`.
+    litellm import completion`` above it) are caught further inside: see `provider`; of what Mesh does not
+    govern not all are: see `ungoverned`.
 
     May be called again, by several threads at once, and before or after other libraries wrap litellm.
 

@@ -3,7 +3,9 @@
 Images, audio, video, reranking, moderation, batches, files, fine-tuning and the like have no price or
 usage that a limit could be held to. Left alone, some of them would send a ``mesh/`` name to whatever vendor
 the environment names. So every such function of litellm refuses it before anything is sent; for all other
-models it stays what it is.
+models it stays what it is. A name bound before `install` is litellm's own function, which no one can reach:
+most of these do not know a provider ``mesh`` and refuse, too, but moderation, files, batches, fine-tuning and
+assistants never look at the model's name and send it on under the caller's own key.
 """
 
 from __future__ import annotations
