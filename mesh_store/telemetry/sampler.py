@@ -81,12 +81,15 @@ class Sampler:
 
     def flush(self, timeout_s: float) -> bool:
         """Wait until nothing waits; True when nothing does."""
-        deadline = time.monotonic() + timeout_s
-        while self._queue.qsize() or self._busy:
-            if time.monotonic() > deadline or self._thread is None:
-                return False
-            time.sleep(0.005)
-        return True
+        thread = self._thread
+        if thread is None:
+            return not self._queue.qsize()
+        if self._closed:
+            thread.join(timeout_s)
+            return not thread.is_alive()
+        reached = threading.Event()
+        self._queue.put(reached)
+        return reached.wait(timeout_s)
 
     def close(self, timeout_s: float) -> None:
         """Send what can be sent in time; the rest is dropped."""
@@ -97,9 +100,10 @@ class Sampler:
 
     def _fresh(self) -> None:
         # A SimpleQueue may be put to from a signal handler or a finalizer; a Queue may not.
-        self._queue: queue.SimpleQueue[Raw | None] = queue.SimpleQueue()
+        # Events are set as they are reached: whoever waits for one knows that all before it is done.
+        self._queue: queue.SimpleQueue[Raw | threading.Event | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._busy = self._closed = False
+        self._closed = False
         self._looked_at = self._away_until = float("-inf")
         self._full = False
 
@@ -114,15 +118,15 @@ class Sampler:
         stream = FactStream(client)
         mine = self._queue
         while (raw := mine.get()) is not None:
-            self._busy = True
+            if isinstance(raw, threading.Event):
+                raw.set()
+                continue
             try:
                 self.counts[self._send(client, stream, raw)] += 1
             except Exception:
                 self.counts["failed"] += 1
                 if self.counts["failed"] == 1:
                     log.exception("a content sample could not be made; further ones are only counted")
-            finally:
-                self._busy = False
         with contextlib.suppress(*FAILURES):
             client.close()
 

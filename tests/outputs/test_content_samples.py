@@ -277,6 +277,22 @@ def test_with_redis_away_what_waits_is_bounded_and_nobody_is_held_up() -> None:
     assert sampler.counts["full"] + sampler.counts["away"] > 0
 
 
+def test_who_waits_for_samples_has_waited_for_the_last_one_too(make_world: Any) -> None:
+    finished: list[str] = []
+
+    def slow(sample: Any, fact: Fact) -> None:
+        time.sleep(0.001)
+        finished.append(fact.id)
+
+    sampler = Sampler(make_world().engines.redis_url, slow)
+    for number in range(1, 201):
+        sampler.offer(RawSample(fact(), {"input": "x"}, "y"))
+        assert sampler.flush(30)
+        assert len(finished) == number
+    sampler.close(30)
+    assert sampler.flush(30), "and who waits once it is closed is told of the end"
+
+
 def test_a_server_that_is_half_full_takes_no_more_samples_and_a_stream_does_not_grow(make_world: Any) -> None:
     world = make_world()
     client = redis.Redis.from_url(world.engines.redis_url)
@@ -290,7 +306,7 @@ def test_a_server_that_is_half_full_takes_no_more_samples_and_a_stream_does_not_
                 sampler.offer(RawSample(fact(), {"input": "x"}, "y"))
         assert sampler.flush(10)
         assert client.xlen(SAMPLES) < 1_200
-        client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.9))
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.5))
         sampler._looked_at = float("-inf")
         sampler.offer(RawSample(fact(), {"input": "x"}, "y"))
         assert sampler.flush(10)
