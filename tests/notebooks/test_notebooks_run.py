@@ -16,14 +16,6 @@ from tests.notebooks.running import NOTEBOOKS, PATIENCE_S, run
 _PRIVATE = re.compile(r"/(home|root|tmp|Users|var/folders|private)/|mk_[0-9A-Za-z]{8}_|\\u001b\[")
 
 named = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-#: Each brings engines and a kernel of its own: two are run in every run, the others in full ones.
-ran = pytest.mark.parametrize(
-    "notebook",
-    [
-        pytest.param(path, id=path.stem, marks=() if path.stem[0] in "15" else pytest.mark.full)
-        for path in NOTEBOOKS
-    ],
-)
 
 
 def outputs(content: nbformat.NotebookNode) -> list[tuple[int, nbformat.NotebookNode]]:
@@ -38,7 +30,7 @@ def outputs(content: nbformat.NotebookNode) -> list[tuple[int, nbformat.Notebook
 
 @pytest.mark.timeout(2 * PATIENCE_S)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of nbclient's and jupyter_client's loops
-@ran
+@named
 def test_it_runs_and_leaves_nothing_behind(notebook: Path, tmp_path: Path):
     content = run(notebook, tmp_path)
     assert [output.text for _, output in outputs(content) if output.get("name") == "stderr"] == []
