@@ -10,7 +10,7 @@ import pytest
 from tests.benchmarks.suite.book import Book, Page
 from tests.benchmarks.suite.readme import RECORDED, joined, rewritten
 from tests.benchmarks.suite.report import markdown
-from tests.benchmarks.suite.scale_page import _plain
+from tests.benchmarks.suite.scale_page import _plain, where_and_when
 
 HERE = Path(__file__).parent
 ANOTHER = ("Calls, one caller", "mesh.achat, 4 limits", "added")
@@ -48,6 +48,14 @@ def test_a_family_measured_again_replaces_itself_only(recorded: Book) -> None:
     assert both.find("Cost of a call: the caller", "leases off", "CPU") == 2.0
     assert [figure.family for figure in both.figures].count("cost") == 1
     assert both.find(*ANOTHER) == recorded.find(*ANOTHER)
+
+
+def test_each_family_keeps_the_date_it_was_measured_on(recorded: Book) -> None:
+    again = Book(about={**recorded.about, "at": "2030-01-01 00:00 UTC", "commit": "1234567"})
+    Page(again, "calls").tell(*ANOTHER, "ms", [0.25])
+    both = joined(recorded, again)
+    assert where_and_when(both, "cost") == where_and_when(recorded, "cost")
+    assert "2030-01-01" in where_and_when(both, "calls")
 
 
 def test_whoever_was_left_out_is_named(recorded: Book) -> None:

@@ -39,23 +39,23 @@ CONTENDERS = {
 def record(book: Book, folder: Path) -> None:
     """Keep figures in ``folder``, those of families that were not measured as they are; write the README."""
     kept = folder / RECORDED
-    if kept.exists():
-        book = joined(Book.of_json(json.loads(kept.read_text())), book)
+    book = joined(Book.of_json(json.loads(kept.read_text())) if kept.exists() else Book(), book)
     kept.write_text(json.dumps(book.as_json(), indent=1) + "\n")
     readme = folder.parents[1] / "README.md"
     readme.write_text(rewritten(readme.read_text(), book))
 
 
 def joined(old: Book, new: Book) -> Book:
-    """Return the new figures, and the old ones of families that were not measured again."""
+    """Return the new figures, and the old ones of families not measured again; each family has its date."""
     again = {figure.family for figure in new.figures}
+    dated = {family: {"at": new.about["at"], "commit": new.about["commit"]} for family in sorted(again)}
     return Book(
         figures=[figure for figure in old.figures if figure.family not in again] + new.figures,
         missing={**{who: why for who, why in old.missing.items() if not again}, **new.missing},
         versions={**old.versions, **new.versions},
         refused=new.refused,
         seconds={**old.seconds, **new.seconds},
-        about=new.about,
+        about={**new.about, "measured": {**old.about.get("measured", {}), **dated}},
     )
 
 

@@ -95,7 +95,8 @@ def where_and_when(book: Book, family: str) -> str:
     rounds = max(len(figure.values) for figure in book.figures if figure.family == family)
     busy = "" if book.about["quiet"] else ": a quick look on a busy machine"
     where = f"{machine['processor']}, {machine['cores']} cores"
-    return f"Measured until {book.about['at']} on {where}, in {rounds} rounds{busy}."
+    at = book.about["measured"][family]["at"]
+    return f"Measured until {at} on {where}, in {rounds} rounds{busy}."
 
 
 def arithmetic(book: Book) -> str:
