@@ -57,6 +57,15 @@ async def test_more_than_the_estimate_goes_into_debt(
     assert denied.reset_after_us == (140_000_000,)
 
 
+async def test_no_debt_outgrows_what_can_be_counted(decide: Callable[..., Any], tag: str) -> None:
+    a_unit_a_day = Limit(amount=1, burst=2, period_us=86_400_000_000)
+    charge = Charge(f"{{{tag}}}:q:key:k1:requests", a_unit_a_day, 1)
+    held = [(await decide("reserve", [charge], now_us=T0)).reservation for _ in range(2)]
+    for reservation in held:
+        await decide("settle", reservation, (2**40,), now_us=T0)
+        assert (await decide("peek", [charge], now_us=T0)).reset_after_us == (2**52,)
+
+
 async def test_a_refund_never_lifts_above_full(
     decide: Callable[..., Any], tokens: Callable[..., Charge]
 ) -> None:

@@ -108,6 +108,16 @@ def test_a_refund_above_the_reservation_is_refused(client: redis.Redis, tag: str
     assert client.get(keys[0]) == before
 
 
+def test_no_debt_outgrows_what_can_be_counted(
+    client: redis.Redis, reserving: scripts.Script, tag: str
+) -> None:
+    """Beyond 2^52 two debts no longer add up exactly; a burst this large lets each call add one."""
+    for number in range(3):
+        keys, arguments = reserve(tag, id=f"r{number}", tau=2**53 - 1, a=2**52, wait=2**52)
+        [answer] = msgspec.msgpack.decode(run(client, reserving, keys, arguments))
+        assert (answer[0], answer[4:]) == (1, [2**52, 0])
+
+
 def test_every_key_a_script_leaves_behind_expires(
     client: redis.Redis, reserving: scripts.Script, tag: str
 ) -> None:

@@ -20,6 +20,14 @@ CLOSELY = (
     "tests/limits/test_the_script_refuses_hostile_arguments.py",
     "tests/telemetry/test_delivery.py",
 )
+#: Laws that are checked by volume.
+COUNTED = (
+    "tests/limits/test_the_script_obeys_the_fractions.py",
+    "tests/limits/test_slots_and_budgets_obey_their_model.py",
+    "tests/limits/test_processes_never_exceed_the_bound.py",
+    "tests/limits/test_processes_with_leases_keep_the_bound.py",
+    "tests/limits/test_concurrent_checks_share_a_call.py",
+)
 WHOLE = ("tests/limits", "tests/sync", "tests/telemetry", "tests/topologies")
 
 
@@ -46,3 +54,11 @@ def test_what_talks_to_redis_most_closely_works_with_redis_seven() -> None:
 @pytest.mark.skipif("MESH_TEST_REDIS_SERVER" in os.environ, reason="runs that server already")
 def test_everything_that_talks_to_redis_works_with_redis_seven() -> None:
     assert " passed" in run(*WHOLE)
+
+
+@pytest.mark.full
+@pytest.mark.timeout(3_600)
+@pytest.mark.skipif(REDIS is None, reason="redis-server is not installed")
+@pytest.mark.skipif("MESH_TEST_REDIS_SERVER" in os.environ, reason="runs that server already")
+def test_the_full_counts_hold_on_redis_seven() -> None:
+    assert " passed" in run("-m", "full", *COUNTED)
