@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from mesh_plugins import QuotaExceeded, QuotaUnavailable
+from mesh_plugins import InvalidKey, QuotaExceeded, QuotaUnavailable
 from mesh_plugins.mesh import Mesh
 from mesh_store.telemetry.draining import drain
 from tests.faults.books import money_is_exact
@@ -162,6 +162,23 @@ def test_a_lowered_limit_ends_the_lease_at_once(make_world: Any) -> None:
     world.run(lambda admin: admin.update_limit(limit.id, limit="1 requests/day"))
     with pytest.raises(QuotaExceeded, match="1 requests/day"):
         mesh.chat(alias, ASK)
+
+
+def test_a_lease_is_no_way_past_a_revocation(make_world: Any) -> None:
+    world = make_world(limits=LIMITS[:1])
+    alias, mesh = world.alias(), world.mesh()
+    key_id, text = world.new_key()
+    until_leased(mesh, lambda: mesh.chat(alias, ASK, key=text))
+    world.run(lambda admin: admin.revoke_key(key_id))
+    over = time.monotonic() + 60
+    with pytest.raises(InvalidKey):
+        while time.monotonic() < over:
+            mesh.chat(alias, ASK, key=text)
+    before = world.provider.count
+    for _ in range(3):
+        with pytest.raises(InvalidKey):
+            mesh.chat(alias, ASK, key=text)
+    assert world.provider.count == before
 
 
 def test_the_switch_is_the_operators(make_world: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from decimal import Decimal
 
 import pytest
@@ -117,6 +118,20 @@ class TestEveryRefusalIsItsOwnErrorAndSaysWhatToDo:
         with pytest.raises(InvalidKey):
             for _ in range(10_000):
                 mesh.chat(alias, ASK, key=text)
+
+    def test_a_stream_that_runs_is_read_to_its_end_though_its_key_is_revoked(self, world):
+        key_id, text = world.new_key()
+        alias, mesh = world.alias(), world.mesh()
+        with mesh.stream(alias, ASK, key=text) as stream:
+            chunks = [next(stream)]
+            world.run(lambda admin: admin.revoke_key(key_id))
+            until = time.monotonic() + 60
+            with pytest.raises(InvalidKey):
+                while time.monotonic() < until:
+                    mesh.chat(alias, ASK, key=text)
+            chunks += stream
+        assert chunks[-1].choices[0].finish_reason
+        assert stream.receipt.outcome.last.outcome == "ok"
 
     def test_an_unknown_alias(self, world):
         with pytest.raises(UnknownAlias, match="no alias 'nowhere'"):
