@@ -19,6 +19,7 @@ from mesh_store.telemetry.housing import Housing
 from mesh_store.telemetry.losses import Losses
 from mesh_store.telemetry.own import OwnDelivery
 from mesh_store.telemetry.settling import Away
+from mesh_store.telemetry.silence import Silence
 from mesh_store.telemetry.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Shipper:
         self.adoption: Adoption | None = None
         self.housing: Housing | None = None
         self._losses = losses
+        self._silence = Silence()
         self.errors = 0
         self.last_error: str | None = None
         self.asleep = False
@@ -143,6 +145,7 @@ class Shipper:
                 self._ask_at = now + (POLL_S if urgent else self._ask_every)
         elif delivery.committed < delivery.shipped:
             delivery.acknowledge(now_us())
+        self._silence.heard(now, delivery.committed, waiting=delivery.unacknowledged)
         self._losses.tell()
         if self._restless() or delivery.unshipped:
             return POLL_S
@@ -180,6 +183,7 @@ class Shipper:
         self.last_error = str(error)
         self._failures += 1
         self._watch.doubt()
+        self._silence.heard(time.monotonic(), self.delivery.committed, waiting=False)
         ceiling = min(BACK_OFF_S[0] * 2 ** min(self._failures, 10), BACK_OFF_S[1])
         return random.uniform(ceiling / 2, ceiling)
 

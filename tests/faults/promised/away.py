@@ -77,7 +77,13 @@ AWAY: Promises = {
         "http/providers_misbehave_and_callers_are_told::a_stream_without_finish_reason_is_incomplete",
         "http/providers_misbehave_and_callers_are_told::a_stream_that_drips_for_ever_ends_at_the_total_deadline",
     ),
-    "without a collector facts wait, and doctor says so": (
+    "without a collector facts wait, and whoever makes them and doctor say so": (
+        "telemetry/a_missing_collector_is_said::a_process_without_a_collector_says_it_and_delivers_all_the_same",
+        "telemetry/a_missing_collector_is_said::nothing_is_said_before_a_minute_and_once_after_it",
+        (
+            "telemetry/a_missing_collector_is_said::"
+            "whoever_commits_is_heard_and_nobody_is_missed_while_nothing_waits"
+        ),
         "server/doctor_finds_what_is_broken::a_missing_collector_is_worse_when_facts_wait",
         "server/doctor_finds_what_is_broken::engines_that_are_away_are_findings_and_the_rest_is_looked_at_still",
     ),
