@@ -60,3 +60,18 @@ def test_listing_what_is_in_the_database_loads_no_redis_and_no_other_command():
     code += "from mesh_plugins.cli.app import build; build('team')\n"
     code += "assert 'mesh_plugins.cli.keys' not in sys.modules"
     assert not loaded_by(code) & {"aiohttp", "alembic", "opentelemetry", "redis", "rich"}
+
+
+@pytest.mark.parametrize(
+    ("code", "missing", "told"),
+    [
+        ("from mesh_plugins.hosts.langchain import ChatMesh", "langchain_core", "mesh-plugins[langchain]"),
+        ("from mesh_plugins.hosts.langchain import MeshMiddleware", "langchain", "pip install langchain"),
+        ("from mesh_plugins.hosts.litellm import install; install()", "litellm", "mesh-plugins[litellm]"),
+    ],
+)
+def test_a_host_that_is_not_there_says_how_to_install_it(code, missing, told):
+    hidden = f"import sys; sys.modules[{missing!r}] = None\n{code}"  # as if it were not installed
+    done = subprocess.run([sys.executable, "-c", hidden], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert told in done.stderr.splitlines()[-1]

@@ -21,6 +21,7 @@ from mesh_plugins.markers import hookimpl
 from mesh_plugins.simulation.traces import Row
 from mesh_store.model.errors import Denied, MeshError
 from mesh_store.model.limits import Decision, Reservation
+from mesh_store.model.patterns import WILD, is_pattern, is_rest, prefix_of
 from mesh_store.model.snapshot import KeyEntry, Snapshot, Target
 from mesh_store.model.usage import Usage
 
@@ -64,7 +65,7 @@ def replay(rows: Iterable[Row], snapshot: Snapshot, limiter: VirtualLimiter) -> 
             limiter.settle(reservation, now_us=ended_us)
         told.row = row
         try:
-            plan = plan_call(_request(row, number), snapshot, hooks)
+            plan = plan_call(_request(row, number, _called(row, snapshot)), snapshot, hooks)
         except (Denied, MeshError) as error:
             yield Decided(row, None, None, error)
             continue
@@ -116,12 +117,28 @@ class _Told:
         return sorted(targets, key=place)
 
 
-def _request(row: Row, number: int) -> CallRequest:
+def _called(row: Row, snapshot: Snapshot) -> str:
+    """Return the name that was called; a stored call that a pattern caught has the pattern, and the model."""
+    if not is_pattern(row.alias):
+        return row.alias
+    model = row.model or ""
+    stems = {
+        target.model.removesuffix(WILD)
+        for alias in snapshot.document.aliases
+        if alias.name == row.alias and alias.team in (None, row.team)
+        for target in alias.targets
+        if target.model.endswith(WILD)
+    }
+    rests = [model.removeprefix(stem) for stem in sorted(stems, key=len) if model.startswith(stem)]
+    return prefix_of(row.alias) + next((rest for rest in reversed(rests) if is_rest(rest)), "any")
+
+
+def _request(row: Row, number: int, name: str) -> CallRequest:
     key = row.key or f"a key of {row.team}"
     return CallRequest(
         id=f"s{number}",
         operation="chat",
-        alias=row.alias,
+        alias=name,
         payload={},
         principal=KeyEntry(id=key, team=row.team, user=row.user),
         size=PayloadSize(text_bytes=row.input_tokens),

@@ -107,6 +107,15 @@ def test_a_line_that_cannot_be_read_is_named(told: Any, tmp_path: Path, line: st
     assert reason in told(tmp_path / "t.jsonl", code=1).replace("\n", " ")
 
 
+def test_a_stored_call_that_a_pattern_caught_is_a_call_of_its_model(told: Any, tmp_path: Path) -> None:
+    caught = "{name: openai/*, targets: [{provider: openai, model: '*'}]}"
+    manifest = MANIFEST.replace("aliases: [", f"aliases: [{caught}, ")
+    known, strange = (call | {"alias": "openai/*"} for call in calls(2))
+    rows = [known | {"model": "gpt-4o"}, strange | {"model": "../what no caller may say"}]
+    said = told(jsonl(tmp_path / "t.jsonl", rows), "--json", manifest=manifest)
+    assert (said["admitted"], said["not_decided"]) == (2, {})
+
+
 def test_what_was_stored_can_be_replayed_too(operated: Any, tmp_path: Path) -> None:
     (tmp_path / "mesh.yaml").write_text(MANIFEST)
     said = operated.json("quota", "simulate", str(tmp_path / "mesh.yaml"), "--since", "7d")

@@ -30,11 +30,21 @@ _ROOMS = {
     "MeshMiddleware": "middleware",
     "MeshRateLimiter": "rate_limiter",
 }
+#: What to do where a package is missing.
+_BROUGHT_BY = {
+    "langchain_core": "pip install 'mesh-plugins[langchain]'",
+    "langchain": "pip install langchain",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _ROOMS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    try:
+        value = getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "").partition(".")[0]
+        error.add_note(f"{name} needs {missing}: {_BROUGHT_BY.get(missing, 'install it')}")
+        raise
     globals()[name] = value
     return value

@@ -45,10 +45,17 @@ def install(mesh: Runtime | None = None, *, fast: bool = False) -> None:
             governed call. A later `install` with another one changes it.
         fast: send chat to OpenAI-compatible providers and Anthropic without litellm, where nothing of
             litellm's own takes part: see `fast`.
+
+    Raises:
+        ModuleNotFoundError: litellm, or what it needs, is not there; says how to install it.
     """
     global _installed
-    import litellm
-    import litellm.main
+    try:
+        import litellm
+        import litellm.main
+    except ModuleNotFoundError as error:
+        error.add_note("litellm comes with an extra: pip install 'mesh-plugins[litellm]'")
+        raise
 
     from mesh_plugins.hosts.litellm import provider
 
