@@ -16,10 +16,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from itertools import islice
-from typing import NamedTuple
 
 from mesh_store.model.facts import Asked, Cancel, LeaseEnded, Settlement, SlotsMoved
-from mesh_store.redis.stream import Batch, EntryId, FactStream
+from mesh_store.redis.stream import Batch, FactStream
 from mesh_store.telemetry import records, spending
 from mesh_store.telemetry.ranges import Ranges
 from mesh_store.telemetry.ready import Encoded, Meaning, Part, Read, Ready
@@ -28,6 +27,7 @@ from mesh_store.telemetry.ring import Mark, Ring
 from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.spending import Spending, spending_of
 from mesh_store.telemetry.watch import Watch, reach
+from mesh_store.telemetry.yielding import Sent, Yielded
 
 #: Facts and bytes of one stream entry at most.
 BATCH_FACTS = 512
@@ -45,14 +45,6 @@ _OF_LEASES = (LeaseEnded, SlotsMoved)
 _GIVING_BACK = (Cancel, Asked, StoredAsked)
 
 
-class Sent(NamedTuple):
-    """A batch in the stream that is not committed yet."""
-
-    start: int
-    end: int
-    entry: EntryId
-
-
 class Delivery:
     """Brings the records of a live ring, one owned by this process, to their destination.
 
@@ -61,6 +53,7 @@ class Delivery:
         damaged: stretches of the ring that could not be read.
         facts: facts put into the stream, repeats included.
         resends: how often shipping went back.
+        yielded: what only the stream holds any more.
     """
 
     def __init__(self, ring: Ring, settlements: Settlements, stream: FactStream, watch: Watch) -> None:
@@ -72,6 +65,7 @@ class Delivery:
         self.damaged = 0
         self.facts = 0
         self.resends = 0
+        self.yielded = Yielded()
         self._stream = stream
         self._watch = watch
         self._server = ring.mark(Mark.SERVER)
@@ -91,7 +85,12 @@ class Delivery:
     @property
     def unacknowledged(self) -> bool:
         """True while an entry waits for its commit."""
-        return bool(self._sent)
+        return bool(self._sent or self.yielded.batches)
+
+    @property
+    def collected(self) -> int:
+        """Everything before is in Postgres."""
+        return self.yielded.batches[0].start if self.yielded.batches else self.committed
 
     def settle(self) -> None:
         """Settle the next records; one that Redis does not answer is the next one again.
@@ -132,7 +131,7 @@ class Delivery:
             batch = self._batch(start, end, facts, spendings)
             entry = reach(lambda: self._stream.add(batch))
             self._watch.sent(len(batch.body) + len(batch.money))
-            self._sent.append(Sent(start, end, entry))
+            self._sent.append(Sent(start, end, entry, len(facts)))
             self.ring.set_mark(Mark.ENTRY_MS, entry.ms)
             self.ring.set_mark(Mark.ENTRY_SEQUENCE, entry.sequence)
             self.facts += len(facts)
@@ -148,26 +147,24 @@ class Delivery:
         Raises:
             Away: Redis cannot be used now.
         """
-        ring, identity = self.ring, self.ring.identity
-        done: list[tuple[int, int]] = []
-        if self._sent:
+        identity = self.ring.identity
+        done = []
+        if self.unacknowledged:
             done = reach(lambda: self._stream.committed(identity.ring, identity.generation))
-            for start, end in done:
-                self._ranges.add(start, end)
+        self.yielded.confirm(done)
+        for start, end in done:
+            self._ranges.add(start, end)
         self.committed = self._ranges.reach(self.committed)
-        while (
-            self._sent and self._ranges.reach(max(self._sent[0].start, self.committed)) >= self._sent[0].end
-        ):
-            self._sent.popleft()
-        tail = self._first_needed(min(self.settled, self.committed))
-        if tail > ring.tail:
-            ring.release(tail)
+        sent, reach_from = self._sent, self._ranges.reach
+        while sent and reach_from(max(sent[0].start, self.committed)) >= sent[0].end:
+            sent.popleft()
+        self._release()
         self._ranges.drop_before(self.committed)
         taken = [start for start, end in done if end <= self.committed]
         reach(lambda: self._stream.forget(identity.ring, identity.generation, taken))
-        oldest = self._sent[0] if self._sent else None
+        oldest = next(iter(self.yielded.batches or self._sent), None)
         if oldest is not None and oldest is self._oldest:  # while entries come and go, none is missing
-            self._look_for_oldest(now_us)
+            self._look_for(oldest, now_us)
         elif self._oldest is not None and self.ring.mark(Mark.GONE_SINCE_US):
             self.ring.set_mark(Mark.GONE_SINCE_US, 0)
         self._oldest = oldest
@@ -175,7 +172,8 @@ class Delivery:
     def look(self, now: float) -> None:
         """Look at the server; another one than before may not have what the first one took."""
         self._watch.look(now)
-        if self._server and self._watch.fingerprint != self._server and self.shipped > self.committed:
+        in_doubt = self.shipped > self.committed or self.yielded.batches
+        if in_doubt and self._server and self._watch.fingerprint != self._server:
             self._send_again()
         self._server = self._watch.fingerprint
         self.ring.set_mark(Mark.SERVER, self._server)
@@ -247,6 +245,11 @@ class Delivery:
         """Return how far the tail may go when everything before ``position`` has arrived."""
         return position
 
+    def _release(self) -> None:
+        tail = self._first_needed(min(self.settled, self.committed))
+        if tail > self.ring.tail:
+            self.ring.release(tail)
+
     def _settled_up_to(self, position: int) -> None:
         self.settled = position
         self.ring.set_mark(Mark.SETTLED, position)
@@ -276,21 +279,18 @@ class Delivery:
         body, money = records.join(facts), spending.encode(spendings)
         return Batch(identity.ring, identity.generation, start, end, len(facts), body, money)
 
-    def _look_for_oldest(self, now_us: int) -> None:
+    def _look_for(self, oldest: Sent, now_us: int) -> None:
         """Send again what was passed by and not acknowledged for a while: it went missing from the stream."""
-        oldest = self._sent[0]
         there = oldest.entry >= reach(lambda: self._stream.reached(self.ring.identity.ring))
         since = self.ring.mark(Mark.GONE_SINCE_US)
-        if there:
-            if since:
-                self.ring.set_mark(Mark.GONE_SINCE_US, 0)
-        elif not since or now_us < since:  # or the clock went back, and would pass it again only in so long
-            self.ring.set_mark(Mark.GONE_SINCE_US, now_us)
+        if there or not since or now_us < since:  # the clock went back, and passes it again only in so long
+            self.ring.set_mark(Mark.GONE_SINCE_US, 0 if there else now_us)
         elif now_us - since >= GONE_S * 1_000_000:
             self._send_again()
 
     def _send_again(self) -> None:
         self.resends += 1
+        self.yielded.doubt()
         self._sent.clear()
         self._oldest = None
         self._ready.clear()

@@ -19,7 +19,9 @@ class Health:
         mode: ``file`` survives the process; ``memory`` does not.
         reason: why it is only memory, or None.
         emitted: records the ring took.
-        dropped: facts and intents for which it had no room.
+        dropped: records for which it had no room.
+        dropped_facts: facts among them.
+        dropped_pico_usd: what the calls of those facts cost.
         dropped_settlements: settlements for which even the reserved part had none.
         failed: records that could not be encoded.
         ring_bytes: size of the ring.
@@ -28,6 +30,7 @@ class Health:
         open_intents: calls running, as far as the shipper has read.
         shipped: facts put into the stream, repeats included.
         resends: how often a part was sent again.
+        unconfirmed: facts that only the stream held when its server forgot it.
         damaged: stretches of the ring that could not be read.
         settlements: settlements and cancels that were answered.
         settlements_refused: those that never can be.
@@ -40,6 +43,8 @@ class Health:
     reason: str | None
     emitted: int
     dropped: int
+    dropped_facts: int
+    dropped_pico_usd: int
     dropped_settlements: int
     failed: int
     ring_bytes: int
@@ -48,6 +53,7 @@ class Health:
     open_intents: int
     shipped: int
     resends: int
+    unconfirmed: int
     damaged: int
     settlements: int
     settlements_refused: int
@@ -64,6 +70,8 @@ def health_of(pipeline: Pipeline, failed: int) -> Health:
         reason=pipeline.file.reason,
         emitted=counts.emitted,
         dropped=counts.dropped,
+        dropped_facts=counts.dropped_facts,
+        dropped_pico_usd=counts.dropped_pico_usd,
         dropped_settlements=counts.dropped_settlements,
         failed=failed,
         ring_bytes=ring.capacity,
@@ -72,6 +80,7 @@ def health_of(pipeline: Pipeline, failed: int) -> Health:
         open_intents=delivery.open_intents,
         shipped=delivery.facts,
         resends=delivery.resends,
+        unconfirmed=delivery.yielded.unconfirmed,
         damaged=delivery.damaged,
         settlements=delivery.settlements.made,
         settlements_refused=delivery.settlements.refused,

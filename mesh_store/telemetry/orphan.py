@@ -12,7 +12,7 @@ from mesh_store.model.facts import Cancel, LeaseAsked, LeaseEnded
 from mesh_store.model.limits import Reservation
 from mesh_store.redis.stream import EntryId, FactStream
 from mesh_store.telemetry import records
-from mesh_store.telemetry.delivery import Delivery, Sent
+from mesh_store.telemetry.delivery import Delivery
 from mesh_store.telemetry.files import RingFile
 from mesh_store.telemetry.ready import Meaning
 from mesh_store.telemetry.records import Known, StoredAsked, StoredIntent
@@ -20,6 +20,7 @@ from mesh_store.telemetry.ring import Mark, Ring
 from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.spending import spending_of
 from mesh_store.telemetry.watch import Watch
+from mesh_store.telemetry.yielding import Sent
 
 
 class OrphanDelivery(Delivery):

@@ -22,6 +22,8 @@ from mesh_store.telemetry.settling import Settlements
 from mesh_store.telemetry.watch import Watch
 from mesh_store.telemetry.writer import Writer
 
+#: From this share of the ring on, what is in the stream has to yield, down to the other share.
+YIELDS_FROM, YIELDS_TO = 0.75, 0.5
 #: An intent is moved when it lies further behind the head than one part in so many of the ring.
 MOVE_SHARE = 4
 
@@ -52,6 +54,19 @@ class OwnDelivery(Delivery):
     def open_intents(self) -> int:
         """Calls that are running, as far as the ring has been read."""
         return len(self._open)
+
+    def make_room(self) -> None:
+        """Before the ring is full, give back the memory of what waits in the stream for its commit."""
+        ring = self.ring
+        if ring.head - ring.tail < ring.capacity * YIELDS_FROM:
+            return
+        self.committed = self._ranges.reach(self.committed)
+        while self._sent and ring.head - self.committed > ring.capacity * YIELDS_TO:
+            sent = self._sent.popleft()
+            self.yielded.batches.append(sent)
+            self._ranges.add(sent.start, sent.end)
+            self.committed = self._ranges.reach(self.committed)
+        self._release()
 
     def _records(self, start: int, end: int) -> Iterator[Read]:
         """Yield the records as they were written where the writer still has them, from the ring elsewhere."""

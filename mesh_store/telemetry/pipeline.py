@@ -32,7 +32,7 @@ class Pipeline:
         self.watch = Watch(stream)
         settlements = Settlements(settler)
         self.delivery = OwnDelivery(self.file.ring, self.writer, settlements, stream, self.watch)
-        losses = Losses(stream, self.writer.counts, self.delivery)
+        losses = Losses(stream, self.delivery)
         self.shipper = Shipper(self.delivery, self.watch, losses)
         if home is not None and files.CAN_LOCK:
             self.shipper.adoption = Adoption(home, settlements, stream, self.watch)

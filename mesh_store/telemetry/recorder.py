@@ -110,7 +110,7 @@ class Recorder:
     def cancel(self, cancel: Cancel) -> None:
         """Note a reservation whose answer was never read, to be given back."""
         if self._leases is None or not self._leases.cancel(cancel):
-            self._write(cancel, None)
+            self._write(cancel, cancel)
         else:
             closing = Closed(None, cancel.reservation_id)
             self._write(closing, closing)
@@ -120,6 +120,8 @@ class Recorder:
         try:
             pipeline = self._pipeline or self._open()
             kept = pipeline.writer.keep(encode(record))
+            if not kept and isinstance(record, LeaseEnded):
+                pipeline.writer.lose_settlement()
             if pipeline.shipper.asleep:
                 pipeline.shipper.wake()
         except Exception as error:
@@ -194,7 +196,7 @@ class Recorder:
 
     def _remainder(self, done: Ending | None, error: Exception) -> bytes:
         """Return, of a `Done` whose fact cannot be encoded (a plugin made it), at least the settlement."""
-        remainder = None if done is None or isinstance(done, Intent) else closed(done)
+        remainder = None if done is None or isinstance(done, Intent | Cancel) else closed(done)
         if remainder is None:
             raise error
         self._failed += 1

@@ -232,11 +232,10 @@ def facts_within(payload: bytes) -> tuple[bytes | None, bytes | None]:
         record = _facts_within.decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None, None
-    if isinstance(record, _FactOfDone):
-        return bytes(record.fact), None
-    if isinstance(record, _FactOfIntent):
-        return None, bytes(record.lost)
-    return None, None
+    return (
+        bytes(record.fact) if isinstance(record, _FactOfDone) else None,
+        bytes(record.lost) if isinstance(record, _FactOfIntent) else None,
+    )
 
 
 def begins_or_ends(payload: bytes) -> tuple[str | None, Sequence[str]]:
@@ -273,7 +272,7 @@ def decode_fact(encoded: bytes | msgspec.Raw) -> Fact:
     return _fact.decode(encoded)
 
 
-def closed(done: Done | Closed | Intent) -> bytes | None:
+def closed(done: Done | Closed | Intent | Cancel) -> bytes | None:
     """Encode what must survive of a record that found no room; None when nothing must.
 
     Of an intent that its call was granted: what it holds may be spent now, and is not to be given back.
@@ -281,6 +280,8 @@ def closed(done: Done | Closed | Intent) -> bytes | None:
     if isinstance(done, Intent):
         granted = (done.reservation, *done.also)[-1]
         return None if granted is None else encode(Closed(None, granted.id))
+    if isinstance(done, Cancel):
+        return encode(done)
     if done.settlement is None and done.closes is None:
         return None
     return encode(Closed(done.settlement, done.closes))

@@ -16,10 +16,10 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterator
-from enum import IntEnum
 from typing import NamedTuple
 from zlib import crc32
 
+from mesh_store.telemetry.marks import Mark
 from mesh_store.telemetry.ring_identity import ALIGN, Identity, NotARing, read_identity, write_identity
 
 #: Bytes before the first frame: one page.
@@ -31,38 +31,6 @@ _FRAME_SIZE = _FRAME.size
 _pack_into, _unpack_from = _FRAME.pack_into, _FRAME.unpack_from
 _PAD = 0xFFFF_FFFF
 _COPIED_AT_ONCE = 1024 * 1024
-
-
-class Mark(IntEnum):
-    """Words of the header that change; positions unless said otherwise.
-
-    Attributes:
-        HEAD: where the next frame goes.
-        TAIL: everything before is delivered for good.
-        TAIL_CHECK: the tail's complement; a mismatch means a damaged header.
-        SETTLED: every settlement before has been answered.
-        SHIPPED: every fact before was put into the stream.
-        ENTRY_MS, ENTRY_SEQUENCE: id of the newest stream entry.
-        SERVER: fingerprint of the server that took it.
-        CLOSED: every open intent before was shipped as ``lost``; set only by a drain.
-        GONE_SINCE_US: wall clock since when the newest entry was seen missing, or 0.
-        DROPPED, DROPPED_SETTLEMENTS: how many were refused because the ring was full.
-    """
-
-    HEAD = 0
-    TAIL = 1
-    TAIL_CHECK = 2
-    SETTLED = 3
-    SHIPPED = 4
-    ENTRY_MS = 5
-    ENTRY_SEQUENCE = 6
-    SERVER = 7
-    CLOSED = 8
-    GONE_SINCE_US = 9
-    DROPPED = 10
-    DROPPED_SETTLEMENTS = 11
-
-
 _MARKS_SIZE = len(Mark) * 8
 _HEAD, _TAIL, _TAIL_CHECK = int(Mark.HEAD), int(Mark.TAIL), int(Mark.TAIL_CHECK)
 _WORD = 2**64 - 1

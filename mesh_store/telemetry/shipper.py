@@ -84,7 +84,7 @@ class Shipper:
         target = delivery.ring.head
 
         def arrived() -> bool:
-            return (delivery.committed if collected else delivery.shipped) >= target
+            return (delivery.collected if collected else delivery.shipped) >= target
 
         deadline = time.monotonic() + timeout_s
         self._urgent = True
@@ -136,6 +136,7 @@ class Shipper:
             # Nobody commits what was sent just now, and what was sent before must not wait for long.
             self._ask_every, first = ASK_S[0], now + ASK_S[0]
             self._ask_at, asking = min(self._ask_at, first) if asking else first, True
+        delivery.make_room()
         if delivery.unacknowledged:
             if now >= self._ask_at or urgent:
                 delivery.look(now)

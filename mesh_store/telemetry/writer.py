@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from mesh_store.model.facts import Asked, Cancel, Done, Intent
+from mesh_store.model.facts import Asked, Cancel, Done, Fact, Intent
 from mesh_store.telemetry.records import Closed, closed
 from mesh_store.telemetry.ring import Mark, Ring, frame_size
 
@@ -25,7 +25,7 @@ FRESH_RECORDS = 1_024
 
 Written = Intent | Done | Cancel | Closed | Asked
 #: Records of which something must be kept when they find no room.
-Ending = Done | Closed | Intent
+Ending = Done | Closed | Intent | Cancel
 #: Where a record starts and ends in the ring, encoded, and as it is.
 Fresh = tuple[int, int, bytes, Written]
 
@@ -36,13 +36,17 @@ class Counts:
 
     Attributes:
         emitted: records the ring took.
-        dropped: facts and intents it refused.
-        dropped_settlements: settlements even the reserved part refused.
+        dropped: records it refused.
+        dropped_facts: facts among them; an intent that finds no room loses nothing but itself.
+        dropped_pico_usd: what the calls of those facts cost.
+        dropped_settlements: settlements, cancels and ends of leases that even the reserved part refused.
         reentered: records that went through the side queue.
     """
 
     emitted: int = 0
     dropped: int = 0
+    dropped_facts: int = 0
+    dropped_pico_usd: int = 0
     dropped_settlements: int = 0
     reentered: int = 0
 
@@ -162,10 +166,26 @@ class Writer:
                 end = ring.head
                 self.fresh.append((end - frame_size(length), end, record, written))
             return True
-        counts.dropped += 1
-        ring.set_mark(Mark.DROPPED, counts.dropped)
         remainder = None if done is None else closed(done)
-        if remainder is not None and not ring.append(remainder):
-            counts.dropped_settlements += 1
-            ring.set_mark(Mark.DROPPED_SETTLEMENTS, counts.dropped_settlements)
+        kept = remainder is not None and ring.append(remainder)
+        if kept and remainder == record:
+            counts.emitted += 1
+            return True
+        counts.dropped += 1
+        if isinstance(done, Done):
+            self._lose(done.fact)
+        if not kept and (isinstance(done, Cancel) or getattr(done, "settlement", None) is not None):
+            self.lose_settlement()
         return False
+
+    def lose_settlement(self) -> None:
+        """Count what Redis will never be told: it stays taken as it was reserved."""
+        self.counts.dropped_settlements += 1
+        self._ring.set_mark(Mark.DROPPED_SETTLEMENTS, self.counts.dropped_settlements)
+
+    def _lose(self, fact: Fact) -> None:
+        ring, counts = self._ring, self.counts
+        counts.dropped_facts += 1
+        counts.dropped_pico_usd += fact.cost_pico_usd or 0
+        ring.set_mark(Mark.DROPPED, counts.dropped_facts)
+        ring.set_mark(Mark.DROPPED_PICO_USD, counts.dropped_pico_usd)

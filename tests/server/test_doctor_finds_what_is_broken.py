@@ -264,10 +264,10 @@ async def test_a_long_backlog_and_reported_losses_are_found(quiet, monkeypatch):
     monkeypatch.setattr(facts, "LONG_BACKLOG", 2)
     for _ in range(3):
         await quiet.xadd(stream_key(0), {"n": "1"})
-    await quiet.hset(LOST, mapping={"facts": 4, "refused": 0})
+    await quiet.hset(LOST, mapping={"facts": 4, "refused": 0, "micro_usd": 1_250_000})
     findings = await facts.stream(quiet)
     assert the(findings, "backlog").state == the(findings, "losses").state == "warning"
-    assert "4 facts" in the(findings, "losses").found
+    assert "4 facts, worth $1.250000" in the(findings, "losses").found
     assert "refused" not in the(findings, "losses").found
 
 

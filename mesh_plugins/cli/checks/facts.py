@@ -63,7 +63,10 @@ def _lost(lost: dict[str, int]) -> Finding:
     told = {name: count for name, count in lost.items() if count}
     if not told:
         return Finding("fine", "losses", "no process reported any")
+    micro_usd = told.pop("micro_usd", 0)
     found = ", ".join(f"{count} {name}" for name, count in sorted(told.items()))
+    if micro_usd:
+        found += f", worth ${micro_usd / 1e6:.6f}"
     fix = "larger rings or a nearer Redis; `DEL mesh:telemetry:lost` once it is understood"
     return Finding("warning", "losses", f"dropped by processes: {found}", fix)
 
