@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 
 from mesh_plugins.mesh import Mesh
 from mesh_plugins.settings import Settings
+from mesh_plugins.shared import close_shared_mesh, set_shared_mesh
 from mesh_plugins.testing.provider import StandInProvider
 from mesh_store.admin import Admin
 from mesh_store.embedded import attach
@@ -247,3 +248,30 @@ def make_world(
 def world(make_world: Callable[..., World]) -> World:
     """One team without limits."""
     return make_world()
+
+
+@pytest.fixture
+def from_environment(make_world: Callable[..., World], monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """One team whose key and engines the code under test finds in its environment, and nowhere else.
+
+    Its own mesh reads ``MESH_KEY`` when it is made: `forget_the_key` takes both away.
+    """
+    set_shared_mesh(None)
+    world = make_world()
+    for name, value in world.environ.items():
+        monkeypatch.setenv(name, value)
+    for name in ("MESH_SECRET_KEY", "MESH_DATABASE_URL"):  # an operator's
+        monkeypatch.delenv(name)
+    yield world
+    close_shared_mesh()
+
+
+@pytest.fixture
+def forget_the_key(from_environment: World, monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Take ``MESH_KEY`` from the environment, and the mesh that was made with it."""
+
+    def forget() -> None:
+        monkeypatch.delenv("MESH_KEY")
+        close_shared_mesh()
+
+    return forget

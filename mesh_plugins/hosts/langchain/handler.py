@@ -22,7 +22,7 @@ from mesh_plugins.core.call import ProviderReply
 from mesh_plugins.core.context import is_governed
 from mesh_plugins.core.course import Course
 from mesh_plugins.hosts.langchain.messages import to_openai
-from mesh_plugins.hosts.langchain.usage import message_usage
+from mesh_plugins.hosts.langchain.usage import message_usage, with_input
 from mesh_plugins.mesh import Mesh
 from mesh_plugins.shared import shared_mesh
 from mesh_store.model.errors import ProviderError
@@ -96,7 +96,7 @@ class MeshCallbackHandler(BaseCallbackHandler):
         course = self._taken(run_id)
         if course is not None:
             course.hear(_text(response))
-            course.succeeded(_reply(response))
+            course.succeeded(_reply(response, course))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
         """Settle a call that failed, was cancelled, or whose stream was given up."""
@@ -104,7 +104,7 @@ class MeshCallbackHandler(BaseCallbackHandler):
         if course is None:
             return
         partial = kwargs.get("response")
-        reply = _reply(partial) if isinstance(partial, LLMResult) else None
+        reply = _reply(partial, course) if isinstance(partial, LLMResult) else None
         if isinstance(partial, LLMResult):
             course.hear(_text(partial))
         if not isinstance(error, Exception):
@@ -131,7 +131,7 @@ def _text(response: LLMResult) -> str:
     return "".join(generation.text for several in response.generations for generation in several)
 
 
-def _reply(response: LLMResult) -> ProviderReply:
+def _reply(response: LLMResult, course: Course) -> ProviderReply:
     usage, chars, finish, model = None, 0, None, None
     flags: tuple[str, ...] = ()
     for generations in response.generations:
@@ -144,4 +144,6 @@ def _reply(response: LLMResult) -> ProviderReply:
                 usage = said if usage is None else usage + said if said else usage
                 finish = message.response_metadata.get("finish_reason", finish)
                 model = message.response_metadata.get("model_name", model)
+    if usage is not None:
+        usage = with_input(usage, course.reservation.plan.estimate)
     return ProviderReply(None, None if flags else usage, finish, model, output_chars=chars, flags=flags)

@@ -1,7 +1,7 @@
 """Token counts as LangChain reports them (``usage_metadata``), in our canonical form.
 
-LangChain counts inclusively, as we do. A count that is no whole number, or a part larger than its whole,
-is not believed: the core then uses its own estimate.
+LangChain counts inclusively, as we do. A count that is no whole number, a part larger than its whole, or
+text that took no tokens is not believed: the core then uses its own estimate.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from langchain_core.messages import AIMessage
+from msgspec.structs import replace
 
 from mesh_store.model.usage import Usage
 
@@ -27,9 +28,21 @@ def message_usage(message: AIMessage) -> tuple[Usage | None, tuple[str, ...]]:
         return Usage(), ()
     try:
         usage = _usage(said, message.response_metadata)
+        if message.content and not usage.output_tokens:
+            raise ValueError("there is text, and no tokens of output")
     except (AttributeError, TypeError, ValueError):
         return None, SUSPECT
     return usage, ()
+
+
+def with_input(usage: Usage, estimate: Usage) -> Usage:
+    """Return usage whose input is our estimate where it is said to be none: no call reads nothing.
+
+    langchain-anthropic takes a stream's input from its last event alone, where not every server repeats it.
+    """
+    if usage.input_tokens or not usage.output_tokens:
+        return usage
+    return replace(usage, input_tokens=estimate.input_tokens, estimated=True)
 
 
 def _usage(said: Mapping[str, Any], metadata: Mapping[str, Any]) -> Usage:

@@ -1,12 +1,15 @@
-"""Handler, rate limiter and middleware over `ChatOpenAI`: what they can do, and what they say they can't."""
+"""Gates over models of others: what they can do, and what they say they can't."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 
+import anthropic
 import pytest
 from langchain.agents import create_agent
+from langchain_anthropic import ChatAnthropic
 from langchain_core.caches import InMemoryCache
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
@@ -29,6 +32,24 @@ def rule(amount=1, dimension="requests"):
     )
 
 
+NUMBERS = itertools.count()
+
+
+async def through(door, model):
+    """Ask a model through one of its doors."""
+    match door:
+        case "invoke":
+            model.invoke("hi")
+        case "stream":
+            list(model.stream("hi"))
+        case "batch":
+            model.batch(["hi"])
+        case "ainvoke":
+            await model.ainvoke("hi")
+        case "astream":
+            [chunk async for chunk in model.astream("hi")]
+
+
 @pytest.fixture
 def others(provider):
     """A model Mesh did not make."""
@@ -38,6 +59,74 @@ def others(provider):
         return ChatOpenAI(**{**defaults, **options})
 
     return make
+
+
+class TestHandlerOverAnthropics:
+    @pytest.fixture
+    async def theirs(self, provider):
+        made = []
+
+        def make(**options):
+            options = {"model": "claude-1", "base_url": provider.anthropic_url, "api_key": "sk-x"} | options
+            # Models that are alike share an async client, and the loop it began on: none are alike here.
+            alone = 60 + next(NUMBERS)
+            made.append(ChatAnthropic(**options, max_retries=0, max_tokens=20, timeout=alone))
+            return made[-1]
+
+        yield make
+        for model in made:
+            await model._async_client.close()
+
+    async def test_counts_calls_at_what_the_model_says(self, mesh, theirs):
+        model = theirs(callbacks=[MeshCallbackHandler("claude", mesh=mesh)])
+        said = model.invoke("one two three").usage_metadata
+        await model.ainvoke("one two three")
+        assert [(fact.outcome, fact.alias) for fact in mesh.facts] == [("ok", "claude")] * 2
+        used = {(fact.input_tokens, fact.output_tokens, fact.estimated) for fact in mesh.facts}
+        assert used == {(said["input_tokens"], said["output_tokens"], False)}
+        assert not mesh.memory.open_intents
+
+    async def test_estimates_the_input_of_streams_whose_end_does_not_repeat_it(self, mesh, theirs):
+        model = theirs(callbacks=[MeshCallbackHandler("claude", mesh=mesh)])
+        chunks = list(model.stream("one two three"))
+        [chunk async for chunk in model.astream("one two three")]
+        assert sum(chunk.usage_metadata["input_tokens"] for chunk in chunks if chunk.usage_metadata) == 0
+        written = sum(chunk.usage_metadata["output_tokens"] for chunk in chunks if chunk.usage_metadata)
+        for fact in mesh.facts:
+            assert (fact.outcome, fact.output_tokens, fact.estimated) == ("ok", written, True)
+            assert fact.input_tokens > 0
+        assert not mesh.memory.open_intents
+
+    def test_text_that_took_no_tokens_is_counted_by_its_length(self, mesh, theirs, provider):
+        provider.script("claude-lies", usage={"input_tokens": 3, "output_tokens": 0})
+        model = theirs(model="claude-lies", callbacks=[MeshCallbackHandler("claude", mesh=mesh)])
+        assert model.invoke("one two three").usage_metadata["output_tokens"] == 0
+        [fact] = mesh.facts
+        assert fact.output_tokens > 0
+        assert (fact.estimated, fact.flags) == (True, ("usage_suspect",))
+
+    @pytest.mark.parametrize("door", ["invoke", "stream", "batch", "ainvoke", "astream"])
+    def test_refuses_at_every_door_and_no_request_is_sent(self, make_mesh, theirs, provider, door):
+        mesh = make_mesh(limits=(rule(),))
+        model = theirs(callbacks=[MeshCallbackHandler("claude", mesh=mesh)])
+        model.invoke("takes it all")
+        before = provider.count
+        with pytest.raises(QuotaExceeded):
+            asyncio.run(through(door, model))
+        assert provider.count == before
+
+    def test_counts_a_failed_call_as_failed(self, mesh, theirs):
+        model = theirs(model="claude-1?status=529", callbacks=[MeshCallbackHandler("claude", mesh=mesh)])
+        with pytest.raises(anthropic.APIStatusError):
+            model.invoke("hi")
+        assert [(fact.outcome, fact.status) for fact in mesh.facts] == [("error", 529)]
+
+    def test_counts_a_stream_that_was_given_up(self, mesh, theirs):
+        for _ in theirs(callbacks=[MeshCallbackHandler("claude", mesh=mesh)]).stream("one two three four"):
+            break
+        gc.collect()
+        assert [(fact.outcome, fact.estimated) for fact in mesh.facts] == [("abandoned", True)]
+        assert not mesh.memory.open_intents
 
 
 class TestHandler:
@@ -57,22 +146,8 @@ class TestHandler:
         config = {"callbacks": [handler]}
         others().invoke("takes it all", config=config)
         before = provider.count
-
-        async def through():
-            match door:
-                case "invoke":
-                    others().invoke("hi", config=config)
-                case "stream":
-                    list(others().stream("hi", config=config))
-                case "batch":
-                    others().batch(["hi"], config=config)
-                case "ainvoke":
-                    await others().ainvoke("hi", config=config)
-                case "astream":
-                    [chunk async for chunk in others().astream("hi", config=config)]
-
         with pytest.raises(QuotaExceeded):
-            asyncio.run(through())
+            asyncio.run(through(door, others().with_config(config)))
         assert provider.count == before
 
     def test_counts_a_failed_call_as_failed(self, mesh, others, provider):

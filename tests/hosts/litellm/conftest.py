@@ -399,6 +399,12 @@ def way(request: pytest.FixtureRequest) -> Way:
     return request.param  # type: ignore[no-any-return]
 
 
+@pytest.fixture
+def ways() -> list[Way]:
+    """All of them at once."""
+    return WAYS
+
+
 @dataclass
 class Heard:
     """What the caller's own callback was told, oldest first."""

@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +28,10 @@ general_settings:
 router_settings:
   num_retries: 0
 """
-NEEDED = ("apscheduler", "backoff", "fastapi", "fastapi_sso", "orjson", "websockets", "multipart")
 #: Newer releases start only with one; it opens nothing where Mesh says who is let in.
 MASTER_KEY = f"sk-{secrets.token_hex(32)}"
-MISSING = [name for name in NEEDED if find_spec(name) is None]
 
-pytestmark = [
-    pytest.mark.skipif(bool(MISSING), reason=f"litellm[proxy] is not installed: {', '.join(MISSING)}"),
-    pytest.mark.timeout(240),
-]
+pytestmark = pytest.mark.timeout(240)
 
 
 @dataclass
@@ -115,7 +109,7 @@ def start(make_world: Callable[..., Any], tmp_path: Path) -> Iterator[Callable[.
             process.wait()
 
 
-def test_keys_aliases_limits_and_usage_are_meshs(start):
+def test_keys_aliases_limits_usage_and_revocation_are_meshs(start):
     proxy = start("60 requests/hour, burst 6")
     world, provider = proxy.world, proxy.world.provider
     sent = provider.count
@@ -159,13 +153,10 @@ def test_keys_aliases_limits_and_usage_are_meshs(start):
     assert all(fact["input_tokens"] for fact in good)
     assert world.key not in (proxy.world.home.parent / "log").read_text()
 
-
-def test_a_revoked_key_is_refused_in_a_moment(start):
-    proxy = start()
-    key_id, key = proxy.world.new_key()
-    assert proxy.chat(key=key).status_code == 200
-    proxy.world.run(lambda admin: admin.revoke_key(key_id))
-    deadline = time.monotonic() + 10
-    while (answered := proxy.chat(key=key)).status_code == 200 and time.monotonic() < deadline:
+    key_id, key = world.new_key()
+    assert proxy.chat(key=key).status_code == 429  # let in, and the team has no room
+    world.run(lambda admin: admin.revoke_key(key_id))
+    deadline = time.monotonic() + 60
+    while (answered := proxy.chat(key=key)).status_code == 429 and time.monotonic() < deadline:
         time.sleep(0.1)
     assert answered.status_code == 401

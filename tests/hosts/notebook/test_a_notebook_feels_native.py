@@ -12,6 +12,7 @@ from IPython.utils.capture import capture_output
 
 from mesh_plugins.hosts.notebook.plots import Bars
 from mesh_plugins.hosts.notebook.progress import Progress
+from mesh_plugins.shared import close_shared_mesh, set_shared_mesh, shared_mesh
 from mesh_plugins.testing.memory import MemoryMesh
 from mesh_plugins.usage import Usage, shown
 from mesh_store.model.errors import ConfigError
@@ -34,6 +35,28 @@ def test_a_cell_is_a_prompt_and_its_answer_is_shown_with_what_it_took(shell):
     assert "tell me something" in str(answer)
     assert "revision" in answer._repr_markdown_()
     assert shell.world.provider.requests[-1].json["max_tokens"] == 50
+
+
+def test_the_environments_key_says_who_calls(shell, monkeypatch):
+    world = shell.world
+    del shell.user_ns["mesh"]
+    set_shared_mesh(None)
+    for name, value in world.environ.items():
+        monkeypatch.setenv(name, value)
+    try:
+        assert shell.run_cell_magic("mesh", f"{shell.alias} max_tokens=50", "hello") is not None
+        assert shared_mesh().flush(60)
+        monkeypatch.delenv("MESH_KEY")
+        close_shared_mesh()
+        before = world.provider.count
+        with capture_output() as shown_output:
+            assert shell.run_cell_magic("mesh", f"{shell.alias} max_tokens=50", "hello") is None
+    finally:
+        close_shared_mesh()
+    assert "MESH_KEY" in shown_output.outputs[0].data["text/plain"]
+    assert world.provider.count == before
+    world.collect()
+    assert [row["key_id"] for row in world.rows("e.key_id::text AS key_id")] == [world.key_id]
 
 
 def test_quota_shows_what_is_left_without_taking_any(shell):
