@@ -38,6 +38,17 @@ async def waiting_since(database: Database, revision: int) -> datetime | None:
     return found
 
 
+async def untold_money(database: Database) -> tuple[int, int]:
+    """Return how many windows of the last week count money without a fact, and the most in one (pico-USD)."""
+    query = text(
+        "SELECT count(*), coalesce(max(untold_pico_usd), 0) FROM budget_windows"
+        " WHERE untold_pico_usd > 0 AND ends_at > now() - interval '7 days'"
+    )
+    async with database.connect() as connection:
+        windows, most = (await connection.execute(query)).one()
+    return windows, int(most)
+
+
 async def dead_letters(database: Database) -> dict[str, int]:
     """Count what the collectors of the last week could not store, by reason."""
     query = text(

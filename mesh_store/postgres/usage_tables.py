@@ -185,6 +185,7 @@ budget_windows = Table(
     Column("ends_at", _MOMENT, nullable=False),
     Column("spent_pico_usd", Numeric, nullable=False),
     Column("version", BigInteger, nullable=False),
+    Column("untold_pico_usd", Numeric, nullable=False, server_default=text("0")),
 )
 
 budget_settlements = Table(

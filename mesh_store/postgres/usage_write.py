@@ -80,6 +80,12 @@ async def write(connection: asyncpg.Connection, facts: Sequence[Fact]) -> int:
         return new
 
 
+async def forsake(connection: asyncpg.Connection, facts: Sequence[str]) -> None:
+    """Count the staged money of facts that are refused without them."""
+    await connection.execute(_SQL["forsake"], facts)
+    await write(connection, ())
+
+
 async def bury(connection: asyncpg.Connection, dead: Sequence[Dead]) -> None:
     """Keep what could not be taken."""
     await connection.execute(

@@ -134,14 +134,15 @@ class FactStore:
         facts = await self._keys.flagged(facts)
         async with self._connection.transaction():
             await usage_write.stage_money(self._connection, ledger.rows)
-            new, refused = 0, len(buried)
+            new, forsaken = 0, list[str]()
             if facts or ledger.rows:
-                new = await self._write(facts, buried, batches[0].ring)
-            refused = len(buried) - refused
+                new = await self._write(facts, buried, batches[0].ring, forsaken)
+            if forsaken:
+                await usage_write.forsake(self._connection, forsaken)
             if buried:
                 await usage_write.bury(self._connection, buried)
             counted = ledger.counted(await self._spent(ledger))
-        return Stored(new, len(facts) - refused - new, len(buried), counted)
+        return Stored(new, len(facts) - len(forsaken) - new, len(buried), counted)
 
     async def revive(self) -> tuple[int, int]:
         """Store what a newer version had written and this one can read by now.
@@ -168,7 +169,7 @@ class FactStore:
     async def _spent(self, ledger: Ledger) -> dict[tuple[str, int], Spent]:
         return await usage_budgets.windows(self._connection, ledger.windows) if ledger.windows else {}
 
-    async def _write(self, facts: Sequence[Fact], dead: list[Dead], ring: str) -> int:
+    async def _write(self, facts: Sequence[Fact], dead: list[Dead], ring: str, forsaken: list[str]) -> int:
         """Write facts; where Postgres refuses, halve until what it refuses stands alone."""
         try:
             return await usage_write.write(self._connection, facts)
@@ -177,9 +178,11 @@ class FactStore:
                 raise
             if len(facts) == 1:
                 dead.append(Dead("refused", f"{type(error).__name__}: {error}", ring, _encode(facts[0])))
+                forsaken.append(facts[0].id)
                 return 0
         middle = len(facts) // 2
-        return await self._write(facts[:middle], dead, ring) + await self._write(facts[middle:], dead, ring)
+        before = await self._write(facts[:middle], dead, ring, forsaken)
+        return before + await self._write(facts[middle:], dead, ring, forsaken)
 
     async def _horizon(self) -> Horizon:
         now = now_us()

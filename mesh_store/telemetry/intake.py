@@ -86,9 +86,10 @@ def minted_us(identifier: str) -> int | None:
     if len(identifier) != 36 or identifier[14] != "7":
         return None
     try:
-        return int(identifier[:8] + identifier[9:13], 16) * 1000
+        raw = bytes.fromhex(identifier.replace("-", ""))
     except ValueError:
         return None
+    return int.from_bytes(raw[:6], "big") * 1000 if len(raw) == 16 else None
 
 
 def _one_by_one(batch: Batch, dead: list[Dead]) -> list[Fact]:

@@ -73,6 +73,8 @@ class Ledger:
         ]
 
     def _add(self, spending: Spending, fact: str | None) -> None:
+        if "\0" in "".join([spending.reservation, *[charge.key for charge in spending.charges]]):
+            raise ValueError("a name holds what Postgres does not take")
         windows = [(charge, window_of(charge.limit, spending.reserved_at_us)) for charge in spending.charges]
         for charge, (starts_us, ends_us) in windows:
             self.rows.append(Taken(fact, spending.reservation, charge.key, starts_us, ends_us, charge.amount))

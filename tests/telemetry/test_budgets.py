@@ -19,9 +19,10 @@ from mesh_store.model.windows import window_of
 from mesh_store.postgres import usage_budgets
 from mesh_store.redis import Limiter, connect
 from mesh_store.redis.stream import Batch
-from mesh_store.telemetry import Recorder, drain, fact_store, records
+from mesh_store.telemetry import Recorder, drain, fact_store, records, spending
 from mesh_store.telemetry.collector import Collector
 from mesh_store.telemetry.records import Closed
+from mesh_store.telemetry.spending import Spending
 
 USD = 10**12
 DAY_US = 86_400_000_000
@@ -60,6 +61,11 @@ class Shop:
         done = await collector.collect_once()
         await collector.close()
         return done
+
+    async def untold(self) -> int:
+        return int(
+            await self.postgres.fetchval("SELECT untold_pico_usd FROM budget_windows WHERE key = $1", KEY)
+        )
 
     async def ledger(self) -> tuple[int, int] | None:
         row = await self.postgres.fetchrow(
@@ -185,6 +191,7 @@ async def test_money_whose_fact_was_dropped_counts_once_all_the_same(
     valkey.client.xadd("mesh:facts:0", fields)
     await shop.collect()
     assert (await shop.ledger(), shop.remaining()) == ((2 * USD, 1), 8 * USD)
+    assert await shop.untold() == 2 * USD
 
 
 async def test_money_of_a_fact_that_is_buried_counts_once_by_its_reservation(
@@ -205,10 +212,54 @@ async def test_money_of_a_fact_that_is_buried_counts_once_by_its_reservation(
     for _ in range(2):
         assert (await shop.collect()).facts == 0
         assert (await shop.ledger(), shop.remaining()) == ((3 * USD, 1), 7 * USD)
+        assert await shop.untold() == 3 * USD
         valkey.client.xadd("mesh:facts:0", fields)
     monkeypatch.setattr(fact_store, "FUTURE_US", 2 * DAY_US)
     assert (await shop.collect()).facts == 1
-    assert (await shop.ledger(), shop.remaining()) == ((3 * USD, 1), 7 * USD)
+    assert (await shop.ledger(), shop.remaining()) == ((3 * USD, 2), 7 * USD)
+    assert await shop.untold() == 0
+
+
+async def test_money_of_a_fact_that_postgres_refuses_counts_once_and_is_closed(
+    kit: Any, shop: Shop, make_recorder: Callable[..., Recorder], valkey: Any
+) -> None:
+    await shop.collect()
+    recorder = make_recorder(settler=shop.limiter)
+    refused = shop.buy(5).reservation
+    fact = kit.fact(reservation_id=refused.id, alias="null\0byte")
+    recorder.done(Done(fact, Settlement(refused, (3 * USD,))))
+    recorder.done(ended(kit, shop.buy(1).reservation, 1))
+    assert recorder.flush(5)
+    entries = [fields for _, fields in valkey.client.xrange("mesh:facts:0")]
+    for fields in entries:
+        valkey.client.xadd("mesh:facts:0", fields)
+    done = await shop.collect()
+    assert (done.facts, done.dead) == (1, 2)
+    for fields in entries:
+        valkey.client.xadd("mesh:facts:0", fields)
+    await shop.collect()
+    spent, _ = await shop.ledger() or (0, 0)
+    assert (spent, await shop.untold()) == (4 * USD, 3 * USD)
+    assert shop.remaining() == 6 * USD
+    (window,) = valkey.client.keys("*:w:*")
+    assert not [name for name in valkey.client.hkeys(window) if name.startswith(b"r:")], "it is closed"
+
+
+async def test_money_that_postgres_would_refuse_is_kept_aside_and_holds_nothing_up(
+    kit: Any, shop: Shop, valkey: Any
+) -> None:
+    odd = kit.fact(id=kit.fact().id[:-4] + "zzzz")
+    spent = [
+        Spending(odd.id, "r1", now_us(), (Charge(KEY, DAY, USD),)),
+        Spending(None, "r2", now_us(), (Charge(KEY + "\0", DAY, USD),)),
+    ]
+    body = msgspec.msgpack.encode([odd, kit.fact()])
+    valkey.client.xadd("mesh:facts:0", Batch("r", 1, 0, 8, 2, body, spending.encode(spent)).fields())
+    done = await shop.collect()
+    assert (done.facts, done.dead) == (1, 2)
+    rows = await shop.postgres.fetch("SELECT reason FROM telemetry_dead ORDER BY 1")
+    assert [row["reason"] for row in rows] == ["bad_id", "bad_money"]
+    assert (await shop.ledger(), await shop.untold()) == ((USD, 1), USD)
 
 
 async def test_money_of_a_day_that_is_gone_may_have_been_counted_with_its_fact_and_is_not_again(

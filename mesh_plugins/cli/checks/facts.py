@@ -72,7 +72,22 @@ def _lost(lost: dict[str, int]) -> Finding:
 
 
 async def dead(database: Database) -> list[Finding]:
-    """Look at what the collectors could not store."""
+    """Look at what the collectors could not store, and at money that is counted all the same."""
+    return [*await _dead_letters(database), await _untold(database)]
+
+
+async def _untold(database: Database) -> Finding:
+    from mesh_store.model.money import usd
+    from mesh_store.postgres.examining import untold_money
+
+    windows, most = await untold_money(database)
+    if not windows:
+        return Finding("fine", "budgets", "each counts what its facts add up to")
+    found = f"{windows} windows count money whose facts are not stored, at most ${usd(most):f} in one"
+    return Finding("warning", "budgets", found, "losses and dead letters say why; the money was spent")
+
+
+async def _dead_letters(database: Database) -> list[Finding]:
     from mesh_store.postgres.examining import dead_letters
 
     counts = await dead_letters(database)

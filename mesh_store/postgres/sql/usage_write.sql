@@ -209,33 +209,37 @@ WITH inserted AS (
     ON CONFLICT (reservation_id) DO NOTHING
     RETURNING reservation_id
 ), spent AS (
-    INSERT INTO budget_windows AS w (key, starts_at, ends_at, spent_pico_usd, version)
+    INSERT INTO budget_windows AS w (key, starts_at, ends_at, spent_pico_usd, version, untold_pico_usd)
     SELECT
-        key,
-        'epoch'::timestamptz + starts_us * interval '1 microsecond' AS starts_at,
-        'epoch'::timestamptz + max(ends_us) * interval '1 microsecond',
-        sum(amount),
-        1
+        once.key,
+        'epoch'::timestamptz + once.starts_us * interval '1 microsecond' AS starts_at,
+        'epoch'::timestamptz + max(once.ends_us) * interval '1 microsecond',
+        -- A fact that came again when it was no longer out of time had its money counted without it.
+        coalesce(sum(once.amount) FILTER (WHERE b.reservation_id IS NULL), 0),
+        1,
+        sum(CASE WHEN once.fact_id IS NULL THEN amount WHEN b.reservation_id IS NULL THEN 0 ELSE -amount END)
     FROM (
         -- An entry that came twice into one transaction is staged twice.
         SELECT DISTINCT ON (fact_id, reservation_id, key, starts_us) *
         FROM spending_staging
         ORDER BY fact_id, reservation_id, key, starts_us
     ) AS once
+    LEFT JOIN budget_settlements AS b ON b.reservation_id = once.reservation_id  -- as they were before
     WHERE
-        -- A fact that came again when it was no longer out of time had its money counted without it.
-        (
-            fact_id IN (SELECT id FROM inserted)
-            AND NOT EXISTS (SELECT FROM budget_settlements AS b WHERE b.reservation_id = once.reservation_id)
-        )
-        OR (fact_id IS NULL AND reservation_id IN (SELECT reservation_id FROM settled))
-    GROUP BY key, starts_us
-    ORDER BY key, starts_us
+        once.fact_id IN (SELECT id FROM inserted)
+        OR (once.fact_id IS NULL AND once.reservation_id IN (SELECT reservation_id FROM settled))
+    GROUP BY once.key, once.starts_us
+    ORDER BY once.key, once.starts_us
     ON CONFLICT (key, starts_at) DO UPDATE SET
         spent_pico_usd = w.spent_pico_usd + excluded.spent_pico_usd,
-        version = w.version + 1
+        version = w.version + 1,
+        untold_pico_usd = w.untold_pico_usd + excluded.untold_pico_usd
 )
 SELECT count(*) FROM inserted
+
+-- name: forsake
+-- In: ids of staged facts that Postgres refuses. Their money counts by its reservation, as if they were gone.
+UPDATE spending_staging SET fact_id = NULL WHERE fact_id = ANY($1::uuid[])
 
 -- name: bury
 -- In: digest, reason, detail, ring, body, as arrays of one length. A repeat changes nothing.
