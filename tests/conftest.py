@@ -45,6 +45,9 @@ _numbers = itertools.count(1)
 
 def pytest_configure(config: pytest.Config) -> None:
     settings.load_profile("drawn" if config.option.markexpr == "full" else "same")
+    # A sync call of litellm has asyncio make a loop for this thread that nobody closes; which test is running
+    # when it is collected, and fails for it, would be chance. Once told there is none, asyncio makes none.
+    asyncio.set_event_loop(None)
 
 
 @pytest.hookimpl(optionalhook=True)
