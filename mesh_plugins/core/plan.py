@@ -55,10 +55,32 @@ def plan_call(
     if alias is None:
         raise _unknown(request, snapshot)
     hooks.authorize.every(request=request, alias=alias, snapshot=snapshot)
-    targets = _ordered(request, alias, snapshot, hooks)
-    if len(targets) > 1 and any(cooling(target.id) for target in targets):
-        targets = tuple(sorted(targets, key=lambda target: cooling(target.id)))
+    targets = _ordered(request, alias, snapshot, hooks, cooling)
     rules: dict[str, LimitRule] = {}
+    largest, money, needs = _needs(request, alias, targets, snapshot, hooks, rules)
+    return Plan(
+        request=request,
+        snapshot=snapshot,
+        alias=alias,
+        targets=targets,
+        estimate=largest,
+        estimate_pico_usd=money,
+        rules=tuple(rules.values()),
+        charges=_charges(rules.values(), needs),
+        needs=tuple(needs),
+        timeout_us=min(request.timeout_us or alias.timeout_us, alias.timeout_us),
+    )
+
+
+def _needs(
+    request: CallRequest,
+    alias: Alias,
+    targets: tuple[Target, ...],
+    snapshot: Snapshot,
+    hooks: Hooks,
+    rules: dict[str, LimitRule],
+) -> tuple[Usage, int | None, list[dict[str, Charge]]]:
+    """Return the largest estimate, the highest cost, what each target takes; notes limits in ``rules``."""
     needs: list[dict[str, Charge]] = []
     largest, money, at_us = Usage(), None, now_us()
     for target in targets:
@@ -73,18 +95,7 @@ def plan_call(
             request=request, alias=alias, target=target, estimate=estimate, snapshot=snapshot, price=price
         )
         needs.append(_joined(answers, rules))
-    return Plan(
-        request=request,
-        snapshot=snapshot,
-        alias=alias,
-        targets=targets,
-        estimate=largest,
-        estimate_pico_usd=money,
-        rules=tuple(rules.values()),
-        charges=_charges(rules.values(), needs),
-        needs=tuple(needs),
-        timeout_us=min(request.timeout_us or alias.timeout_us, alias.timeout_us),
-    )
+    return largest, money, needs
 
 
 def quote(hooks: Hooks, target: Target, snapshot: Snapshot, at_us: int) -> Quote:
@@ -155,13 +166,21 @@ def _reserved(rule: LimitRule, needs: Sequence[Mapping[str, Charge]]) -> Charge:
     return msgspec.structs.replace(taken[0], amount=0, enforce=False)
 
 
-def _ordered(request: CallRequest, alias: Alias, snapshot: Snapshot, hooks: Hooks) -> tuple[Target, ...]:
+def _ordered(
+    request: CallRequest,
+    alias: Alias,
+    snapshot: Snapshot,
+    hooks: Hooks,
+    cooling: Callable[[str], bool],
+) -> tuple[Target, ...]:
     targets = hooks.order_targets.first(request=request, targets=alias.targets, snapshot=snapshot)
     ordered = snapshot.targets_of(
         tuple(alias.targets if targets is None else targets), request.principal.team
     )
     if not ordered:
         raise ConfigError(f"alias {alias.name!r} has no target to call; add one with 'mesh alias'")
+    if len(ordered) > 1 and any(cooling(target.id) for target in ordered):
+        return tuple(sorted(ordered, key=lambda target: cooling(target.id)))
     return ordered
 
 

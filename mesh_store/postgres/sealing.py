@@ -49,20 +49,27 @@ async def sealed_secrets(
         for row in stored
         if (values := _opened(held, row, names, addresses)) is not None
     }
-    present = [(row["scope"], data_key(held, row)) for row in await connection.fetch(sql["present"])]
+    sealed = []
+    for key, provider, scoped in await _wanted(connection, held):
+        if provider in opened:
+            version, values = opened[provider]
+            sealed.append(key.seal(provider, addresses[provider], version, values, scoped=scoped))
+    return tuple(sealed)
+
+
+async def _wanted(connection: Any, master: Master) -> list[tuple[DataKey, str, bool]]:
+    """Return under which data key each provider's secret is wanted, and whether that key is of one caller."""
+    sql = statements("sealing")
+    present = [(row["scope"], data_key(master, row)) for row in await connection.fetch(sql["present"])]
     keys = {key.team: key for scope, key in present if key is not None and scope is None}
     wanted = [
         (keys[row["team_id"]], row["provider_id"], False)
         for row in await connection.fetch(sql["entitled"])
         if row["team_id"] in keys
     ]
-    wanted += [(key, provider, True) for scope, key in present if key is not None for provider in scope or ()]
-    sealed = []
-    for key, provider, scoped in wanted:
-        if provider in opened:
-            version, values = opened[provider]
-            sealed.append(key.seal(provider, addresses[provider], version, values, scoped=scoped))
-    return tuple(sealed)
+    return wanted + [
+        (key, provider, True) for scope, key in present if key is not None for provider in scope or ()
+    ]
 
 
 async def sealed_keys(

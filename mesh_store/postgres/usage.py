@@ -58,11 +58,7 @@ async def usage_report(
     Raises:
         ConfigError: names a dimension that does not exist.
     """
-    for dimension in by:
-        if dimension not in get_args(By):
-            raise ConfigError(
-                f"usage cannot be shown by {dimension!r}; choose from {', '.join(get_args(By))}"
-            )
+    _check(by)
     coarsest: Grain = next((grain for grain in _GRAINS if grain in by), "day")
     async with database.connect() as connection:
         # Rows of sums are wide: sorting some tens of thousands on disk takes longer than reading them.
@@ -75,6 +71,14 @@ async def usage_report(
     shown.sort(key=lambda row: (row["cost_usd"], row["calls"]), reverse=True)
     moments = [name for name in by if name in _GRAINS]
     return sorted(shown, key=lambda row: [row[name] for name in moments])
+
+
+def _check(by: Sequence[str]) -> None:
+    for dimension in by:
+        if dimension not in get_args(By):
+            raise ConfigError(
+                f"usage cannot be shown by {dimension!r}; choose from {', '.join(get_args(By))}"
+            )
 
 
 async def last_used(database: Database, key_ids: Sequence[str]) -> dict[str, datetime]:

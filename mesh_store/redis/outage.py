@@ -120,17 +120,21 @@ class OutagePolicy:
                 for charge, server in zip(charges, held, strict=True)
                 if charge.enforce and charge.limit.on_outage != "open" and charge.limit.kind != "distinct"
             ]
-            taken: list[tuple[_Share, gcra.Debt]] = []
-            for charge, away in asked:
-                share = self._share(charge, away, now, error)
-                debt, wait = gcra.take(share.debt, charge.amount)
-                if wait != 0:
-                    raise self._refusal("this process' share of a limit is used up", wait, error)
-                taken.append((share, debt))
-            for share, debt in taken:
-                share.debt = debt
+            self._take(asked, now, error)
             self.admitted += 1
         return _admitted(charges, reservation_id, ttl_us)
+
+    def _take(self, asked: Sequence[tuple[Charge, _Away]], now: int, error: QuotaUnavailable) -> None:
+        """Take each charge from this process's share of its limit, or none."""
+        taken: list[tuple[_Share, gcra.Debt]] = []
+        for charge, away in asked:
+            share = self._share(charge, away, now, error)
+            debt, wait = gcra.take(share.debt, charge.amount)
+            if wait != 0:
+                raise self._refusal("this process' share of a limit is used up", wait, error)
+            taken.append((share, debt))
+        for share, debt in taken:
+            share.debt = debt
 
     def _share(self, charge: Charge, away: _Away, now: int, error: QuotaUnavailable) -> _Share:
         limit, clients = charge.limit, self.clients()
