@@ -142,7 +142,7 @@ class Connections:
             Breaker(),
             OutagePolicy(lambda: self.presence.count),
             self.leases,
-            self.recorder.flush,
+            self.recorder.flush_settlements,
             lambda reservation_id, charges: self.recorder.cancel(Cancel(reservation_id, tuple(charges))),
         )
         self.limiter = GuardedLimiter(connect(redis_url, deadline=settings.decision_s), self.guard)

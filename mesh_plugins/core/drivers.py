@@ -117,7 +117,7 @@ def reserve(engine: Engine, limiter: LimiterPort, plan: Plan) -> Reservation:
     asking = engine.asking(plan)
     with asking:
         decision = limiter.reserve(**asking.arguments)
-        if asking.own_slots_may_free(decision) and engine.recorder.flush(SLOTS_FLUSH_S):
+        if asking.own_slots_may_free(decision) and engine.recorder.flush_settlements(SLOTS_FLUSH_S):
             decision = limiter.reserve(**asking.arguments)
         while (pause := asking.again(decision)) is not None:
             time.sleep(pause)
@@ -135,7 +135,7 @@ async def areserve(engine: Engine, limiter: AsyncLimiterPort, plan: Plan) -> Res
     with asking:
         decision = await limiter.reserve(**asking.arguments)
         freed = asking.own_slots_may_free(decision)
-        if freed and await asyncio.to_thread(engine.recorder.flush, SLOTS_FLUSH_S):
+        if freed and await asyncio.to_thread(engine.recorder.flush_settlements, SLOTS_FLUSH_S):
             decision = await limiter.reserve(**asking.arguments)
         while (pause := asking.again(decision)) is not None:
             await asyncio.sleep(pause)

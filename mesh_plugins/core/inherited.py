@@ -27,6 +27,6 @@ class Unrecorded:
     def settle(self, settlement: Settlement) -> None:
         """The parent settles it."""
 
-    def flush(self, timeout_s: float) -> bool:
+    def flush_settlements(self, timeout_s: float) -> bool:
         """Nothing waits here."""
         return True

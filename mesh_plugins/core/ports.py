@@ -73,7 +73,7 @@ class RecorderPort(Protocol):
     def settle(self, settlement: Settlement) -> None:
         """Remember what an extension of a reservation really took."""
 
-    def flush(self, timeout_s: float) -> bool:
+    def flush_settlements(self, timeout_s: float) -> bool:
         """Wait until everything so far is settled; the one verb that waits. True when it is."""
         ...
 

@@ -27,7 +27,7 @@ from mesh_store.model.snapshot import LimitRule
 DRAIN_US = 3_600_000_000
 
 #: How long a refusal by slots waits for this process's own ended calls to be settled, seconds.
-SLOTS_FLUSH_S = 0.25
+SLOTS_FLUSH_S = 1.0
 #: How often a caller that waits asks whether a budget's window was counted, seconds.
 SEEDING_POLL_S = 0.1
 #: What a refusal by slots advises: nobody knows when a running call ends, seconds.

@@ -75,7 +75,7 @@ class MemoryRecorder:
         """Settle an extension at once."""
         self._limiter.settle(settlement.reservation, settlement.deltas)
 
-    def flush(self, timeout_s: float) -> bool:
+    def flush_settlements(self, timeout_s: float) -> bool:
         """Nothing is ever on its way."""
         return True
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import msgspec
 import redis
 import redis.asyncio
 from redis.client import NEVER_DECODE
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 
 from mesh_store.redis import wire
 from mesh_store.redis.answers import reserved
@@ -27,8 +28,14 @@ from mesh_store.redis.lines import AsyncLine, Line
 from mesh_store.redis.steps import Course, Step
 from mesh_store.redis.wire import Call
 
+T = TypeVar("T")
+
 #: Replies are msgpack whatever the client decodes for others.
 _RAW: dict[str, Any] = {NEVER_DECODE: []}
+
+
+def _tail(call: Call) -> tuple[Any, ...]:
+    return (len(call.keys), *call.keys, *call.arguments)
 
 
 class Driver:
@@ -44,19 +51,45 @@ class Driver:
         try:
             steps = next(course)
             while True:
-                steps = course.send([self._perform(step) for step in steps])
+                steps = course.send(self._perform_all(steps))
         except StopIteration as end:
             return end.value
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             self._let_go()
             raise translate(error) from error
 
+    def _perform_all(self, steps: Sequence[Step]) -> list[Any]:
+        calls = [step for step in steps if isinstance(step, Call)]
+        if 1 < len(calls) == len(steps) and self._is_ours:
+            return self._perform_together(calls)
+        return [self._perform(step) for step in steps]
+
+    def _perform_together(self, calls: Sequence[Call]) -> list[Any]:
+        """Perform calls in one round trip; when it is lost, in one more."""
+        assert self._line is not None
+        commands = [("EVALSHA", call.script.sha, *_tail(call)) for call in calls]
+        try:
+            replies = self._twice(partial(self._line.run_all, commands))
+        except FAILURES as error:
+            return [translate(error)] * len(calls)
+        # What was refused is asked by itself, which knows what to do about it.
+        return [
+            self._perform(call) if isinstance(reply, ResponseError) else self._read(call, reply)
+            for call, reply in zip(calls, replies, strict=True)
+        ]
+
     def _perform(self, step: Step) -> Any:
         if not isinstance(step, Call):
             return self.ask(step.ask, step.now_us)
         try:
-            reply = self._call(step)
-            return reply if step.read is None else step.read(reply)
+            reply = self._twice(partial(self._call, step))
+        except FAILURES as error:
+            return translate(error)
+        return self._read(step, reply)
+
+    def _read(self, call: Call, reply: object) -> Any:
+        try:
+            return reply if call.read is None else call.read(reply)
         except FAILURES as error:
             if isinstance(error, msgspec.DecodeError):
                 self._let_go()
@@ -64,7 +97,7 @@ class Driver:
 
     def _decide(self, asks: Sequence[Ask], now_us: int) -> Sequence[Result]:
         try:
-            return reserved(self._call(wire.reserve(asks, now_us)), asks)
+            return reserved(self._twice(partial(self._call, wire.reserve(asks, now_us))), asks)
         except FAILURES as error:
             if isinstance(error, msgspec.DecodeError):
                 self._let_go()
@@ -76,29 +109,34 @@ class Driver:
             self._line.let_go()
         drop_idle(self._client)
 
-    def _call(self, call: Call) -> object:
+    def _twice(self, ask: Callable[[], T]) -> T:
+        """Ask, and once more where the reply may have been lost."""
         try:
-            return self._call_once(call)
+            return ask()
         except FAILURES as error:
             if needs_another_server(error):
                 # A connection made anew leads to the primary, if there is a new one already.
                 self._let_go()
             elif not may_have_lost_a_reply(error):
                 raise
-        return self._call_once(call)
+        return ask()
 
-    def _call_once(self, call: Call) -> object:
-        tail = (len(call.keys), *call.keys, *call.arguments)
+    def _call(self, call: Call) -> object:
+        tail = _tail(call)
         try:
             return self._run("EVALSHA", call.script.sha, *tail)
         except NoScriptError:
             return self._run("EVAL", call.script.source, *tail)
 
+    @property
+    def _is_ours(self) -> bool:
+        """False where somebody put an ``execute_command`` of their own into the client, to see commands."""
+        return self._line is not None and "execute_command" not in vars(self._client)
+
     def _run(self, *command: Any) -> object:
-        client: Any = self._client
-        # Somebody who put an ``execute_command`` of their own into the client wants to see the commands.
-        if self._line and "execute_command" not in vars(client):
+        if self._line is not None and self._is_ours:
             return self._line.run(*command)
+        client: Any = self._client
         reply: object = client.execute_command(*command, **_RAW)
         return reply
 
@@ -164,7 +202,7 @@ class AsyncDriver:
         return await self._call_once(call)
 
     async def _call_once(self, call: Call) -> object:
-        tail = (len(call.keys), *call.keys, *call.arguments)
+        tail = _tail(call)
         try:
             return await self._run("EVALSHA", call.script.sha, *tail)
         except NoScriptError:

@@ -29,7 +29,7 @@ from mesh_store.redis.steps import Orphaned, mint_id
 from mesh_store.redis.watching import Circuit, Watch
 
 #: How long a refusal waits for what this process's own leases held of the limit, seconds.
-RETURN_S = 0.25
+RETURN_S = 1.0
 #: How many ids are remembered that something may be charged under; each is looked up at once.
 MOST_UNHEARD = 1_024
 
@@ -73,7 +73,7 @@ class Guard:
         breaker: says whether to ask; others like it are made for further servers.
         policy: decides when Redis cannot.
         leases: slices that calls draw from before anybody is asked.
-        flush: brings what was written down to Redis within so many seconds; True when it did.
+        flush: has what was written down settled within so many seconds; True when it did.
         cancel: writes down that an id is to be cancelled: part of what was refused may be charged under it.
     """
 

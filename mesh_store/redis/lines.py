@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
+from collections.abc import Sequence
 from types import FunctionType
 from typing import Any
 
@@ -84,6 +85,30 @@ class Line:
             raise
         self._keep(connection)
         return reply
+
+    def run_all(self, commands: Sequence[Sequence[Any]]) -> list[object]:
+        """Send commands together and return their replies; one that was refused has its error in its place.
+
+        Each wait for a reply gives the interpreter away, and in a busy process it takes long to come back.
+        Raises what the client would where a reply is missing: nobody knows which commands were heard.
+        """
+        connection = self._take()
+        replies: list[object] = []
+        try:
+            connection.send_packed_command(
+                (b"".join([pack_command(tuple(command)) for command in commands]),), check_health=False
+            )
+            for _ in commands:
+                try:
+                    replies.append(connection.read_response(disable_decoding=True))
+                except ResponseError as error:
+                    replies.append(error)
+        except BaseException:
+            connection.disconnect()
+            self._release(connection)
+            raise
+        self._keep(connection)
+        return replies
 
     def let_go(self) -> None:
         """Close the connections nobody uses."""

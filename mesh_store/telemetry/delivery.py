@@ -36,9 +36,10 @@ BATCH_BYTES = 256 * 1024
 LINGER_S = 0.1
 #: Seconds an entry may be missing from the stream, unacknowledged, before it is sent again.
 GONE_S = 5.0
-#: Records settled in one call, and in one step, so that shipping gets its turn.
-SETTLED_AT_ONCE = 64
-STEP = 512
+#: Records settled in one round trip, and in one step, so that shipping gets its turn. In a process whose
+#: threads all compute, each wait for a reply costs a turn of the interpreter for each of them.
+SETTLED_AT_ONCE = 512
+STEP = 4_096
 
 _NOTHING: Meaning = (None, None, None)
 _OF_LEASES = (LeaseEnded, SlotsMoved)

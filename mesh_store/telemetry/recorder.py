@@ -146,6 +146,11 @@ class Recorder:
         pipeline = self._pipeline
         return pipeline is None or pipeline.shipper.flush(timeout_s, collected=collected)
 
+    def flush_settlements(self, timeout_s: float) -> bool:
+        """Wait until everything so far is settled, wherever its facts are; True when it is."""
+        pipeline = self._pipeline
+        return pipeline is None or pipeline.shipper.flush_settlements(timeout_s)
+
     def close(self, timeout_s: float = EXIT_S) -> None:
         """Ship what can be shipped in time and end the thread; the rest waits in the file for a drain."""
         if self._leases is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Protocol, cast
 
@@ -26,6 +26,10 @@ _PASSES = (
     redis_errors.OutOfMemoryError,
     redis_errors.ReadOnlyError,
 )
+
+
+#: A reservation and, for each of its charges, what to add to it.
+Pair = tuple[Reservation, Sequence[int]]
 
 
 class Settler(Protocol):
@@ -121,27 +125,34 @@ class Settlements:
                 raise Away(f"renew: {error}") from error
             log.warning("slots of running calls cannot be renewed: %s", error)
 
-    def _one_by_one(self, pairs: Sequence[tuple[Reservation, Sequence[int]]]) -> None:
+    def _one_by_one(self, pairs: Sequence[Pair]) -> None:
         """Find out which of many is refused; while others pass, a refusal is meant for that one alone."""
-        failed: dict[str, Exception] = {}
-        for pair in pairs:
-            error = self._try(partial(self._settler.settle_all, [pair]))
-            if error is not None:
-                failed[pair[0].id] = error
+        failed = dict(self._apart(pairs))
         for reservation_id, error in failed.items():
             if len(failed) < len(pairs):
                 self._give_up(reservation_id, error)
             else:
                 self._count(reservation_id, error)
 
-    def _try(self, call: Callable[[], object]) -> Exception | None:
+    def _apart(self, pairs: Sequence[Pair]) -> Iterator[tuple[str, Exception]]:
+        """Settle halves, and halves of what was refused, down to those that are refused alone."""
+        if len(pairs) == 1:
+            error = self._try(partial(self._settler.settle_all, pairs))
+            if error is not None:
+                yield pairs[0][0].id, error
+            return
+        for half in (pairs[: len(pairs) // 2], pairs[len(pairs) // 2 :]):
+            if self._try(partial(self._settler.settle_all, half), len(half)) is not None:
+                yield from self._apart(half)
+
+    def _try(self, call: Callable[[], object], count: int = 1) -> Exception | None:
         try:
             call()
         except (*FAILURES, MeshError, ValueError) as error:
             if passes_by_itself(error):
                 raise Away(f"settle: {error}") from error
             return error
-        self.made += 1
+        self.made += count
         return None
 
     def _count(self, reservation_id: str, error: Exception) -> None:

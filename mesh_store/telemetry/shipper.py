@@ -1,7 +1,8 @@
 """The daemon thread that brings the ring's records to Redis, and is never waited for by a call.
 
 It looks every 20 ms while something is on its way or a call is running, and sleeps otherwise; a writer
-wakes it only when it says that it sleeps. While Redis is away it backs off with jitter.
+wakes it only when it says that it sleeps. While Redis is away it backs off with jitter. What limits hold
+goes first: facts that cannot be shipped keep no settlement waiting, but for the deadline of each attempt.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import queue
 import random
 import threading
 import time
+from collections.abc import Callable
 
 from mesh_store.model.ids import now_us
 from mesh_store.telemetry.adoption import Adoption
@@ -57,6 +59,7 @@ class Shipper:
         self.asleep = False
         self._watch = watch
         self._failures = 0
+        self._unshipped, self._ship_at = 0, float("-inf")
         self._looks = 0
         self._seen = 0
         self._adopt_at = 0.0
@@ -78,23 +81,31 @@ class Shipper:
         self.asleep = False
         self._bell.put(None)
 
+    def flush_settlements(self, timeout_s: float) -> bool:
+        """Wait until what is in the ring now is settled, whether its facts can be shipped or not."""
+        return self._wait(timeout_s, lambda delivery: delivery.settled, urgent=False)
+
     def flush(self, timeout_s: float, *, collected: bool = False) -> bool:
         """Wait until what is in the ring now is settled and shipped, and committed if asked."""
-        delivery = self.delivery
-        target = delivery.ring.head
+        if collected:
+            return self._wait(timeout_s, lambda delivery: delivery.collected)
+        return self._wait(timeout_s, lambda delivery: delivery.shipped)
+
+    def _wait(self, timeout_s: float, reached: Callable[[OwnDelivery], int], *, urgent: bool = True) -> bool:
+        target = self.delivery.ring.head
 
         def arrived() -> bool:
-            return (delivery.collected if collected else delivery.shipped) >= target
+            return reached(self.delivery) >= target
 
         deadline = time.monotonic() + timeout_s
-        self._urgent = True
+        self._urgent |= urgent
         self.wake()
         with self._progress:
             while not arrived():
                 left = deadline - time.monotonic()
                 if left <= 0 or not self._thread.is_alive():
                     return arrived()
-                self._urgent = True
+                self._urgent |= urgent
                 self._progress.wait(min(left, 0.05))
         return True
 
@@ -112,13 +123,14 @@ class Shipper:
                 wait = self._turn()
                 self._failures = 0
             except Away as error:
-                wait = self._away(error)
+                self._failures += 1
+                wait = self._away(error, self._failures)
             except Exception as error:
                 # The only shipper must outlive a bug of its own; it is counted and logged.
                 log.exception("the telemetry shipper stumbled")
-                wait = self._away(error)
-            with self._progress:
-                self._progress.notify_all()
+                self._failures += 1
+                wait = self._away(error, self._failures)
+            self._tell()
             self._sleep(wait)
         if self.adoption is not None:
             self.adoption.close()
@@ -129,8 +141,32 @@ class Shipper:
         if self.housing is not None and self.housing.found(now):
             self.housing = None
         delivery.settle()
+        self._tell()
         delivery.leases.renew(now)
         urgent, self._urgent = self._urgent, False
+        if urgent or now >= self._ship_at:
+            try:
+                self._ship(now, urgent)
+                self._unshipped = 0
+            except Away as error:
+                # Where facts go is away: what limits hold is freed and renewed all the same.
+                self._unshipped += 1
+                self._ship_at = time.monotonic() + self._away(error, self._unshipped)
+        left = self._ship_at - time.monotonic()
+        if left <= 0:
+            return self._rest(now)
+        if self._restless() or delivery.settled < delivery.ring.head:
+            return POLL_S
+        renewal = delivery.leases.next_due
+        return max(left if renewal is None else min(left, renewal - now), POLL_S)
+
+    def _ship(self, now: float, urgent: bool) -> None:
+        """Ship what is settled, and learn what was committed.
+
+        Raises:
+            Away: the server that takes the facts cannot be used now.
+        """
+        delivery = self.delivery
         asking = delivery.unacknowledged
         while delivery.ship(now, force=urgent):
             # Nobody commits what was sent just now, and what was sent before must not wait for long.
@@ -148,6 +184,10 @@ class Shipper:
             delivery.acknowledge(now_us())
         self._silence.heard(now, delivery.committed, waiting=delivery.unacknowledged)
         self._losses.tell()
+
+    def _rest(self, now: float) -> float | None:
+        """Return how long nothing has to be done, doing what is nobody's hurry first."""
+        delivery = self.delivery
         if self._restless() or delivery.unshipped:
             return POLL_S
         if (soon := self._adopt(now)) is not None:
@@ -179,13 +219,16 @@ class Shipper:
             self._adopt_at = now + BACK_OFF_S[1]
             return BACK_OFF_S[1]
 
-    def _away(self, error: Exception) -> float:
+    def _tell(self) -> None:
+        with self._progress:
+            self._progress.notify_all()
+
+    def _away(self, error: Exception, failures: int) -> float:
         self.errors += 1
         self.last_error = str(error)
-        self._failures += 1
         self._watch.doubt()
         self._silence.heard(time.monotonic(), self.delivery.committed, waiting=False)
-        ceiling = min(BACK_OFF_S[0] * 2 ** min(self._failures, 10), BACK_OFF_S[1])
+        ceiling = min(BACK_OFF_S[0] * 2 ** min(failures, 10), BACK_OFF_S[1])
         return random.uniform(ceiling / 2, ceiling)
 
     def _sleep(self, seconds: float | None) -> None:

@@ -159,7 +159,7 @@ class Recorder:
     def settle(self, settlement: Settlement) -> None:
         self.extensions.append(settlement)
 
-    def flush(self, timeout_s: float) -> bool:
+    def flush_settlements(self, timeout_s: float) -> bool:
         return True
 
     @property

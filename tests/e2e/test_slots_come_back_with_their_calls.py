@@ -37,3 +37,11 @@ def test_a_slot_that_is_held_refuses_and_says_to_come_back_soon(make_world):
     assert caught.value.retry_after == 1.0
     stream.close()
     mesh.chat(world.name("fast"), ASK)
+
+
+def test_nor_while_no_server_takes_the_facts(make_world, tmp_path):
+    world = make_world(limits=("1 concurrent",))
+    alias = world.alias()
+    mesh = world.mesh(telemetry_redis_url=f"unix://{tmp_path / 'nobody'}")
+    for _ in range(20):
+        mesh.chat(alias, ASK)

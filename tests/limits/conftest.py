@@ -77,11 +77,13 @@ class Proxy:
         silent: True to swallow a reply and keep the connection, False to reset it.
         delay: seconds every reply is held back.
         before_reply: called before each reply is passed on or lost.
+        asked: what the client sent so far.
     """
 
     def __init__(self, folder: Path, server: Valkey) -> None:
         self.lose, self.silent, self.delay, self.lost = 0, False, 0.0, 0
         self.before_reply: Callable[[], None] = lambda: None
+        self.asked = b""
         self.url = f"unix://{folder / 'proxy'}"
         self._server = str(server.socket)
         self._sockets: list[socket.socket] = []
@@ -111,6 +113,8 @@ class Proxy:
             while data := source.recv(65536):
                 if replies:
                     self.before_reply()
+                else:
+                    self.asked += data
                 if replies and self.delay:
                     time.sleep(self.delay)
                 if replies and self.lose:
