@@ -113,6 +113,18 @@ def test_a_slice_leaves_what_others_may_want(world: World, tag: str) -> None:
         assert 0 < 2 * held.amount <= full - gone + held.amount
 
 
+def test_a_slice_is_there_before_the_last_is_spent(world: World, tag: str) -> None:
+    process = hot(world, four(tag))
+    [desk] = process.book.desks()
+    [first] = desk.leases
+    while first.drawn < first.low:
+        assert desk.due(process.clock()) is False
+        process.call()
+    process.keeper.turn()
+    assert [lease.drawn for lease in desk.leases] == [first.low, 0]
+    assert not first.spent
+
+
 def test_a_lease_is_not_spent_beyond_its_ttl(world: World, tag: str) -> None:
     process = hot(world, four(tag))
     [desk] = process.book.desks()

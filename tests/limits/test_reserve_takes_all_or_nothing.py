@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import redis
 
 from mesh_store.model import Charge, ConfigError, Limit, QuotaUnavailable
 from mesh_store.redis import AsyncLimiter, Limiter
@@ -108,6 +109,28 @@ async def test_a_cancel_that_overtakes_its_reserve_refuses_it(
     with pytest.raises(QuotaUnavailable, match="cancelled"):
         await decide("reserve", [charge], reservation_id="late", now_us=T0)
     assert (await decide("peek", [charge], now_us=T0)).remaining == (5,)
+
+
+async def test_a_cancel_is_remembered_for_a_minute(
+    decide: Callable[..., Any], team: Callable[..., Charge], client: redis.Redis
+) -> None:
+    charge = team("key", Limit(amount=5, period_us=MINUTE_US))
+    held = await decide("reserve", [charge], reservation_id="held", now_us=T0)
+    for identity in ("unknown", held.reservation.id):
+        await decide("cancel", identity, [charge], now_us=T0)
+        [record] = client.keys(f"{charge.key.partition('}')[0]}}}:r:{identity}")
+        assert 30_000 < client.pttl(record) <= 60_000
+
+
+async def test_a_hundred_waiters_take_one_call_each_and_none_overtakes(
+    alimiter: AsyncLimiter, team: Callable[..., Charge], client: redis.Redis
+) -> None:
+    charge = team("key", Limit(amount=40, period_us=1_000_000, burst=10))
+    before = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    asking = [alimiter.reserve([charge], max_wait_us=60_000_000, now_us=T0) for _ in range(100)]
+    waits = [decision.wait_us for decision in await asyncio.gather(*asking)]
+    assert client.info("commandstats")["cmdstat_evalsha"]["calls"] - before <= 100
+    assert waits == [0] * 10 + [25_000 * place for place in range(1, 91)]
 
 
 async def test_a_booked_wait_is_served_first_come_first_served(

@@ -7,7 +7,7 @@ import pytest
 import redis
 
 from mesh_store.model import Charge, ConfigError, Limit, MeshError, QuotaUnavailable
-from mesh_store.redis import Limiter, connect
+from mesh_store.redis import Limiter, connect, reserving
 from mesh_store.redis.breaker import Breaker
 from mesh_store.redis.guard import Guard, GuardedAsyncLimiter, GuardedLimiter
 from mesh_store.redis.lease_book import LeaseBook
@@ -50,6 +50,21 @@ async def test_all_tags_are_charged_under_one_id(
     assert await decide("settle", decision.reservation, (-1, -1), now_us=T0)
     assert (await decide("peek", [everywhere(), team()], now_us=T0)).remaining == (9, 8)
     assert not await decide("settle", decision.reservation, (-1, -1), now_us=T0)
+
+
+def test_one_moment_says_whose_day_is_charged_though_midnight_passes_between_two_tags(
+    limiter: Limiter, client: redis.Redis, tag: str
+) -> None:
+    budget, midnight = Limit(amount=10**13, period_us=24 * HOUR, kind="window"), 20_000 * 24 * HOUR
+    charges = [Charge(f"{{{whose}-{tag}}}:q:usd", budget, 10**12) for whose in ("team", "user")]
+    client.mset({f"{{{whose}-{tag}}}:tracked": 0 for whose in ("team", "user")})
+    asks = reserving.asked(charges, "late", HOUR, 0, midnight - 1)
+    first = limiter._driver.ask(asks[0], midnight - 1)
+    decision = limiter._driver.follow(reserving.rest(asks, first, midnight + 1, limiter._watch))
+    assert decision.admitted
+    today, tomorrow = 9 * 10**12, 10**13
+    assert limiter.peek(charges, now_us=midnight - 1).remaining == (today, today)
+    assert limiter.peek(charges, now_us=midnight + 1).remaining == (tomorrow, tomorrow)
 
 
 async def test_a_denial_of_the_second_tag_gives_the_first_back(
