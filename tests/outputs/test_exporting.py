@@ -106,13 +106,15 @@ def test_metrics_carry_no_user_key_or_name_a_caller_made_up(place: Any) -> None:
         place.fact(**odd, request_model=None, error_type="UnknownAlias"),
         place.fact(outcome="error", error_type="timeout", alias_id="a1", cost_pico_usd=None),
         place.fact(alias_id="a1", flags=("shadow_denied",), cost_pico_usd=0),
+        place.fact(alias_id="a1", flags=("unenforced",), cost_pico_usd=0),
     ):
         otel.sink.fact(fact)
         prometheus.fact(fact)
     points = otel.points
     assert {"gen_ai.client.operation.duration", "gen_ai.client.token.usage"} <= set(points)
-    assert sum(point.count for point in points["gen_ai.client.operation.duration"]) == 3
+    assert sum(point.count for point in points["gen_ai.client.operation.duration"]) == 4
     assert sum(point.value for point in points["mesh.client.shadow_denied"]) == 1
+    assert sum(point.value for point in points["mesh.client.unenforced"]) == 1
     written = repr([dict(p.attributes) for found in points.values() for p in found]) + exposed(prometheus)
     for word in ("someone", "secretid", "them", "made-up-by-caller"):
         assert word not in written
@@ -121,6 +123,7 @@ def test_metrics_carry_no_user_key_or_name_a_caller_made_up(place: Any) -> None:
     assert f"mesh_cost_usd_total{{{where}}} 0.00065" in shown
     assert 'mesh_unpriced_total{model="gpt-5-mini",provider="openai"} 1.0' in shown
     assert f"mesh_shadow_denied_total{{{where}}} 1.0" in shown
+    assert f"mesh_unenforced_total{{{where}}} 1.0" in shown
     assert 'alias="unknown"' in shown
 
 
@@ -323,7 +326,8 @@ def queries(dashboard: dict[str, Any], field: str) -> list[str]:
 def test_every_query_of_the_prometheus_dashboard_names_a_metric_and_labels_that_exist(place: Any) -> None:
     output = Prometheus()
     output.fact(place.fact(alias_id="a", ttft_us=5, cache_read_tokens=5))
-    output.fact(place.fact(outcome="error", error_type="x", cost_pico_usd=None, flags=("shadow_denied",)))
+    flags = ("shadow_denied", "unenforced")
+    output.fact(place.fact(outcome="error", error_type="x", cost_pico_usd=None, flags=flags))
     output.health(3, {"facts": 1})
     found: dict[str, set[str]] = {}
     for line in exposed(output).splitlines():

@@ -51,6 +51,7 @@ class Names(NamedTuple):
     spend: str = "mesh.client.cost"
     unpriced: str = "mesh.client.unpriced"
     shadow_denied: str = "mesh.client.shadow_denied"
+    unenforced: str = "mesh.client.unenforced"
 
 
 V1_41 = Names()

@@ -89,6 +89,7 @@ class OpenTelemetry:
         self._spend = meter.create_counter(names.spend, "USD")
         self._unpriced = meter.create_counter(names.unpriced, "{attempt}")
         self._shadow_denied = meter.create_counter(names.shadow_denied, "{call}")
+        self._unenforced = meter.create_counter(names.unenforced, "{call}")
 
     def fact(self, fact: Fact) -> None:
         """Take a fact."""
@@ -168,6 +169,8 @@ class OpenTelemetry:
             self._unpriced.add(1, whose)
         if fact.attempt <= 1 and "shadow_denied" in fact.flags:
             self._shadow_denied.add(1, whose)
+        if fact.attempt <= 1 and "unenforced" in fact.flags:
+            self._unenforced.add(1, whose)
 
 
 def _parent(fact: Fact) -> Any:

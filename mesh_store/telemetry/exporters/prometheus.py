@@ -42,6 +42,8 @@ class Prometheus:
             return
         if fact.attempt <= 1 and "shadow_denied" in fact.flags:
             self._of(registry.SHADOW_DENIED, labels).inc()
+        if fact.attempt <= 1 and "unenforced" in fact.flags:
+            self._of(registry.UNENFORCED, labels).inc()
         for kind, count in _tokens(fact).items():
             if count:
                 self._of(registry.TOKENS, labels | {"type": kind}).inc(count)

@@ -47,6 +47,12 @@ UNPRICED = Metric(
 SHADOW_DENIED = Metric(
     "mesh_shadow_denied_total", "counter", "Calls that limits in shadow mode would have refused.", _WHERE
 )
+UNENFORCED = Metric(
+    "mesh_unenforced_total",
+    "counter",
+    "Calls admitted by their limits' policies, while Redis was away.",
+    _WHERE,
+)
 DURATION = Metric(
     "mesh_duration_seconds", "histogram", "Until the last byte.", ("alias", "provider", "model", "operation")
 )
@@ -59,4 +65,16 @@ FIRST_TOKEN = Metric(
 BACKLOG = Metric("mesh_backlog_entries", "gauge", "Batches of facts that wait for a collector.")
 LOST = Metric("mesh_lost_total", "counter", "What producers had to drop, by kind.", ("type",))
 
-METRICS = (CALLS, ERRORS, TOKENS, COST, UNPRICED, SHADOW_DENIED, DURATION, FIRST_TOKEN, BACKLOG, LOST)
+METRICS = (
+    CALLS,
+    ERRORS,
+    TOKENS,
+    COST,
+    UNPRICED,
+    SHADOW_DENIED,
+    UNENFORCED,
+    DURATION,
+    FIRST_TOKEN,
+    BACKLOG,
+    LOST,
+)
