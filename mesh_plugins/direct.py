@@ -45,7 +45,7 @@ class DirectCaller(Runtime):
     def __init__(self, *, sender: Sender | None = None, **ports: Any) -> None:
         super().__init__(tokens=TokenEndpoints(), **ports)
         self._sender = sender
-        self._speaks_on_loops = sender is not None
+        self._speaks_in_threads = self._speaks_on_loops = sender is not None
 
     def chat(self, alias: str, messages: Messages, **params: Any) -> Reply:
         """Ask for a chat completion and wait for all of it."""
@@ -63,7 +63,7 @@ class DirectCaller(Runtime):
     async def astream(self, alias: str, messages: Messages, **params: Any) -> AsyncGovernedStream:
         """Like `stream`, on the caller's event loop."""
         request = await self._arequest("chat", alias, {"messages": messages}, params, stream=True)
-        return await self.astream_call(request, self._asender())
+        return await self.astream_call(request, self.async_sender)
 
     def embed(self, alias: str, input: Any, **params: Any) -> Reply:  # noqa: A002 - OpenAI's name
         """Ask for embeddings of a text or a list of texts."""
@@ -121,19 +121,29 @@ class DirectCaller(Runtime):
 
     @property
     def sender(self) -> Sender:
-        """What speaks to the providers; made when the first call needs it."""
+        """What speaks to the providers from threads; importing it is none of a provider's latency."""
+        if not self._speaks_in_threads:
+            from mesh_plugins.http import forks, native
+
+            if not forks.runtime_lost():
+                native.load()
+            self._speaks_in_threads = True
+        return self._any_sender()
+
+    @property
+    def async_sender(self) -> Sender:
+        """Like `sender`, on event loops."""
+        if not self._speaks_on_loops:
+            import_module("mesh_plugins.http.aiohttp")
+            self._speaks_on_loops = True
+        return self._any_sender()
+
+    def _any_sender(self) -> Sender:
         if self._sender is None:
             from mesh_plugins.senders import SenderByKind
 
             self._sender = SenderByKind()
         return self._sender
-
-    def _asender(self) -> Sender:
-        """Return `sender`, ready to speak on event loops: importing is none of a provider's latency."""
-        if not self._speaks_on_loops:
-            import_module("mesh_plugins.http.aiohttp")
-            self._speaks_on_loops = True
-        return self.sender
 
     def _ask(
         self, operation: Operation, alias: str, payload: dict[str, Any], params: dict[str, Any]
@@ -144,7 +154,7 @@ class DirectCaller(Runtime):
         self, operation: Operation, alias: str, payload: dict[str, Any], params: dict[str, Any]
     ) -> Reply:
         return _with_receipt(
-            await self.acall(await self._arequest(operation, alias, payload, params), self._asender())
+            await self.acall(await self._arequest(operation, alias, payload, params), self.async_sender)
         )
 
     def _request(

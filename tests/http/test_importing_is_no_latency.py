@@ -5,29 +5,65 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 CODE = """
 import asyncio, sys
 from mesh_plugins import senders
 from mesh_plugins.testing.memory import MemoryMesh
 from mesh_plugins.testing.provider import StandInProvider
 
-asend, there = senders.SenderByKind.asend, []
+library, door = sys.argv[1:]
+there = []
 
-def looking(self, call):
-    there.append("mesh_plugins.http.aiohttp" in sys.modules)
-    return asend(self, call)
+def looking(method):
+    def look(self, call):
+        there.append(library in sys.modules)
+        return method(self, call)
+    return look
 
-senders.SenderByKind.asend = looking
+async def every(chunks):
+    return [chunk async for chunk in chunks]
+
+for name in ("send", "asend", "stream", "astream"):
+    setattr(senders.SenderByKind, name, looking(getattr(senders.SenderByKind, name)))
 with StandInProvider() as provider:
     mesh = MemoryMesh(provider=provider)
-    mesh._sender, mesh._speaks_on_loops = None, False  # as for a Mesh that was given no sender
-    before = "mesh_plugins.http.aiohttp" in sys.modules
-    asyncio.run(mesh.achat("fast", [{"role": "user", "content": "hello"}]))
+    # As for a Mesh that was given no sender.
+    mesh._sender, mesh._speaks_in_threads, mesh._speaks_on_loops = None, False, False
+    ask = [{"role": "user", "content": "hello"}]
+    if door.startswith("ChatMesh") or door.startswith("MeshEmbeddings"):
+        from mesh_plugins.hosts.langchain import ChatMesh, MeshEmbeddings
+    before = library in sys.modules
+    match door:
+        case "chat": mesh.chat("fast", ask)
+        case "stream": list(mesh.stream("fast", ask))
+        case "embed": mesh.embed("fast", "hello")
+        case "achat": asyncio.run(mesh.achat("fast", ask))
+        case "ChatMesh.invoke": ChatMesh(model="fast", mesh=mesh).invoke("hello")
+        case "ChatMesh.ainvoke": asyncio.run(ChatMesh(model="fast", mesh=mesh).ainvoke("hello"))
+        case "ChatMesh.astream": asyncio.run(every(ChatMesh(model="fast", mesh=mesh).astream("hello")))
+        case "MeshEmbeddings.aembed_query":
+            asyncio.run(MeshEmbeddings(model="fast", mesh=mesh).aembed_query("hello"))
 print(before, there)
 """
+THREADS, LOOPS = "pyreqwest.client", "mesh_plugins.http.aiohttp"
 
 
-def test_a_first_call_on_an_event_loop():
-    done = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True)
+@pytest.mark.parametrize(
+    ("library", "door"),
+    [
+        (THREADS, "chat"),
+        (THREADS, "stream"),
+        (THREADS, "embed"),
+        (THREADS, "ChatMesh.invoke"),
+        (LOOPS, "achat"),
+        (LOOPS, "ChatMesh.ainvoke"),
+        (LOOPS, "ChatMesh.astream"),
+        (LOOPS, "MeshEmbeddings.aembed_query"),
+    ],
+)
+def test_of_a_first_call(library, door):
+    done = subprocess.run([sys.executable, "-c", CODE, library, door], capture_output=True, text=True)
 
-    assert done.stdout.strip() == "False [True]"
+    assert done.stdout.strip() == "False [True]", done.stderr

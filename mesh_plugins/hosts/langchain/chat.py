@@ -108,7 +108,7 @@ class ChatMesh(BaseChatModel):
         **kwargs: Any,
     ) -> ChatResult:
         mesh, asked = self._mesh(), self._asked(messages, stop, kwargs, stream=False)
-        governed = await mesh.acall(await mesh.arequest(**asked), mesh.sender)
+        governed = await mesh.acall(await mesh.arequest(**asked), mesh.async_sender)
         return to_result(governed.body, call_info(governed.receipt))
 
     def _stream(
@@ -137,7 +137,7 @@ class ChatMesh(BaseChatModel):
         **kwargs: Any,
     ) -> AsyncIterator[ChatGenerationChunk]:
         mesh, asked = self._mesh(), self._asked(messages, stop, kwargs, stream=True)
-        async with await mesh.astream_call(await mesh.arequest(**asked), mesh.sender) as stream:
+        async with await mesh.astream_call(await mesh.arequest(**asked), mesh.async_sender) as stream:
             async for body in stream:
                 chunk = to_chunk(body)
                 if chunk is not None:

@@ -44,7 +44,7 @@ class MeshEmbeddings(BaseModel, Embeddings):
         """Like `embed_documents`, on the caller's event loop."""
         mesh, vectors = self._mesh(), list[list[float]]()
         for batch in self._batches(texts):
-            governed = await mesh.acall(await mesh.arequest(**self._asked(batch)), mesh.sender)
+            governed = await mesh.acall(await mesh.arequest(**self._asked(batch)), mesh.async_sender)
             vectors += _vectors(governed.body)
         return vectors
 

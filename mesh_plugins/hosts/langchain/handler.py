@@ -6,7 +6,9 @@ vetoed. What it never tells us about is settled at its estimate when its deadlin
 `ChatMesh` where you can.
 
 One *sync* handler with ``raise_error`` and ``run_inline``: an asynchronous one fails open under sync
-calls (LangChain swallows what it raises), and an executor thread would lose the caller's context.
+calls (LangChain swallows what it raises), and an executor thread would lose the caller's context. So on
+an event loop, too, it waits for the limits' answer in place: at most ``MESH_DECISION_S``, and not at all
+where limits are leased.
 """
 
 from __future__ import annotations

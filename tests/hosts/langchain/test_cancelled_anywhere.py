@@ -43,7 +43,7 @@ class Watching:
 
     def __init__(self, mesh: MemoryMesh, waits: Callable[[], None]) -> None:
         self._mesh, self._waits = mesh, waits
-        self.sender = mesh.sender
+        self.async_sender = mesh.async_sender
 
     async def arequest(self, *args: Any, **options: Any) -> Any:
         return await Watched(self._mesh.arequest(*args, **options), self._waits)
