@@ -40,7 +40,7 @@ async def test_it_is_parked_acknowledged_told_to_doctor_and_revived(
     assert (done.facts, done.dead) == (0, 1)
     assert valkey.client.hgetall(done_key("ring9")) == {b"1:0": b"8"}
     async with Database(fresh_url) as database:
-        (finding,) = await dead(database)
+        finding, *_ = await dead(database)
     assert "revive" in str(finding)
 
     store = await FactStore.open(fresh_url)
