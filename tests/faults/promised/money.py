@@ -21,6 +21,7 @@ MONEY: Promises = {
         "telemetry/budgets::a_repeated_entry_changes_no_sum_and_still_closes_what_was_open",
     ),
     "money whose fact was lost counts once all the same": (
+        ("faults/a_ring_without_room::what_a_ring_loses_is_counted_in_money_and_the_books_agree_on_the_rest"),
         "telemetry/budgets::a_call_lost_with_its_process_counts_what_was_reserved",
         "telemetry/budgets::money_whose_fact_was_dropped_counts_once_all_the_same",
         "telemetry/budgets::damaged_money_is_kept_aside_and_its_facts_are_stored",
