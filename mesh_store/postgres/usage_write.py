@@ -10,6 +10,7 @@ import asyncpg
 import msgspec
 
 from mesh_store.model.facts import Fact
+from mesh_store.postgres.copying import copy
 from mesh_store.postgres.statements import statements
 
 #: The fields of a fact that have a column; a field appended later needs a migration first.
@@ -64,7 +65,7 @@ async def prepare(connection: asyncpg.Connection) -> None:
 async def stage_money(connection: asyncpg.Connection, money: Sequence[Taken]) -> None:
     """Put in place what `write` adds to the ledger, for the facts it finds to be new."""
     if money:
-        await connection.copy_records_to_table("spending_staging", records=money, columns=Taken._fields)
+        await copy(connection, "spending_staging", money, Taken._fields)
 
 
 async def write(connection: asyncpg.Connection, facts: Sequence[Fact]) -> int:
@@ -73,9 +74,7 @@ async def write(connection: asyncpg.Connection, facts: Sequence[Fact]) -> int:
     Runs in the caller's transaction, or savepoint: `REFUSALS` leave nothing behind.
     """
     async with connection.transaction():
-        await connection.copy_records_to_table(
-            "usage_staging", records=[_row(fact) for fact in facts], columns=COLUMNS
-        )
+        await copy(connection, "usage_staging", [_row(fact) for fact in facts], COLUMNS)
         new: int = await connection.fetchval(_SQL["fold"])
         return new
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
@@ -14,6 +15,7 @@ from mesh_store.model.errors import DatabaseUnavailable
 from mesh_store.model.facts import Fact
 from mesh_store.model.ids import now_us
 from mesh_store.postgres import usage_budgets, usage_partitions, usage_write
+from mesh_store.postgres.copying import hear_last_words
 from mesh_store.postgres.usage_budgets import ApartWindow, Budget, Spent
 from mesh_store.postgres.usage_write import REFUSALS, Dead
 from mesh_store.redis.stream import Batch
@@ -69,6 +71,7 @@ class FactStore:
     @classmethod
     async def open(cls, database_url: str) -> FactStore:
         """Connect; takes the URL as SQLAlchemy or as asyncpg writes it."""
+        hear_last_words(asyncio.get_running_loop())
         with _explained():
             connection = await asyncpg.connect(
                 database_url.replace("postgresql+asyncpg://", "postgresql://", 1),
