@@ -3,6 +3,7 @@
 * `finding`        one thing that was looked at
 * `stores`         Postgres and Redis themselves
 * `configuration`  whether callers have what the database says
+* `limits`         whether an ordinary call fits into them
 * `facts`          what happened on its way to Postgres
 * `caller`         the key of this environment
 * `plugins`        what is installed, and active
@@ -15,6 +16,7 @@ import asyncio
 
 from mesh_plugins.cli.checks import caller, configuration, facts, stores
 from mesh_plugins.cli.checks.finding import Finding, asked
+from mesh_plugins.cli.checks.limits import limits
 from mesh_plugins.cli.checks.plugins import plugins
 from mesh_plugins.cli.control import Place, place, signer_of
 
@@ -43,6 +45,7 @@ async def examine(*, providers: bool = False) -> list[Finding]:
                 fix = "run `mesh serve` or `mesh collect`"
                 look, believed = configuration.published, _believed(found)
                 findings += await asked("configuration", fix, look, database, redis, believed)
+                findings += await asked("limits", fix, limits, redis)
             if "Redis" in usable:
                 findings += await asked("collector", "check MESH_TELEMETRY_REDIS_URL", facts.stream, stream)
             if "Postgres" in usable:
