@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import itertools
 import json
 import os
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,3 +133,30 @@ def place(output_engines: Engines, facts_url: str, tmp_path: Path) -> Place:
     made = Place(output_engines, facts_url, tmp_path, f"team{next(_numbers)}")
     made.team_id = made.admin(lambda admin: admin.create_team(name=made.team)).id
     return made
+
+
+@pytest.fixture
+def hook() -> Iterator[Any]:
+    """A webhook that keeps what it is told; ``answers`` are its next status codes."""
+    told: list[Any] = []
+    answers: list[int] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            status = answers.pop(0) if answers else 204
+            if status < 300:
+                told.append(json.loads(body))
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *arguments: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/hook", told, answers
+    server.shutdown()
+    server.server_close()
+    thread.join()

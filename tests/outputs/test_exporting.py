@@ -5,35 +5,20 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
-import re
 import threading
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any
 
-import pytest
 import redis
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from mesh_store.model.facts import Settlement
-from mesh_store.model.ids import now_us
-from mesh_store.model.limits import Charge, Limit, Reservation
-from mesh_store.postgres.statements import statements
-from mesh_store.postgres.usage_latency import percentile
-from mesh_store.telemetry import spending
-from mesh_store.telemetry.collector import Collector
-from mesh_store.telemetry.exporters import grafana
 from mesh_store.telemetry.exporters.feed import EXPORTS, LISTENING
 from mesh_store.telemetry.exporters.names import LATEST, V1_41, names
 from mesh_store.telemetry.exporters.opentelemetry import OpenTelemetry
 from mesh_store.telemetry.exporters.prometheus import Prometheus
-from mesh_store.telemetry.exporters.registry import METRICS
 from mesh_store.telemetry.exporters.running import Exporter
-
-DAY = Limit(amount=10**13, period_us=86_400_000_000, kind="window", tz="UTC")
+from tests.outputs.hearing import Sink, collect, export, exposed
 
 
 class Otel:
@@ -48,26 +33,6 @@ class Otel:
         data: Any = self.reader.get_metrics_data()
         found = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics]
         return {metric.name: list(metric.data.data_points) for metric in found}
-
-
-def exposed(output: Prometheus) -> str:
-    """Ask the ASGI application as a server does."""
-    sent: list[Any] = []
-
-    async def ask() -> None:
-        scope = {"type": "http", "method": "GET", "path": "/", "query_string": b"", "headers": []}
-
-        async def receive() -> Any:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: Any) -> None:
-            sent.append(message)
-
-        await output.asgi(scope, receive, send)
-
-    asyncio.run(ask())
-    assert sent[0]["status"] == 200
-    return b"".join(message.get("body", b"") for message in sent).decode()
 
 
 def test_a_span_has_the_times_the_parent_and_the_names_of_the_call(place: Any) -> None:
@@ -144,48 +109,6 @@ def test_the_environment_chooses_the_profile_of_names() -> None:
     assert len(set(V1_41)) == len(V1_41)
 
 
-def export(place: Any, sinks: list[Any], rounds: int = 1, **options: Any) -> Any:
-    """Run an exporter beside a collector; returns what the sinks got."""
-
-    async def run() -> None:
-        given = {"database_url": place.engines.database_url} | options
-        exporter = Exporter(place.facts_url, sinks, group=place.team, **given)
-        await exporter.once()
-        await exporter.check_budgets()
-        for _ in range(rounds):
-            place.send(place.fact(alias_id="a1"), place.fact(alias_id="a1"))
-            await collect(place)
-            await exporter.once()
-        await exporter.close()
-
-    asyncio.run(run())
-
-
-async def collect(place: Any) -> None:
-    collector = Collector(
-        place.engines.database_url, place.facts_url, settle_redis_url=place.engines.redis_url
-    )
-    await collector.collect_once()
-    await collector.close()
-
-
-class Sink:
-    """A plugin's sink."""
-
-    def __init__(self, fails: bool = False) -> None:
-        self.facts: list[Any] = []
-        self.alerts: list[Any] = []
-        self.fails = fails
-
-    def fact(self, fact: Any) -> None:
-        if self.fails:
-            raise RuntimeError("broken")
-        self.facts.append(fact)
-
-    def budget_alert(self, alert: Any) -> None:
-        self.alerts.append(alert)
-
-
 def test_what_is_committed_reaches_every_sink_and_a_broken_one_stops_nobody(place: Any) -> None:
     good, bad = Sink(), Sink(fails=True)
     export(place, [bad, good], rounds=3)
@@ -219,181 +142,6 @@ def test_a_batch_that_is_told_twice_counts_once(place: Any) -> None:
 
     asyncio.run(run())
     assert len(sink.facts) == 1
-
-
-@pytest.fixture
-def hook() -> Iterator[Any]:
-    """A webhook that keeps what it is told; ``answers`` are its next status codes."""
-    told: list[Any] = []
-    answers: list[int] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            status = answers.pop(0) if answers else 204
-            if status < 300:
-                told.append(json.loads(body))
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, *arguments: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/hook", told, answers
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def spend(place: Any, limit: Any, pico: int) -> None:
-    fact = place.fact()
-    charge = Charge(f"{{{place.team_id}}}:q:{limit.id}", DAY, pico)
-    reservation = Reservation(fact.call_id, (charge,), now_us(), now_us() + 10**9)
-    spent = spending.spending_of(Settlement(reservation, (pico,)), fact.id)
-    assert spent is not None
-    place.send(fact, money=spending.encode([spent]))
-    asyncio.run(collect(place))
-
-
-def test_a_budget_is_told_once_at_each_threshold_and_again_when_nobody_took_it(place: Any, hook: Any) -> None:
-    url, told, answers = hook
-    limit = place.admin(lambda admin: admin.create_limit(team=place.team, limit="$10/day"))
-
-    def mine() -> list[Any]:
-        export(place, [], rounds=0, webhooks=[url])
-        return [(alert["percent"], alert["spent_usd"]) for alert in told if alert["limit_id"] == limit.id]
-
-    assert mine() == []
-    spend(place, limit, 5 * 10**12)
-    answers.append(503)
-    assert mine() == []
-    assert mine() == [(50, "5")]
-    assert mine() == [(50, "5")]
-    spend(place, limit, 5 * 10**12)
-    assert mine() == [(50, "5"), (100, "10")]
-    (alert, *_) = [alert for alert in told if alert["limit_id"] == limit.id]
-    assert (alert["whose"], alert["limit_usd"]) == (f"team {place.team}", "10")
-
-
-def test_of_several_processes_that_watch_one_tells(place: Any, hook: Any) -> None:
-    url, told, _ = hook
-    limit = place.admin(lambda admin: admin.create_limit(team=place.team, limit="$10/day"))
-    spend(place, limit, 8 * 10**12)
-
-    async def watch() -> None:
-        watching = [
-            Exporter(place.facts_url, [], database_url=place.engines.database_url, webhooks=[url])
-            for _ in range(4)
-        ]
-        await asyncio.gather(*(one.check_budgets() for one in watching))
-        await asyncio.gather(*(one.check_budgets() for one in watching))
-        for one in watching:
-            await one.close()
-
-    asyncio.run(watch())
-    assert [alert["percent"] for alert in told if alert["limit_id"] == limit.id] == [80]
-
-
-def test_a_recipient_that_fails_is_told_again_and_the_others_are_not(
-    place: Any, hook: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    url, told, _ = hook
-    limit = place.admin(lambda admin: admin.create_limit(team=place.team, limit="$10/day"))
-    spend(place, limit, 10**13)
-    nobody = "http://127.0.0.1:9/secret-path"
-    for _ in range(2):
-        export(place, [], rounds=0, webhooks=[nobody, url])
-    assert [alert["percent"] for alert in told if alert["limit_id"] == limit.id] == [100]
-    assert "webhook 127.0.0.1" in caplog.text
-    assert "secret-path" not in caplog.text
-
-
-def test_sinks_of_plugins_hear_of_budgets(place: Any) -> None:
-    limit = place.admin(lambda admin: admin.create_limit(team=place.team, limit="$1/day"))
-    spend(place, limit, 8 * 10**11)
-    sink = Sink()
-    export(place, [sink], rounds=0)
-    assert [alert.percent for alert in sink.alerts if alert.limit_id == limit.id] == [80]
-
-
-def queries(dashboard: dict[str, Any], field: str) -> list[str]:
-    return [target[field] for panel in dashboard["panels"] for target in panel["targets"]]
-
-
-def test_every_query_of_the_prometheus_dashboard_names_a_metric_and_labels_that_exist(place: Any) -> None:
-    output = Prometheus()
-    output.fact(place.fact(alias_id="a", ttft_us=5, cache_read_tokens=5))
-    flags = ("shadow_denied", "unenforced")
-    output.fact(place.fact(outcome="error", error_type="x", cost_pico_usd=None, flags=flags))
-    output.health(3, {"facts": 1})
-    found: dict[str, set[str]] = {}
-    for line in exposed(output).splitlines():
-        if match := re.match(r"(mesh_\w+?)(?:{(.*)})? ", line):
-            found.setdefault(match[1], set()).update(re.findall(r"(\w+)=\"", match[2] or ""))
-    assert {metric.name for metric in METRICS} <= {name.removesuffix("_bucket") for name in found}
-    for query in queries(grafana.prometheus(), "expr"):
-        asked = re.findall(r"mesh_\w+", query)
-        assert asked, query
-        assert set(asked) <= set(found), query
-        by = {word for group in re.findall(r"by \(([^)]*)\)", query) for word in group.split(", ")}
-        by |= set(re.findall(r"(\w+)=\"", query))
-        assert by <= set().union(*(found[name] for name in asked)), query
-
-
-def test_every_query_of_the_postgres_dashboard_runs(place: Any) -> None:
-    place.send(place.fact())
-    asyncio.run(collect(place))
-    asked = queries(grafana.postgres(), "rawSql")
-    assert len(asked) == len(statements("dashboard"))
-    for query in asked:
-        place.query(plain(query))
-
-
-def test_dashboards_read_sums_and_no_single_fact(place: Any) -> None:
-    for query in queries(grafana.postgres(), "rawSql"):
-        plan = "\n".join(row[0] for row in place.query("EXPLAIN " + plain(query)))
-        assert "usage_events" not in plan
-
-
-def plain(query: str) -> str:
-    """A query as Grafana sends it for the last day."""
-    now = datetime.now(UTC)
-    query = re.sub(r"\$__timeFilter\(([\w.]+)\)", r"\1 > now() - interval '1 day'", query)
-    query = query.replace("$__timeFrom()", f"'{now - timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}'")
-    query = query.replace("$__timeTo()", f"'{now:%Y-%m-%dT%H:%M:%SZ}'")
-    assert "$" not in query
-    return query
-
-
-def test_the_dashboard_over_postgres_shows_what_was_used(place: Any) -> None:
-    place.admin(lambda admin: admin.create_limit(team=place.team, limit="$10/day"))
-    for took_ms in (3, 100, 100, 100):
-        place.send(place.fact(duration_us=took_ms * 1000, key_id=place.team[-8:].rjust(8, "k")))
-    asyncio.run(collect(place))
-    asked = {
-        panel["title"]: plain(target["rawSql"])
-        for panel in grafana.postgres()["panels"]
-        for target in panel["targets"]
-    }
-    spend = [row for row in place.query(asked["Spend by team"]) if row["metric"] == place.team]
-    assert [row["usd"] for row in spend] == [Decimal("0.0026")]
-    (key,) = [row for row in place.query(asked["Keys by spend"]) if row["team"] == place.team]
-    assert (key["calls"], key["usd"]) == (4, Decimal("0.0026"))
-    assert all(row["p50"] <= row["p95"] <= row["p99"] for row in place.query(asked["Latency p50, p95, p99"]))
-
-
-@pytest.mark.parametrize(
-    ("counts", "share"),
-    [([4, *[0] * 19], 0.5), ([0, 0, 0, 10, *[0] * 16], 0.95), ([*[0] * 19, 1], 0.5), ([0] * 20, 0.5)],
-)
-def test_postgres_finds_the_percentiles_that_we_find(place: Any, counts: list[int], share: float) -> None:
-    ((found,),) = place.query(
-        "SELECT usage_percentile($1::numeric[], $2::numeric)", counts, Decimal(str(share))
-    )
-    assert (found and float(found)) == percentile(counts, share)
 
 
 def test_dashboards_fit_any_grafana_they_are_imported_to(place: Any) -> None:

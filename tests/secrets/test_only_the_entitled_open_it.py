@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import msgspec
 import pytest
@@ -12,72 +11,8 @@ from mesh_store.admin import Admin
 from mesh_store.model import InvalidKey
 from mesh_store.model.errors import ConfigError, SecretError
 from mesh_store.model.keys import digest
-from mesh_store.model.sealing import KeyHolder
-from mesh_store.model.signing import Place, Signer, seal, unseal
-from mesh_store.model.snapshot import KeyEntry, decode, encode
-from mesh_store.redis import config_channel as channel
-
-
-def document(world):
-    """The snapshot as it lies in Redis."""
-    return decode(unseal("snapshot", world.redis().get(channel.SNAPSHOT)).body)
-
-
-def entries(world):
-    """Every key entry as it lies in Redis, by digest."""
-    client, found = world.redis(), {}
-    for name in client.scan_iter(match=channel.KEY.replace("{", "\\{") + "*"):
-        key = bytes.fromhex(name.decode().removeprefix(channel.KEY))
-        envelope = unseal("key", client.get(name), name=key)
-        found[key] = msgspec.msgpack.decode(envelope.body, type=KeyEntry)
-    return found
-
-
-def ids(world):
-    """The team's id, and the ids of its provider and of its present data key."""
-    [row] = world.query(
-        "SELECT t.id::text AS team, p.id::text AS provider, d.id::text AS data_key FROM teams t "
-        "JOIN providers p ON p.name = $2 "
-        "LEFT JOIN team_data_keys d ON d.team_id = t.id AND d.retired_at IS NULL "
-        "WHERE t.name = $1",
-        world.team,
-        world.name("local"),
-    )
-    return row
-
-
-def address(world):
-    return f"openai {world.provider.base_url}"
-
-
-def data_keys_of(world, text, team=None):
-    """Every data key that the holder of a key can open with all that lies in Redis."""
-    holder, opened = KeyHolder(text), []
-    for entry in entries(world).values():
-        for sealed in entry.data_keys:
-            for claimed in {entry.team, team or entry.team}:
-                try:
-                    opened.append(holder.open(sealed, claimed))
-                except SecretError:
-                    continue
-    return opened
-
-
-def secrets_opened(world, data_keys):
-    """Every secret in the snapshot that one of the data keys opens."""
-    opened = []
-    for sealed in document(world).sealed:
-        provider, _ = sealed.id.split("/")
-        for data_key in data_keys:
-            try:
-                opened.append((sealed.id, data_key.open(sealed, provider, address(world))))
-            except SecretError:
-                continue
-    return opened
-
-
-def publish(world):
-    return world.run(lambda admin: admin.publish())
+from mesh_store.model.signing import Signer
+from tests.secrets.opening import data_keys_of, document, entries, ids, publish, secrets_opened
 
 
 def test_one_team_cannot_open_anothers_with_all_that_redis_holds(make_sealed):
@@ -228,110 +163,6 @@ def test_publishing_again_changes_not_one_byte_of_what_is_sealed(sealed):
     before = {one.id: one for one in document(sealed).sealed}
     sealed.run(lambda admin: admin.create_alias(name=sealed.name("more"), targets=[]))
     assert {one.id: one for one in document(sealed).sealed} == before
-
-
-class TestWhatWasMovedOrEditedDoesNotOpen:
-    def test_a_base_url_edited_in_the_database(self, sealed, words, caplog):
-        evil = "http://127.0.0.1:9/evil"
-        sealed.query("UPDATE providers SET base_url = $1 WHERE name = $2", evil, sealed.name("local"))
-        with caplog.at_level(logging.ERROR):
-            publish(sealed)
-        assert (
-            f"was set for 'openai {sealed.provider.base_url}', the provider is now at 'openai {evil}'"
-            in caplog.text
-        )
-        before = sealed.provider.count
-        with pytest.raises(SecretError, match="could not be published"):
-            sealed.mesh().chat(sealed.alias_name, words.ASK)
-        assert sealed.provider.count == before
-
-    def test_an_address_edited_along_with_it(self, sealed, caplog):
-        evil = "http://127.0.0.1:9/evil"
-        sealed.query("UPDATE providers SET base_url = $1 WHERE name = $2", evil, sealed.name("local"))
-        sealed.query(
-            "UPDATE provider_secrets SET address = 'openai ' || $1 WHERE provider_id = $2::uuid",
-            evil,
-            ids(sealed)["provider"],
-        )
-        with caplog.at_level(logging.ERROR):
-            publish(sealed)
-        assert "does not open: it was sealed for another provider" in caplog.text
-        assert ids(sealed)["provider"] not in str(document(sealed).sealed)
-
-    def test_a_row_copied_to_another_provider(self, make_sealed, caplog):
-        rich, poor = make_sealed(secret="sk-rich"), make_sealed(secret="sk-poor")
-        rich.query(
-            "UPDATE provider_secrets p SET sealed = r.sealed, version = r.version FROM provider_secrets r "
-            "WHERE p.provider_id = $1::uuid AND r.provider_id = $2::uuid",
-            ids(poor)["provider"],
-            ids(rich)["provider"],
-        )
-        with caplog.at_level(logging.ERROR):
-            publish(poor)
-        assert "was sealed for another provider" in caplog.text
-        assert "sk-rich" not in str(secrets_opened(poor, data_keys_of(poor, poor.key)))
-        assert secrets_opened(rich, data_keys_of(rich, rich.key))  # nobody else is held up
-
-    def test_a_data_key_copied_to_another_team(self, make_sealed, words, caplog):
-        ours, theirs = make_sealed(), make_sealed()
-        [kept] = ours.query("SELECT sealed FROM team_data_keys WHERE id = $1::uuid", ids(ours)["data_key"])
-        theirs.query(
-            "UPDATE team_data_keys SET sealed = $1 WHERE id = $2::uuid",
-            kept["sealed"],
-            ids(theirs)["data_key"],
-        )
-        tampered = ids(theirs)["data_key"]
-        with caplog.at_level(logging.ERROR):
-            theirs.run(lambda admin: admin.create_alias(name=theirs.name("more"), targets=[]))
-        assert "the team gets another one" in caplog.text
-        assert ids(theirs)["data_key"] != tampered
-        theirs.mesh().chat(theirs.alias_name, words.ASK)
-        opened = secrets_opened(theirs, data_keys_of(ours, ours.key, team=ids(theirs)["team"]))
-        assert ids(theirs)["team"] not in str(opened)
-
-    def test_a_sealed_part_of_a_snapshot_moved_to_another_team(self, make_sealed, words):
-        ours, theirs = make_sealed(secret="sk-ours"), make_sealed(secret="sk-theirs")
-        mine = data_keys_of(ours, ours.key)[0]
-        sealed = {one.id: one for one in document(ours).sealed}
-        our_ids, their_ids = ids(ours), ids(theirs)
-        theirs_sealed = sealed[f"{their_ids['provider']}/{their_ids['team']}"]
-        for provider in (our_ids["provider"], their_ids["provider"]):
-            with pytest.raises(SecretError, match="another provider, team, address or version"):
-                mine.open(theirs_sealed, provider, address(ours))
-        own = sealed[f"{our_ids['provider']}/{our_ids['team']}"]
-        assert mine.open(own, our_ids["provider"], address(ours)) == {"key": "sk-ours"}
-        for wrong in (msgspec.structs.replace(own, version=own.version + 1), own):
-            with pytest.raises(SecretError):
-                mine.open(wrong, our_ids["provider"], "openai http://127.0.0.1:9/evil")
-
-    def test_a_snapshot_altered_in_redis_is_refused_and_the_last_good_one_stays(self, sealed, words):
-        mesh = sealed.mesh()
-        mesh.chat(sealed.alias_name, words.ASK)
-        client, good = sealed.redis(), document(sealed)
-        evil = tuple(
-            msgspec.structs.replace(one, base_url="http://127.0.0.1:9/evil") for one in good.providers
-        )
-        forged = msgspec.structs.replace(good, providers=evil, revision=good.revision + 1)
-        place = Place(forged.epoch, forged.revision)
-        kept = {name: client.get(name) for name in (channel.SNAPSHOT, channel.HEAD)}
-        client.set(channel.SNAPSHOT, seal("snapshot", place, encode(forged), signer=Signer(b"e" * 32)))
-        client.set(channel.HEAD, str(place))
-        try:
-            deadline = asyncio.run(_refused(mesh))
-            assert deadline
-            mesh.chat(sealed.alias_name, words.ASK)
-            assert sealed.sent() == f"Bearer {words.CANARY}"
-        finally:
-            for name, value in kept.items():
-                client.set(name, value)
-
-
-async def _refused(mesh):
-    for _ in range(500):
-        if mesh.status().refused:
-            return True
-        await asyncio.sleep(0.01)
-    return False
 
 
 class TestTheSecretKey:

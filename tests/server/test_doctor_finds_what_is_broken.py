@@ -10,22 +10,16 @@ from datetime import timedelta
 import pytest
 from typer.testing import CliRunner
 
-from mesh_plugins import manager
 from mesh_plugins.cli.app import build
-from mesh_plugins.cli.checks import configuration, facts, stores
+from mesh_plugins.cli.checks import configuration, stores
 from mesh_plugins.cli.checks.finding import ago, skew
-from mesh_plugins.cli.checks.plugins import plugins
 from mesh_plugins.cli.checks.providers import every_provider
 from mesh_store.admin import Admin
-from mesh_store.model.ids import now_us
 from mesh_store.model.signing import Place, seal
 from mesh_store.model.snapshot import encode
 from mesh_store.postgres.compile import PostgresSource
 from mesh_store.redis import config_channel
-from mesh_store.redis.stream import COLLECTORS, LOST, stream_key
 from mesh_store.sync.delta import place_of
-from mesh_store.telemetry.files import create
-from mesh_store.telemetry.looking import rings, why_only_memory
 from tests.conftest import SIGNER
 
 
@@ -201,143 +195,6 @@ async def test_a_postgres_that_is_too_old_is_found(control, monkeypatch):
     monkeypatch.setattr(examining, "vitals", old)
     found = the(await stores.postgres(control.database), "Postgres")
     assert (found.state, found.fix) == ("failed", "use Postgres 14 or newer")
-
-
-def test_a_plugin_that_is_not_active_or_does_not_load_is_found(monkeypatch):
-    monkeypatch.setattr(manager, "discovered", lambda: {"good": Point("good"), "broken": Point("broken")})
-    [idle, *_] = plugins(["good"])[1:]
-    assert (idle.state, idle.found) == ("warning", "broken is installed, but not active")
-    assert "MESH_PLUGINS" in idle.fix
-    states = {finding.found.split()[0]: finding.state for finding in plugins(["good"])}
-    assert states == {"good": "fine", "broken": "warning"}
-    failed = [finding for finding in plugins(["broken", "absent"]) if finding.state == "failed"]
-    assert ["failed to load" in failed[0].found, "not installed" in failed[1].found] == [True, True]
-    assert all("MESH_PLUGINS" in finding.fix for finding in failed)
-    monkeypatch.setattr(manager, "discovered", dict)
-    assert [finding.state for finding in plugins([])] == ["fine"]
-
-
-class Point:
-    """An entry point that never was installed."""
-
-    dist = None
-    value = "somewhere:plugin"
-
-    def __init__(self, name):
-        self.name = name
-
-    def load(self):
-        if self.name == "broken":
-            raise RuntimeError("its module is")
-        return self
-
-
-def test_plugins_are_listed_without_being_loaded(monkeypatch):
-    monkeypatch.setattr(manager, "discovered", lambda: {"broken": Point("broken")})
-    environ = {"MESH_PLUGINS": "absent"}
-    done = CliRunner().invoke(build(), ["plugins", "--json"], env=environ)
-    rows = {row["name"]: (row["active"], row["installed"]) for row in json.loads(done.stdout)}
-    assert rows == {"absent": (True, False), "broken": (False, True)}
-
-
-@pytest.fixture
-async def quiet(redis):
-    """Nobody collects and nothing waits."""
-    names = (COLLECTORS, LOST, stream_key(0))
-    await redis.delete(*names)
-    yield redis
-    await redis.delete(*names)
-
-
-async def test_a_missing_collector_is_worse_when_facts_wait(quiet):
-    assert the(await facts.stream(quiet), "collector").state == "warning"
-    await quiet.xadd(stream_key(0), {"n": "1"})
-    found = the(await facts.stream(quiet), "collector")
-    assert (found.state, "mesh collect" in found.fix) == ("failed", True)
-    await quiet.hset(COLLECTORS, "one", json.dumps({"at_us": now_us() - 120_000_000}))
-    assert the(await facts.stream(quiet), "collector").state == "failed", "it fell silent"
-    await quiet.hset(COLLECTORS, "two", json.dumps({"at_us": now_us()}))
-    assert the(await facts.stream(quiet), "collector").state == "fine"
-
-
-async def test_a_long_backlog_and_reported_losses_are_found(quiet, monkeypatch):
-    monkeypatch.setattr(facts, "LONG_BACKLOG", 2)
-    for _ in range(3):
-        await quiet.xadd(stream_key(0), {"n": "1"})
-    await quiet.hset(LOST, mapping={"facts": 4, "refused": 0, "micro_usd": 1_250_000})
-    findings = await facts.stream(quiet)
-    assert the(findings, "backlog").state == the(findings, "losses").state == "warning"
-    assert "4 facts, worth $1.250000" in the(findings, "losses").found
-    assert "refused" not in the(findings, "losses").found
-
-
-async def test_money_that_budgets_count_without_a_fact_is_named(control):
-    from sqlalchemy import text
-
-    async with control.database.begin() as session:
-        await session.execute(
-            text(
-                "INSERT INTO budget_windows"
-                " (key, starts_at, ends_at, spent_pico_usd, version, untold_pico_usd)"
-                " VALUES ('doctor', now(), now(), 3000000000000, 1, 1500000000000)"
-            )
-        )
-    try:
-        found = the(await facts.dead(control.database), "budgets")
-        assert (found.state, "1 windows" in found.found, "$1.5" in found.found) == ("warning", True, True)
-    finally:
-        async with control.database.begin() as session:
-            await session.execute(text("DELETE FROM budget_windows WHERE key = 'doctor'"))
-    assert the(await facts.dead(control.database), "budgets").state == "fine"
-
-
-async def test_dead_letters_are_counted_by_reason(control):
-    from sqlalchemy import text
-
-    add = text(
-        "INSERT INTO telemetry_dead (digest, reason, detail, ring, body) VALUES"
-        " (decode(md5('doctor'), 'hex'), 'poison', '', '', '')"
-    )
-    async with control.database.begin() as session:
-        await session.execute(add)
-    try:
-        found = (await facts.dead(control.database))[0]
-        assert (found.state, "1 poison" in found.found) == ("warning", True)
-    finally:
-        async with control.database.begin() as session:
-            await session.execute(text("DELETE FROM telemetry_dead WHERE reason = 'poison'"))
-
-
-def test_rings_left_behind_full_or_damaged_are_found_and_not_touched(tmp_path):
-    assert the(facts.rings_of(tmp_path), "rings").state == "fine"
-    left = create(tmp_path, 65_536)
-    left.ring.append(b"x" * 1000)
-    assert [(ring.alive, ring.used_bytes > 1000) for ring in rings(tmp_path)] == [(True, True)]
-    assert the(facts.rings_of(tmp_path), "rings").state == "fine", "its process lives"
-    left.close()
-    before = left.path.read_bytes()
-    found = the(facts.rings_of(tmp_path), "rings")
-    assert (found.state, "mesh drain" in found.fix) == ("warning", True)
-    assert left.path.read_bytes() == before
-    full = create(tmp_path, 65_536)
-    while full.ring.append(b"x" * 8000):
-        pass
-    assert the(facts.rings_of(tmp_path), "rings").state == "failed"
-    full.close()
-    left.path.write_bytes(b"\0" * 8192)
-    assert "cannot be read" in the(facts.rings_of(tmp_path), "rings").found
-
-
-def test_a_home_without_files_means_memory_and_says_so(tmp_path, monkeypatch):
-    assert why_only_memory(tmp_path / "not" / "yet") is None
-    assert not (tmp_path / "not").exists()
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("mesh_store.telemetry.files._allocate", full)
-    found = the(facts.rings_of(tmp_path), "telemetry")
-    assert (found.state, "No space left" in found.found, "MESH_HOME" in found.fix) == ("warning", True, True)
 
 
 async def test_providers_are_knocked_at_without_a_secret(control, repo, house, stand_in, monkeypatch):

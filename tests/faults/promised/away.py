@@ -73,7 +73,7 @@ AWAY: Promises = {
         "core/targets_without_room_are_passed_over::a_billed_failure_that_leaves_no_room_ends_the_fallback",
     ),
     "a stream that breaks is told, and nothing is tried again after its first word": (
-        "core/one_call_has_one_ending::falls_back_before_its_first_chunk_only",
+        "core/one_stream_has_one_ending::falls_back_before_its_first_chunk_only",
         "http/providers_misbehave_and_callers_are_told::a_stream_without_finish_reason_is_incomplete",
         "http/providers_misbehave_and_callers_are_told::a_stream_that_drips_for_ever_ends_at_the_total_deadline",
     ),
@@ -84,7 +84,7 @@ AWAY: Promises = {
             "telemetry/a_missing_collector_is_said::"
             "whoever_commits_is_heard_and_nobody_is_missed_while_nothing_waits"
         ),
-        "server/doctor_finds_what_is_broken::a_missing_collector_is_worse_when_facts_wait",
+        "server/doctor_finds_facts_that_do_not_arrive::a_missing_collector_is_worse_when_facts_wait",
         "server/doctor_finds_what_is_broken::engines_that_are_away_are_findings_and_the_rest_is_looked_at_still",
     ),
 }
