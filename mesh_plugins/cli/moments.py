@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -28,10 +29,8 @@ def moment(text: str | None, field: str = "since") -> datetime | None:
 
     if text is None:
         return None
-    try:
+    with suppress(ValueError, OverflowError):  # no duration: then it is a date, or refused below
         return datetime.now(UTC) - timedelta(microseconds=parse_period_us(text))
-    except (ValueError, OverflowError):
-        pass
     try:
         found = datetime.fromisoformat(text)
     except ValueError:

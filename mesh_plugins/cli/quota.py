@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,10 +89,8 @@ async def _caller(repo: Any, whose: str) -> tuple[Subject, tuple[str, ...] | Non
     from mesh_store.model.errors import NotFound
     from mesh_store.model.snapshot import Subject
 
-    try:
+    with suppress(NotFound):  # no team: then it is a key, or refused below
         return Subject(team=str((await repo.get_team(whose)).id)), None
-    except NotFound:
-        pass
     try:
         key = await repo.get_key(whose)
     except NotFound:

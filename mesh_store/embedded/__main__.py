@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from mesh_store.embedded.layout import Layout
@@ -20,11 +21,9 @@ def main(arguments: list[str]) -> None:
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)  # whoever started us may be gone already
 
     def report(outcome: str, reason: str) -> None:
-        try:
+        with suppress(OSError):  # nobody waits any more; the engines live by their leases
             os.write(pipe, json.dumps({"outcome": outcome, "reason": reason}).encode())
             os.close(pipe)
-        except OSError:
-            pass  # nobody waits any more; the engines live by their leases
 
     supervise(layout, float(linger), Path(bindir), Path(valkey_server), report)
 

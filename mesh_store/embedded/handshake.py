@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Self
 
@@ -54,12 +55,8 @@ class PostgresSession:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
+        with closing(self._socket), suppress(OSError):  # it is gone already, which is what we wanted
             self._socket.sendall(b"X\0\0\0\4")
-        except OSError:
-            pass  # it is gone already, which is what we wanted
-        finally:
-            self._socket.close()
 
     def execute(self, statement: str) -> None:
         """Run one statement and drop its result."""

@@ -14,7 +14,7 @@ from mesh_store.model.snapshot import Alias, Provider, Target
 from mesh_store.model.usage import Rates, Usage
 
 
-def settled_once(world, outcome):
+def assert_settled_once(world, outcome):
     assert [fact.outcome for fact in world.recorder.facts][-1] == outcome
     assert len(world.recorder.settlements) == 1
     assert {intent.lost.id for intent in world.recorder.intents} == {world.recorder.settlements[0].closes}
@@ -24,7 +24,7 @@ def settled_once(world, outcome):
 def test_an_answer_settles_at_what_the_provider_said(world):
     reply = world.call()
 
-    done = settled_once(world, "ok")
+    done = assert_settled_once(world, "ok")
     assert reply.body == "the answer"
     assert reply.receipt.cost_pico_usd == 11 * 10 + 7 * 20
     assert done.fact.cost_pico_usd == 250
@@ -65,13 +65,13 @@ def test_a_failed_call_settles_at_nothing_but_the_request(make_world, fail):
     world = make_world([fail(status=400)])
     with pytest.raises(ProviderError):
         world.call()
-    assert settled_once(world, "error").settlement.actual == (1, 0)
+    assert assert_settled_once(world, "error").settlement.actual == (1, 0)
 
 
 def test_a_fallback_writes_a_fact_for_each_attempt_and_settles_once(make_world, fail):
     world = make_world([fail(status=503), ProviderReply("second", Usage(3, 4), "stop")])
     reply = world.call()
-    settled_once(world, "ok")
+    assert_settled_once(world, "ok")
     assert [(f.attempt, f.outcome, f.request_model) for f in world.recorder.facts] == [
         (1, "error", "small"),
         (2, "ok", "large"),
@@ -89,7 +89,7 @@ def test_a_timeout_keeps_the_estimated_input_because_it_may_be_billed(make_world
     world = make_world([fail("timeout", 504)])
     with pytest.raises(ProviderError):
         world.call()
-    assert settled_once(world, "timeout").fact.input_tokens > 0
+    assert assert_settled_once(world, "timeout").fact.input_tokens > 0
     assert len(world.sender.calls) == 1
 
 
@@ -107,7 +107,7 @@ async def test_a_cancelled_call_settles_as_cancelled_with_its_input_estimated(ma
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    done = settled_once(world, "cancelled")
+    done = assert_settled_once(world, "cancelled")
     assert done.fact.estimated
     assert done.fact.input_tokens > 0
     assert done.fact.output_tokens == 0
@@ -117,14 +117,14 @@ def test_an_interrupt_settles_too(make_world):
     world = make_world([KeyboardInterrupt()])
     with pytest.raises(KeyboardInterrupt):
         world.call()
-    settled_once(world, "cancelled")
+    assert_settled_once(world, "cancelled")
 
 
 def test_a_bug_of_a_sender_settles_too(make_world):
     world = make_world([ZeroDivisionError()])
     with pytest.raises(ZeroDivisionError):
         world.call()
-    settled_once(world, "error")
+    assert_settled_once(world, "error")
 
 
 def test_a_missing_secret_says_which_and_takes_nothing(make_world):
@@ -136,7 +136,7 @@ def test_a_missing_secret_says_which_and_takes_nothing(make_world):
     )
     with pytest.raises(ConfigError, match="MESH_TEST_NO_SUCH"):
         world.call()
-    assert settled_once(world, "error").settlement.actual == (1, 0)
+    assert assert_settled_once(world, "error").settlement.actual == (1, 0)
     assert not world.sender.calls
 
 
@@ -154,7 +154,7 @@ async def test_cancelled_between_two_attempts_bills_nothing_that_was_not_sent(ma
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    done = settled_once(world, "cancelled")
+    done = assert_settled_once(world, "cancelled")
     taken = zip(done.settlement.reservation.charges, done.settlement.actual, strict=True)
     assert {charge.key: actual for charge, actual in taken} == {"{t1}:q:r1": 0, "{p1}:q:r2": 1}
     assert done.fact.cost_pico_usd == 0
@@ -170,7 +170,7 @@ async def test_cancelled_while_its_secret_is_fetched_bills_nothing(world, monkey
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert settled_once(world, "cancelled").settlement.actual == (1, 0)
+    assert assert_settled_once(world, "cancelled").settlement.actual == (1, 0)
 
 
 def test_a_fallback_that_cannot_be_sent_is_told_from_the_attempt_before(make_world, fail):
@@ -183,7 +183,7 @@ def test_a_fallback_that_cannot_be_sent_is_told_from_the_attempt_before(make_wor
     )
     with pytest.raises(ConfigError, match="MESH_TEST_NO_SUCH"):
         world.call()
-    settled_once(world, "error")
+    assert_settled_once(world, "error")
     assert [(fact.attempt, fact.request_model) for fact in world.recorder.facts] == [
         (1, "small"),
         (2, "large"),
@@ -214,7 +214,7 @@ async def test_a_call_for_a_host_that_cannot_begin_settles_too(world, monkeypatc
             world.runtime.meter(world.ask())
         else:
             await world.runtime.ameter(world.ask())
-    settled_once(world, "error")
+    assert_settled_once(world, "error")
 
 
 def test_a_reservation_is_remembered_for_the_wait_too(world, monkeypatch):

@@ -12,7 +12,7 @@ from mesh_store.model.errors import ProviderError, QuotaUnavailable
 from mesh_store.model.usage import Usage
 
 
-def settled_once(world, outcome):
+def assert_settled_once(world, outcome):
     assert [fact.outcome for fact in world.recorder.facts][-1] == outcome
     assert len(world.recorder.settlements) == 1
     assert {intent.lost.id for intent in world.recorder.intents} == {world.recorder.settlements[0].closes}
@@ -27,10 +27,10 @@ class TestStreams:
     def test_read_to_its_end(self, world, chunks):
         stream = self.read(world, chunks("a", "b", usage=Usage(5, 2)))
         assert list(stream) == ["a", "b"]
-        assert settled_once(world, "ok").fact.output_tokens == 2
+        assert assert_settled_once(world, "ok").fact.output_tokens == 2
         assert stream.receipt.fact.ttft_us is not None
         assert list(stream) == []
-        settled_once(world, "ok")
+        assert_settled_once(world, "ok")
 
     def test_left_by_break_and_dropped(self, world, chunks):
         inner = chunks("abcd", "efgh", chars=8)
@@ -39,7 +39,7 @@ class TestStreams:
             break
         del stream
         gc.collect()
-        done = settled_once(world, "abandoned")
+        done = assert_settled_once(world, "abandoned")
         assert done.fact.estimated
         assert done.fact.output_tokens == 2
 
@@ -49,47 +49,47 @@ class TestStreams:
         next(stream)
         stream.close()
         stream.close()
-        settled_once(world, "abandoned")
+        assert_settled_once(world, "abandoned")
         assert inner.closed >= 1
 
     def test_never_read_at_all(self, world, chunks):
         self.read(world, chunks("a"))
         gc.collect()
-        settled_once(world, "abandoned")
+        assert_settled_once(world, "abandoned")
 
     def test_an_exception_in_the_consumer(self, world, chunks):
         with pytest.raises(RuntimeError), self.read(world, chunks("a", "b")) as stream:
             next(stream)
             raise RuntimeError
-        settled_once(world, "abandoned")
+        assert_settled_once(world, "abandoned")
 
     def test_a_failure_in_the_middle_is_raised_and_settled(self, world, chunks, fail):
         stream = self.read(world, chunks("abcd", fail("incomplete"), chars=4))
         next(stream)
         with pytest.raises(ProviderError):
             next(stream)
-        assert settled_once(world, "incomplete").fact.output_tokens == 1
+        assert assert_settled_once(world, "incomplete").fact.output_tokens == 1
 
     def test_a_stall_in_the_middle_is_a_timeout(self, world, chunks, fail):
         stream = self.read(world, chunks("abcd", fail("timeout", 504), chars=4))
         next(stream)
         with pytest.raises(ProviderError):
             next(stream)
-        assert settled_once(world, "timeout").fact.output_tokens == 1
+        assert assert_settled_once(world, "timeout").fact.output_tokens == 1
 
     def test_a_connection_lost_in_the_middle_surfaces_as_the_hosts_own_error(self, world, chunks):
         stream = self.read(world, chunks("a", ConnectionResetError("gone")))
         next(stream)
         with pytest.raises(ConnectionResetError):
             next(stream)
-        settled_once(world, "error")
+        assert_settled_once(world, "error")
 
     def test_read_to_its_end_by_another_thread(self, world, chunks):
         stream = self.read(world, chunks("a", "b", usage=Usage(5, 2)))
         thread = threading.Thread(target=lambda: list(stream))
         thread.start()
         thread.join()
-        settled_once(world, "ok")
+        assert_settled_once(world, "ok")
 
     async def test_a_cancelled_reader(self, world, chunks):
         inner = chunks("a", asyncio.CancelledError())
@@ -98,7 +98,7 @@ class TestStreams:
         await anext(stream)
         with pytest.raises(asyncio.CancelledError):
             await anext(stream)
-        settled_once(world, "cancelled")
+        assert_settled_once(world, "cancelled")
         assert inner.closed == 1
 
     async def test_an_async_stream_left_by_break(self, world, chunks):
@@ -108,7 +108,7 @@ class TestStreams:
             break
         del stream
         gc.collect()
-        settled_once(world, "abandoned")
+        assert_settled_once(world, "abandoned")
 
     def test_falls_back_before_its_first_chunk_only(self, world, chunks, fail):
         world.sender.script = [fail(status=503), chunks("a", fail(status=503))]
@@ -117,7 +117,7 @@ class TestStreams:
         with pytest.raises(ProviderError):
             next(stream)
         assert len(world.sender.calls) == 2
-        settled_once(world, "error")
+        assert_settled_once(world, "error")
 
 
 class TestAnUnreadGrant:

@@ -24,7 +24,7 @@ from mesh_store.model.usage import Rates
 TARGET = Target(id="x1", provider="p1", model="small")
 
 
-def refused(world, error, match, **options):
+def assert_refused(world, error, match, **options):
     with pytest.raises(error, match=match) as caught:
         world.call(**options)
     assert not world.sender.calls
@@ -46,23 +46,23 @@ class TestWho:
         key = keys.mint()
         if entry is not None:
             world.config.entries[key.digest] = entry
-        error = refused(world, InvalidKey, "unknown, revoked or expired", key=key.text)
+        error = assert_refused(world, InvalidKey, "unknown, revoked or expired", key=key.text)
         assert key.text not in str(error)
 
     def test_a_typo_is_found_without_asking_anybody(self, world):
         text = keys.mint().text
-        refused(world, InvalidKey, "typo", key=text[:-1] + ("a" if text[-1] != "a" else "b"))
+        assert_refused(world, InvalidKey, "typo", key=text[:-1] + ("a" if text[-1] != "a" else "b"))
 
     def test_no_key_says_how_to_get_one(self, world):
         world.runtime._key = None
-        refused(world, InvalidKey, "MESH_KEY")
+        assert_refused(world, InvalidKey, "MESH_KEY")
 
     def test_an_unknown_alias_lists_what_the_team_can_use(self, world):
-        refused(world, UnknownAlias, "can use: fast", alias="fsat")
+        assert_refused(world, UnknownAlias, "can use: fast", alias="fsat")
 
     def test_a_team_without_a_grant(self, make_world):
         world = make_world(aliases=(Alias(id="a1", name="fast", grants=("t2",), targets=(TARGET,)),))
-        refused(world, AccessDenied, "team 'research' may not use alias 'fast'")
+        assert_refused(world, AccessDenied, "team 'research' may not use alias 'fast'")
         assert [(f.outcome, f.attempt, f.error_type) for f in world.recorder.facts] == [
             ("denied", 0, "AccessDenied")
         ]
@@ -71,16 +71,16 @@ class TestWho:
         world = make_world()
         key = keys.mint()
         world.config.entries[key.digest] = KeyEntry(id=key.id, team="t1", aliases=("slow",))
-        refused(world, AccessDenied, "only: slow", key=key.text)
+        assert_refused(world, AccessDenied, "only: slow", key=key.text)
 
     def test_an_archived_team(self, make_world):
-        refused(make_world(teams=()), AccessDenied, "archived")
+        assert_refused(make_world(teams=()), AccessDenied, "archived")
 
     def test_an_alias_for_another_operation(self, make_world):
         world = make_world(
             aliases=(Alias(id="a1", name="fast", operations=("embeddings",), targets=(TARGET,)),)
         )
-        refused(world, AccessDenied, "not for chat")
+        assert_refused(world, AccessDenied, "not for chat")
 
     @pytest.mark.parametrize(("for_", "asked"), [("embeddings", "chat"), ("chat", "embeddings")])
     def test_an_alias_for_chat_is_not_for_embeddings_and_the_reverse(self, make_world, for_, asked):
@@ -115,7 +115,7 @@ class TestLimits:
 
     def test_a_refusal_names_the_limit_whose_it_is_what_is_left_and_when_to_come_back(self, world):
         self.deny(world)
-        error = refused(
+        error = assert_refused(
             world, QuotaExceeded, r"team research: the limit '600 requests/min' has 0 requests left"
         )
         assert error.retry_after == 1.5
@@ -131,12 +131,12 @@ class TestLimits:
 
     def test_a_call_that_can_never_fit_says_which_burst_it_would_need(self, world):
         self.deny(world, retry_after_us=None)
-        assert refused(world, QuotaExceeded, "at most 600 requests of it").retry_after is None
+        assert assert_refused(world, QuotaExceeded, "at most 600 requests of it").retry_after is None
 
     def test_a_budget_is_told_in_dollars(self, make_world, make_rule):
         world = make_world(limits=(make_rule("r", "usd", 50, team="t1"),))
         self.deny(world, remaining=(1_500_000_000,))
-        refused(world, BudgetExceeded, r"has \$0\.0015\d* left")
+        assert_refused(world, BudgetExceeded, r"has \$0\.0015\d* left")
 
     @pytest.mark.parametrize("dear_first", [False, True])
     def test_the_most_any_target_may_take_is_reserved(self, make_world, make_rule, dear_first):
@@ -204,7 +204,7 @@ class TestHardLimits:
 
     def test_refuse_a_call_without_a_cap_and_name_the_field(self, make_world, make_rule):
         world = make_world(limits=(self.hard(make_rule),))
-        refused(world, ConfigError, "max_tokens", payload={"messages": []})
+        assert_refused(world, ConfigError, "max_tokens", payload={"messages": []})
 
     def test_send_the_aliass_cap_where_the_caller_gives_none(self, make_world, make_rule):
         alias = Alias(id="a1", name="fast", targets=(TARGET,), max_output_tokens=33)

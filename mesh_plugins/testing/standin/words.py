@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -132,8 +133,6 @@ def _mentions(text: str, name: str) -> bool:
 def _arguments(name: str, schema: dict[str, Any], text: str) -> Any:
     _, found, rest = text.partition(name)
     if found and "{" in rest:
-        try:
+        with suppress(msgspec.DecodeError, ValueError):  # prose with a brace in it: the schema decides
             return msgspec.json.decode(rest[rest.index("{") : rest.rindex("}") + 1])
-        except (msgspec.DecodeError, ValueError):
-            pass  # prose with a brace in it: the schema decides
     return minimal(schema or {"type": "object"}, rest if found else text)
