@@ -36,6 +36,12 @@ LIMITS: Promises = {
         "limits/settlement_happens_once::a_refund_never_lifts_above_full",
     ),
     "a clock that jumps opens at most one burst and denies for seconds": (
+        (
+            "faults/servers_whose_clocks_jump::"
+            "a_rate_gives_one_burst_more_for_each_jump_and_denies_for_seconds"
+        ),
+        "faults/servers_whose_clocks_jump::every_call_is_one_fact_and_every_cent_counts_once",
+        "faults/servers_whose_clocks_jump::their_clocks_are_what_these_tests_set",
         "limits/the_clock_may_jump::a_day_forward_and_back_denies_for_seconds_not_for_a_day",
         "limits/the_clock_may_jump::a_jump_forward_gives_at_most_one_extra_burst",
         "limits/slots_outlive_nobody::a_clock_that_went_back_does_not_hold_slots_for_the_jump",
