@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import signal
@@ -16,6 +17,8 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.faults.books import nothing_is_held
+from tests.ledger.table import cancelled
 from tests.ports import free_port
 
 CONFIG = """
@@ -160,3 +163,39 @@ def test_keys_aliases_limits_usage_and_revocation_are_meshs(start):
     while (answered := proxy.chat(key=key)).status_code == 429 and time.monotonic() < deadline:
         time.sleep(0.1)
     assert answered.status_code == 401
+
+
+@pytest.mark.full  # starting another proxy takes half a minute
+def test_however_a_call_through_the_proxy_ends_it_leaves_one_fact_and_holds_nothing(start):
+    """The ledger of endings (`tests.ledger`) from the other side of a socket: what its clients can do."""
+    proxy = start("10 concurrent")
+    world, provider = proxy.world, proxy.world.provider
+    ask = {"model": proxy.alias, "messages": [{"role": "user", "content": "hi there"}]}
+    post = {"url": f"{proxy.url}/v1/chat/completions", "headers": {"authorization": f"Bearer {world.key}"}}
+
+    assert proxy.chat().status_code == 200
+    provider.script(status=400, times=1)
+    assert proxy.chat().status_code == 400
+    provider.script(stall_after=1, times=1)
+    with (
+        httpx.Client(timeout=60) as client,
+        client.stream("POST", **post, json=ask | {"stream": True}) as said,
+    ):
+        assert next(said.iter_lines())
+    provider.script(latency_s=3, times=1)
+    asyncio.run(_left_once_asked(provider, post | {"json": ask}))
+
+    outcomes = [fact["outcome"] for fact in proxy.facts(4)]
+    assert outcomes[:2] == ["ok", "error"]
+    assert outcomes[2] in ("abandoned", "cancelled")
+    # litellm's proxy may let a call go on whose client has left; it is a call all the same.
+    assert outcomes[3:] in (["ok"], ["cancelled"])
+    assert nothing_is_held(world, 60)
+
+
+async def _left_once_asked(provider, post):
+    sent = provider.count
+    async with httpx.AsyncClient(timeout=60) as client:
+        task = asyncio.create_task(client.post(**post))
+        assert await asyncio.to_thread(provider.wait_for, lambda p: p.count > sent, 60)
+        await cancelled(task)
