@@ -52,9 +52,9 @@ def test_at_every_await_one_after_the_other(priced: Priced, play: Play, leases: 
         await play(mesh, priced.asked(f"{team}-second"))
         awaits = max(awaits, await each_await(f"{team}-warm", warm=True))
         gc.collect()
-        async with asyncio.timeout(30):  # what was taken is being given back
-            while asyncio.all_tasks() != {asyncio.current_task()}:
-                await asyncio.sleep(0.01)
+        if others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await asyncio.wait(others, timeout=30)  # what was taken is being given back
+        assert asyncio.all_tasks() == {asyncio.current_task()}
         await mesh.aclose()
         return awaits
 
