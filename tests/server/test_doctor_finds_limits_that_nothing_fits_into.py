@@ -95,8 +95,8 @@ def test_whoever_it_binds(subject: dict[str, str]) -> None:
 
 async def test_doctor_says_so_of_what_callers_have(make_world: Any) -> None:
     world = await asyncio.to_thread(make_world, limits=("1000 tokens/min, burst 5",))
-    alias = await asyncio.to_thread(world.alias)
+    await asyncio.to_thread(world.alias)
     async with connect_async(world.engines.redis_url, deadline=30, connect_deadline=30) as redis:
         found = [finding for finding in await limits(redis) if world.team in finding.found]
     assert [finding.state for finding in found] == ["warning"]
-    assert repr(alias) in found[0].found
+    assert "never fits" in found[0].found, "of whichever alias everybody may use"
