@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mesh_plugins.core.call import ProviderCall, ProviderReply
 from mesh_plugins.http.default import DefaultTransport
 from mesh_plugins.http.streams import AsyncDirectStream, DirectStream
-from mesh_plugins.http.transport import MOST_ERROR_BODY, Transport, TransportFailure
+from mesh_plugins.http.transport import MOST_ERROR_BODY, Transport, TransportFailure, header
 from mesh_plugins.http.wire.anthropic import AnthropicWire
 from mesh_plugins.http.wire.base import Wire
 from mesh_plugins.http.wire.failures import protocol_error, status_error, unreachable
@@ -112,11 +112,11 @@ def _wire(call: ProviderCall) -> Wire:
 
 def _is_stream(status: int, headers: Mapping[str, str]) -> bool:
     """Tell whether an answer is a stream; servers that name no type, or text/plain, are believed."""
-    kind = headers.get("content-type") or ""
+    kind = header(headers, "content-type") or ""
     return 200 <= status < 300 and "json" not in kind and "html" not in kind
 
 
 def _no_stream(call: ProviderCall, status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
     if 200 <= status < 300:
-        return protocol_error(call, f"{headers.get('content-type')} where a stream was asked for", body)
+        return protocol_error(call, f"{header(headers, 'content-type')} where a stream was asked for", body)
     return status_error(call, status, headers, body)

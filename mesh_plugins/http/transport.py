@@ -53,6 +53,14 @@ class HttpRequest:
     idle_s: float | None = None
 
 
+def header(headers: Mapping[str, str], name: str) -> str | None:
+    """Return one of an answer's headers; None where there is none, or its bytes are no text."""
+    try:
+        return headers.get(name)
+    except ValueError:  # pyreqwest's word on bytes that are not ASCII
+        return None
+
+
 @dataclass(slots=True)
 class HttpResponse:
     """An answer with its whole body; ``headers.get`` ignores case."""

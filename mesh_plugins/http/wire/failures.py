@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mesh_plugins.core.call import ProviderCall
-from mesh_plugins.http.transport import MOST_ERROR_BODY, TransportFailure
+from mesh_plugins.http.transport import MOST_ERROR_BODY, TransportFailure, header
 from mesh_plugins.http.wire.base import decode
 from mesh_store.model.errors import ProviderError
 
@@ -47,7 +47,7 @@ def status_error(call: ProviderCall, status: int, headers: Mapping[str, str], bo
     """Return the error for an answer whose status is not one of success."""
     text = shown(call, body)
     if 300 <= status < 400:
-        place = urlsplit(headers.get("location") or "").netloc or "an unnamed place"
+        place = urlsplit(header(headers, "location") or "").netloc or "an unnamed place"
         said = (
             f"redirected to {shown(call, place.encode())} ({status}), which is never followed: set base_url"
         )
@@ -99,9 +99,9 @@ def retry_after(headers: Mapping[str, str], now_s: float | None = None) -> float
         headers: of the answer.
         now_s: wall clock; None reads it.
     """
-    if millis := headers.get("retry-after-ms"):
+    if millis := header(headers, "retry-after-ms"):
         return _wait(millis, 0.001)
-    value = headers.get("retry-after")
+    value = header(headers, "retry-after")
     if not value:
         return None
     if (seconds := _wait(value, 1.0)) is not None:
