@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mesh_store.model.facts import Fact
@@ -147,7 +147,7 @@ class Books:
         row["calls"] += asked and fact.attempt <= 1
         row["attempts"] += asked
         row["denied"] += not asked
-        row["errors"] += fact.outcome in ("error", "incomplete")
+        row["errors"] += fact.outcome in ("error", "incomplete", "timeout")
         row["cancelled"] += fact.outcome in ("cancelled", "abandoned")
         row["lost"] += fact.outcome == "lost"
         row["estimated"] += fact.estimated
@@ -229,6 +229,24 @@ ARGUMENTS = {
 }
 
 
+#: One attempt of each outcome, looked at as a whole.
+EACH_OUTCOME = [
+    {
+        "late_us": 1,
+        "duration_us": 5_000,
+        "ttft_us": None,
+        "outcome": outcome,
+        "attempt": 1,
+        "key_id": "abcdefgh",
+        "alias": "fast",
+        "input_tokens": 1,
+        "cost_pico_usd": 1,
+    }
+    for outcome in OUTCOMES
+]
+
+
+@example(sent=EACH_OUTCOME, repeats=[], adjusted={}, spans=[(None, None)], by=[])
 @law(25)
 @given(**ARGUMENTS)
 def test_a_report_of_any_span_adds_up_what_was_sent(rolling_url: str, **arguments: Any) -> None:

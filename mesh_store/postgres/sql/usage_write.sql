@@ -71,7 +71,7 @@ WITH inserted AS (
         count(*) FILTER (WHERE attempt <= 1 AND outcome <> 'denied') AS calls,
         count(*) FILTER (WHERE outcome <> 'denied') AS attempts,
         count(*) FILTER (WHERE outcome = 'denied') AS denied,
-        count(*) FILTER (WHERE outcome IN ('error', 'incomplete')) AS errors,
+        count(*) FILTER (WHERE outcome IN ('error', 'incomplete', 'timeout')) AS errors,
         count(*) FILTER (WHERE outcome IN ('cancelled', 'abandoned')) AS cancelled,
         count(*) FILTER (WHERE outcome = 'lost') AS lost,
         count(*) FILTER (WHERE estimated) AS estimated,
