@@ -17,6 +17,7 @@ from mesh_plugins.cli.printing import print_json
 from mesh_store.model.errors import Rejected
 
 if TYPE_CHECKING:
+    from mesh_plugins.cli.fitting import Unfit
     from mesh_store.admin.manifest import Plan
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The manifest; - is standard input.")]
@@ -45,7 +46,7 @@ def plan(
 
     with _faults_told():
         said = manifest.parse(_text(file), _called(file))
-        made = operate(lambda repo: manifest.plan(repo, *said, prune=prune))
+        made = operate(lambda repo: manifest.plan(repo, *said, prune=prune, after=True))
     _show(made, as_json=as_json)
     if exit_code and made.changes:
         raise typer.Exit(1)
@@ -68,13 +69,13 @@ def apply(
     with _faults_told():
         said = manifest.parse(_text(file), _called(file))
         if prune and not yes:
-            foreseen = operate(lambda repo: manifest.plan(repo, *said, prune=True))
+            foreseen = operate(lambda repo: manifest.plan(repo, *said, prune=True, after=True))
             if foreseen.count("archive"):
                 _ask(foreseen)
                 revision = (
                     foreseen.revision if revision is None else revision
                 )  # what was agreed to, or nothing
-        made = operate(lambda repo: manifest.apply(repo, *said, prune=prune, revision=revision))
+        made = operate(lambda repo: manifest.apply(repo, *said, prune=prune, revision=revision, after=True))
     _show(made, as_json=as_json, done=True)
 
 
@@ -148,12 +149,29 @@ def _ask(foreseen: Plan) -> None:
             f"this archives {foreseen.count('archive')} things; look at `mesh plan --prune`, then say --yes"
         )
     tell(foreseen)
+    _warn(foreseen)
     typer.confirm("Apply this?", abort=True, err=True)
 
 
 def _show(made: Plan, *, as_json: bool, done: bool = False) -> None:
     if as_json:
-        print_json(made.as_json())
+        warnings = None if made.after is None else [each._asdict() for each in _unfit(made)]
+        print_json(made.as_json() | {"warnings": warnings})
         return
     tell(made)
     typer.echo(summary(made, done=done))
+    _warn(made)
+
+
+def _warn(made: Plan) -> None:
+    """Tell on standard error which limits no ordinary call fits into afterwards."""
+    if made.after is None:
+        typer.echo("mesh: whether calls fit into limits was not looked at: only who may write can", err=True)
+    for each in _unfit(made):
+        typer.echo(f"mesh: warning: {each}: {each.fix}", err=True)
+
+
+def _unfit(made: Plan) -> list[Unfit]:
+    from mesh_plugins.cli.fitting import unfit
+
+    return [] if made.after is None else unfit(made.after.document, made.after.keys)

@@ -114,10 +114,16 @@ async def compile_snapshot(database: Database, master: Master | None = None) -> 
         ConfigError: providers' secrets are stored, and there is no master to seal them from.
     """
     async with _frozen(database) as connection:
-        head = await connection.fetchrow("SELECT epoch::text, revision FROM revisions")
-        tables = {name: await connection.fetch(sql) for name, sql in statements("compile").items()}
-        providers = [_provider(row) for row in tables["providers"]]
-        sealed = await sealed_secrets(connection, master, providers)
+        document = await compile_unsealed(connection)
+        sealed = await sealed_secrets(connection, master, document.providers)
+    return msgspec.structs.replace(document, sealed=sealed)
+
+
+async def compile_unsealed(connection: Any) -> SnapshotDocument:
+    """Return the document without providers' secrets, as a transaction of asyncpg's connection sees it."""
+    head = await connection.fetchrow("SELECT epoch::text, revision FROM revisions")
+    tables = {name: await connection.fetch(sql) for name, sql in statements("compile").items()}
+    providers = [_provider(row) for row in tables["providers"]]
     card = RateCard(providers, tables["prices"])
     known = {provider.id: provider for provider in providers}
     aliases = _aliases(tables, card, known)
@@ -132,7 +138,6 @@ async def compile_snapshot(database: Database, master: Master | None = None) -> 
         rates=card.rates,
         rate_card=card.name,
         passed=card.passed_prices,
-        sealed=sealed,
     )
 
 
@@ -146,7 +151,7 @@ async def keys_since(
     async with _frozen(database) as connection:
         rows = await connection.fetch(statements("keys")["keys_since"], keys_revision, limit)
         data_keys = await sealed_keys(connection, master, rows)
-        limits = await _key_limits(connection, {row["id"] for row in rows})
+        limits = await key_limits(connection, {row["id"] for row in rows})
     entries = tuple(
         (digest := bytes(row["digest"]), _key_entry(row, limits[row["id"]], data_keys.get(digest, ())))
         for row in rows
@@ -157,10 +162,11 @@ async def keys_since(
 async def limits_of_key(database: Database, key_id: str) -> tuple[KeyLimit, ...]:
     """Return the limits on a key, as its entry holds them."""
     async with _frozen(database) as connection:
-        return tuple((await _key_limits(connection, {key_id}))[key_id])
+        return tuple((await key_limits(connection, {key_id}))[key_id])
 
 
-async def _key_limits(connection: Any, key_ids: set[str]) -> dict[str, list[KeyLimit]]:
+async def key_limits(connection: Any, key_ids: set[str]) -> dict[str, list[KeyLimit]]:
+    """Return the limits on keys, by key, as asyncpg's ``connection`` sees them in its transaction."""
     limits: dict[str, list[KeyLimit]] = defaultdict(list)
     for row in await connection.fetch(statements("keys")["limits"], list(key_ids)):
         limit = KeyLimit(

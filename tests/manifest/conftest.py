@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+from typer.testing import CliRunner, Result
 
+from mesh_plugins.cli.app import build
 from mesh_store.admin import manifest
 from mesh_store.admin.manifest import Plan
 from mesh_store.postgres import Database
@@ -25,6 +29,10 @@ DO $$ BEGIN EXECUTE (
 ); END $$;
 UPDATE revisions SET revision = 0, keys_revision = 0;
 """
+
+
+#: A command as it is typed; see `mesh`.
+Mesh = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
@@ -94,3 +102,34 @@ async def ground(urls: list[str]) -> AsyncIterator[Ground]:
 async def other(urls: list[str]) -> AsyncIterator[Ground]:
     async for each in _ground(urls[1]):
         yield each
+
+
+@pytest.fixture
+def mesh(
+    engines: Engines, urls: list[str], empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Mesh:
+    """Run a command in a directory of its own, on an empty database; further names are its environment's."""
+
+    async def empty_it() -> None:
+        connection = await asyncpg.connect(urls[0].replace("+asyncpg", ""))
+        await connection.execute(empty)
+        await connection.close()
+
+    asyncio.run(empty_it())
+    monkeypatch.chdir(tmp_path)
+    environment = {
+        "MESH_DATABASE_URL": urls[0],
+        "MESH_REDIS_URL": engines.redis_url,
+        "MESH_HOME": str(tmp_path),
+    }
+
+    def run(*arguments: str, text: str | None = None, exit_code: int = 0, **more: str) -> Result:
+        if text is not None:
+            (tmp_path / "mesh.yaml").write_text(text, "utf-8")
+        done = CliRunner().invoke(build(arguments[0]), arguments, env=environment | more)
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        assert done.exit_code == exit_code, done.output
+        return done
+
+    return run

@@ -2,52 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable
 from pathlib import Path
 
-import asyncpg
-import pytest
-from typer.testing import CliRunner, Result
-
-from mesh_plugins.cli.app import build
-from tests.engines import Engines
+from tests.manifest.conftest import Mesh
 
 TEAM = "version: 1\nteams: [{name: research, limits: [5 requests/min]}]\n"
-
-Mesh = Callable[..., Result]
-
-
-@pytest.fixture
-def mesh(
-    engines: Engines, urls: list[str], empty: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Mesh:
-    """Run a command in a directory of its own, on an empty database."""
-
-    async def empty_it() -> None:
-        connection = await asyncpg.connect(urls[0].replace("+asyncpg", ""))
-        await connection.execute(empty)
-        await connection.close()
-
-    asyncio.run(empty_it())
-    monkeypatch.chdir(tmp_path)
-    environment = {
-        "MESH_DATABASE_URL": urls[0],
-        "MESH_REDIS_URL": engines.redis_url,
-        "MESH_HOME": str(tmp_path),
-    }
-
-    def run(*arguments: str, text: str | None = None, exit_code: int = 0) -> Result:
-        if text is not None:
-            (tmp_path / "mesh.yaml").write_text(text, "utf-8")
-        done = CliRunner().invoke(build(arguments[0]), arguments, env=environment)
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        assert done.exit_code == exit_code, done.output
-        return done
-
-    return run
 
 
 def test_a_plan_reads_like_a_diff(mesh: Mesh) -> None:

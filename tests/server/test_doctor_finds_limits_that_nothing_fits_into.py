@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mesh_plugins.cli.checks.limits import limits, too_small
+from mesh_plugins.cli.checks.limits import limits
+from mesh_plugins.cli.fitting import unfit
 from mesh_plugins.testing.memory import MemoryMesh
 from mesh_store.model.errors import QuotaExceeded
 from mesh_store.model.limit_text import parse_limit
@@ -60,10 +61,10 @@ def document(text: str, cap: int | None = None, *, enforce: bool = True, **subje
 def test_it_is_named_with_what_it_would_need_and_such_a_call_is_refused(
     text: str, cap: int | None, said: str
 ) -> None:
-    [finding] = too_small(document(text, cap))
-    assert (finding.state, finding.check) == ("warning", "limits")
-    assert said in finding.found
-    assert "max_tokens" in finding.fix
+    [found] = unfit(document(text, cap))
+    assert (found.limit, found.subject) == (text, "team research")
+    assert said in found.why
+    assert "max_tokens" in found.fix
     with pytest.raises(QuotaExceeded) as refused:
         MemoryMesh(document=document(text, cap)).chat("fast", [{"role": "user", "content": "hi"}])
     assert refused.value.retry_after is None or "day" in text
@@ -83,14 +84,14 @@ def test_it_is_named_with_what_it_would_need_and_such_a_call_is_refused(
     ],
 )
 def test_others_are_not(text: str, cap: int | None, changes: dict[str, Any]) -> None:
-    assert too_small(document(text, cap, **changes)) == []
+    assert unfit(document(text, cap, **changes)) == []
 
 
 @pytest.mark.parametrize(
     "subject", [{"key": "k1"}, {"user": "u1"}, {"end_user": "*"}, {"tag": "batch"}, {"alias": "a1"}], ids=str
 )
 def test_whoever_it_binds(subject: dict[str, str]) -> None:
-    assert len(too_small(document("1000 tokens/min", **subject))) == 1
+    assert len(unfit(document("1000 tokens/min", **subject))) == 1
 
 
 async def test_doctor_says_so_of_what_callers_have(make_world: Any) -> None:

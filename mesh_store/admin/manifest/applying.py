@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from mesh_store.admin.manifest.document import Manifest
+from mesh_store.admin.manifest.foreseeing import Foreseen, foresee
 from mesh_store.admin.manifest.plan import Change, Plan
 from mesh_store.admin.manifest.planning import make_plan
 from mesh_store.admin.manifest.present import read_present, read_settled
@@ -15,16 +19,59 @@ from mesh_store.postgres.repository import Repository
 
 #: How often a plan is made anew when somebody else was quicker.
 _TRIES = 5
+#: SQLSTATEs of who may read but not write: a role without the right, a server that only follows another.
+_READERS = ("42501", "25006")
 
 
-async def plan(repo: Repository, manifest: Manifest, document: Document, *, prune: bool = False) -> Plan:
+class _Seen(Exception):
+    """What was to be seen of a batch was seen; it undoes the batch, and nobody else hears of it."""
+
+
+async def plan(
+    repo: Repository, manifest: Manifest, document: Document, *, prune: bool = False, after: bool = False
+) -> Plan:
     """Return what `apply` would do now.
+
+    Args:
+        repo: where the configuration is.
+        manifest: what should be.
+        document: where it is said.
+        prune: archive what the manifest does not name.
+        after: also look at what callers would hold then. The changes are made for it and undone again, so
+            nobody else changes anything meanwhile, and what the database would refuse is refused.
 
     Raises:
         ManifestError: the manifest contradicts itself, or names what will not be there.
+        Conflict: the configuration changes faster than it can be looked at.
     """
-    present = await read_settled(repo, _keys(manifest))
-    return make_plan(manifest, document, present, prune=prune)
+    for attempt in range(_TRIES):
+        present = await read_settled(repo, _keys(manifest))
+        made = make_plan(manifest, document, present, prune=prune)
+        if not after:
+            return made
+        try:
+            return replace(made, after=await _tried(repo, made, present.keys))
+        except Conflict:
+            if attempt == _TRIES - 1:
+                raise
+    raise AssertionError("unreachable")
+
+
+async def _tried(repo: Repository, made: Plan, keys: frozenset[str]) -> Foreseen | None:
+    """Return what callers would hold after a plan; None where this role or server writes nothing."""
+    seen: Foreseen | None = None
+    try:
+        async with repo.batch(expected_revision=made.revision) as batch:
+            for change in made.changes:
+                await _make(batch, change)
+            seen = await foresee(batch, await _live(batch, keys))
+            raise _Seen
+    except _Seen:
+        return seen
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) not in _READERS:
+            raise
+        return None
 
 
 async def apply(
@@ -34,6 +81,7 @@ async def apply(
     *,
     prune: bool = False,
     revision: int | None = None,
+    after: bool = False,
 ) -> Plan:
     """Bring the configuration to what a manifest says; doing it twice changes nothing the second time.
 
@@ -44,6 +92,7 @@ async def apply(
         prune: archive what the manifest does not name.
         revision: refuse unless the configuration still stands there; without it the plan is made anew
             when somebody else changes something at the same moment.
+        after: also look at what callers hold then.
 
     Raises:
         ManifestError: the manifest contradicts itself, or names what will not be there.
@@ -57,7 +106,8 @@ async def apply(
                 made = make_plan(manifest, document, present, prune=prune)
                 for change in made.changes:
                     await _make(batch, change)
-            return made
+                seen = await foresee(batch, await _live(batch, present.keys)) if after else None
+            return replace(made, after=seen)
         except Conflict:
             if revision is not None or attempt == _TRIES - 1:
                 raise
@@ -67,6 +117,11 @@ async def apply(
 def _keys(manifest: Manifest) -> list[str]:
     limits = [*manifest.limits, *(limit for team in manifest.teams for limit in team.limits)]
     return [limit.key for limit in limits if limit.key is not None]
+
+
+async def _live(batch: Repository, keys: frozenset[str]) -> list[str]:
+    """Return those of some keys that the changes of a batch did not revoke."""
+    return [key for key in sorted(keys) if (await batch.get_key(key)).revoked_at is None]
 
 
 async def _make(repo: Repository, change: Change) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from mesh_store.admin.manifest.foreseeing import Foreseen
 from mesh_store.admin.manifest.things import Thing, fields_of
 
 Action = Literal["create", "update", "archive"]
@@ -62,11 +63,14 @@ class Plan:
         revision: of the configuration it was made for.
         changes: in the order they are made.
         absent: how many live things the manifest does not name; they stay unless it is pruned.
+        after: what callers would hold then; None unless it was asked for, and where only who may write
+            could have seen it.
     """
 
     revision: int
     changes: tuple[Change, ...]
     absent: int = 0
+    after: Foreseen | None = field(default=None, compare=False, repr=False)
 
     def count(self, action: Action) -> int:
         """Return how many changes are of a kind."""

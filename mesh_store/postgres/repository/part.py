@@ -89,6 +89,12 @@ class Part:
             await self._after_commit(current.head)
 
     @asynccontextmanager
+    async def raw(self) -> AsyncIterator[Any]:
+        """Yield asyncpg's connection, for reading; that of a batch sees what the batch changed so far."""
+        async with self._reading() as session:
+            yield (await (await session.connection()).get_raw_connection()).driver_connection
+
+    @asynccontextmanager
     async def _reading(self) -> AsyncIterator[AsyncSession]:
         if self._joined is not None:
             with self._joined.step():
