@@ -9,11 +9,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
 from typing import Any, TypeVar
 
+from mesh_plugins.http.wards import Ward, hears, warded
 from mesh_store.model.errors import ConfigError, MeshError
 
 T = TypeVar("T")
+
+#: How often who waits looks up, so that signals are heard.
+_LOOK_S = 0.1
+#: How long an interrupted batch waits for the calls it had begun.
+_PATIENCE_S = 5.0
 
 #: Told after each prompt: how many are done.
 Progress = Callable[[int], None]
@@ -30,16 +37,22 @@ def run(
     """Ask every prompt from ``concurrency`` threads; prompts are drawn as threads come free."""
     results: dict[int, T | MeshError] = {}
     drawn = enumerate(prompts)
-    with ThreadPoolExecutor(_checked(concurrency), thread_name_prefix="mesh-map") as pool:
-        waiting: dict[Future[T | MeshError], int] = {}
-        try:
-            while _fill(waiting, drawn, pool, ask, concurrency):
-                for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    results[waiting.pop(future)] = future.result()
-                    _tell(progress, len(results))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    ward = Ward() if hears() else None
+    pool = ThreadPoolExecutor(_checked(concurrency), thread_name_prefix="mesh-map")
+    waiting: dict[Future[T | MeshError], int] = {}
+    try:
+        while _fill(waiting, drawn, pool, partial(_collected, ask, ward), concurrency):
+            for future in wait(waiting, _LOOK_S, FIRST_COMPLETED).done:
+                results[waiting.pop(future)] = future.result()
+                _tell(progress, len(results))
+    except BaseException:
+        # Nobody will see the answers: an interrupt, or the prompts or the progress failed.
+        pool.shutdown(wait=False, cancel_futures=True)
+        if ward is not None:
+            ward.cancel()
+        wait(waiting, timeout=None if ward is None else _PATIENCE_S)
+        raise
+    pool.shutdown()
     return [results[index] for index in range(len(results))]
 
 
@@ -75,20 +88,21 @@ def _fill(
     waiting: dict[Future[T | MeshError], int],
     drawn: Iterator[tuple[int, Any]],
     pool: ThreadPoolExecutor,
-    ask: Callable[[Any], T],
+    ask: Callable[[Any], T | MeshError],
     concurrency: int,
 ) -> bool:
     while len(waiting) < concurrency:
         following = next(drawn, None)
         if following is None:
             break
-        waiting[pool.submit(_collected, ask, following[1])] = following[0]
+        waiting[pool.submit(ask, following[1])] = following[0]
     return bool(waiting)
 
 
-def _collected(ask: Callable[[Any], T], prompt: Any) -> T | MeshError:
+def _collected(ask: Callable[[Any], T], ward: Ward | None, prompt: Any) -> T | MeshError:
     try:
-        return ask(prompt)
+        with warded(ward):
+            return ask(prompt)
     except MeshError as error:
         return error
 

@@ -13,6 +13,7 @@ from mesh_plugins.core.info import call_info
 from mesh_plugins.core.ports import Sender
 from mesh_plugins.core.runtime import Runtime
 from mesh_plugins.core.streams import AsyncGovernedStream, GovernedStream
+from mesh_plugins.http import wards
 from mesh_plugins.http.tokens import TokenEndpoints
 from mesh_store.model.errors import MeshError
 from mesh_store.model.snapshot import Operation
@@ -45,7 +46,7 @@ class DirectCaller(Runtime):
     def __init__(self, *, sender: Sender | None = None, **ports: Any) -> None:
         super().__init__(tokens=TokenEndpoints(), **ports)
         self._sender = sender
-        self._speaks_in_threads = self._speaks_on_loops = sender is not None
+        self._speaks_in_threads = self._speaks_interruptibly = self._speaks_on_loops = sender is not None
 
     def chat(self, alias: str, messages: Messages, **params: Any) -> Reply:
         """Ask for a chat completion and wait for all of it."""
@@ -122,7 +123,11 @@ class DirectCaller(Runtime):
     @property
     def sender(self) -> Sender:
         """What speaks to the providers from threads; importing it is none of a provider's latency."""
-        if not self._speaks_in_threads:
+        if wards.interruptible():
+            if not self._speaks_interruptibly:
+                import_module("mesh_plugins.http.interruptible")
+                self._speaks_interruptibly = True
+        elif not self._speaks_in_threads:
             from mesh_plugins.http import forks, native
 
             if not forks.runtime_lost():

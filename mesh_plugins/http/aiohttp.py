@@ -8,9 +8,11 @@ answered as a whole goes past the session (see `posting`); streams, and calls th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import ssl
 from collections.abc import Mapping
+from socket import SHUT_RDWR
 from typing import NamedTuple
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -24,7 +26,6 @@ from mesh_plugins.http.posting import Posting, fits
 from mesh_plugins.http.tls import tls_context
 from mesh_plugins.http.transport import (
     IDLE_CONNECTION_S,
-    AsyncByteStream,
     HttpRequest,
     HttpResponse,
     TransportFailure,
@@ -74,8 +75,16 @@ class AiohttpTransport:
         finally:
             response.close()
 
-    async def astream(self, request: HttpRequest) -> AsyncByteStream:
-        return _Stream(await self._answer(request))
+    async def astream(self, request: HttpRequest) -> AiohttpStream:
+        return AiohttpStream(await self._answer(request))
+
+    def reaches(self, url: str) -> bool:
+        """Tell whether its proxy, if it has one, is of a kind that aiohttp speaks to."""
+        try:
+            self._proxy(url)
+        except TransportFailure:
+            return False
+        return True
 
     async def aclose(self) -> None:
         await self._clients.aclose()
@@ -153,7 +162,7 @@ if hasattr(os, "register_at_fork"):  # pragma: no branch - everywhere but Window
     os.register_at_fork(after_in_child=_in_child)
 
 
-class _Stream:
+class AiohttpStream:
     """An answer, piece by piece."""
 
     __slots__ = ("_loop", "_response", "headers", "status")
@@ -167,6 +176,10 @@ class _Stream:
 
     async def read(self) -> bytes:
         content = self._response.content
+        connection = self._response.connection
+        if connection is not None and (protocol := connection.protocol) is not None:
+            # On a loop that stood still, its reader's silence is not the provider's.
+            protocol.start_timeout()
         if (broken := content.exception()) is not None and (piece := _arrived(content, broken)):
             return piece
         try:
@@ -176,7 +189,33 @@ class _Stream:
             fail(error, answered=True)
 
     async def close(self) -> None:
+        self.let_go()
+
+    async def drain(self, seconds: float) -> None:
+        """Read what is left, for so long at most: an answer read to its end leaves its connection usable."""
+        with contextlib.suppress(TimeoutError, TransportFailure):
+            async with asyncio.timeout(seconds):
+                await self.read()
+
+    def read_nowait(self) -> bytes | None:
+        """Return what has arrived already, ``b""`` at the end; None when there is something to wait for."""
+        content = self._response.content
+        if content.exception() is not None:
+            return None
+        return content.read_nowait() or (b"" if content.at_eof() else None)
+
+    def let_go(self) -> None:
+        """Close, on its loop or where its loop stands still."""
         _let_go(self._response)
+
+    def shut(self) -> None:
+        """Tell the other side at once that nobody reads any more, from any thread; `let_go` must follow."""
+        connection = self._response.connection
+        transport = None if connection is None else connection.transport
+        socket = None if transport is None else transport.get_extra_info("socket")
+        if socket is not None:
+            with contextlib.suppress(OSError):
+                socket.shutdown(SHUT_RDWR)
 
     def __del__(self) -> None:
         if self._response not in _open:

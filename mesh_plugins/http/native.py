@@ -15,6 +15,8 @@ import threading
 from mesh_store.model.forking import forkable_lock
 
 _MODULE = "pyreqwest.client"
+#: It imports these when it first has to raise one of them; a signal in that moment would abort the process.
+_EXCEPTIONS = "pyreqwest.exceptions"
 _lock = forkable_lock()
 
 
@@ -22,6 +24,7 @@ def load() -> None:
     """Import pyreqwest; from any other thread than the main one, on a thread of its own that never ends."""
     if _MODULE in sys.modules or threading.current_thread() is threading.main_thread():
         importlib.import_module(_MODULE)
+        importlib.import_module(_EXCEPTIONS)
         return
     with _lock:
         if _MODULE not in sys.modules:
@@ -29,6 +32,7 @@ def load() -> None:
             threading.Thread(target=_hold, args=(done,), name="mesh-pyreqwest", daemon=True).start()
             done.wait()
     importlib.import_module(_MODULE)  # raises here what it raised there
+    importlib.import_module(_EXCEPTIONS)
 
 
 def _hold(done: threading.Event) -> None:

@@ -38,6 +38,9 @@ class DirectStream:
             if self._ended:
                 raise StopIteration
             if _over(self._chunks):
+                # Where waiting for it can be bounded: most transports' reading cannot.
+                if self._chunks.complete and (drain := getattr(self._source, "drain", None)) is not None:
+                    drain(_DRAIN_S)
                 self.close()
                 _finish(self._call, self._chunks)
                 raise StopIteration

@@ -19,7 +19,7 @@ from mesh_plugins.core.call import CallRequest, ProviderCall, ProviderReply
 from mesh_plugins.http.default import DefaultTransport
 from mesh_plugins.http.httpx import HttpxTransport
 from mesh_plugins.http.sender import DirectSender
-from mesh_plugins.http.transport import Transport, TransportOptions
+from mesh_plugins.http.transport import SyncTransport, Transport, TransportOptions
 from mesh_plugins.testing.provider import StandInProvider
 from mesh_store.model.snapshot import KeyEntry, Provider, Target
 
@@ -79,18 +79,29 @@ def make_call() -> MakeCall:
     return make
 
 
+class AsInThreads(DefaultTransport):
+    """The default as every thread but the main one knows it."""
+
+    def _for_this_thread(self, url: str) -> SyncTransport:
+        return self._threads
+
+
+_TRANSPORTS: dict[str, Callable[..., Transport]] = {
+    "default": DefaultTransport,
+    "threads": AsInThreads,
+    "httpx": HttpxTransport,
+}
+
+
 @pytest.fixture(scope="module")
 def transports() -> Iterator[dict[str, Transport]]:
-    made: dict[str, Transport] = {
-        "default": DefaultTransport(),
-        "httpx": HttpxTransport(),
-    }
+    made = {name: kind() for name, kind in _TRANSPORTS.items()}
     yield made
     for transport in made.values():
         transport.close()
 
 
-@pytest.fixture(params=["default", "httpx"])
+@pytest.fixture(params=_TRANSPORTS)
 def transport(request: pytest.FixtureRequest, transports: dict[str, Transport]) -> Transport:
     return transports[request.param]
 
@@ -144,21 +155,21 @@ class Caller:
         return stream.reply
 
 
-# The default is pyreqwest for threads and aiohttp for event loops.
-@pytest.fixture(params=["default-sync", "default-async", "httpx-sync", "httpx-async"])
+# The default is aiohttp for event loops and the main thread, pyreqwest for other threads.
+@pytest.fixture(params=["default-sync", "threads-sync", "default-async", "httpx-sync", "httpx-async"])
 def caller(request: pytest.FixtureRequest, transports: dict[str, Transport]) -> Caller:
     transport, _, colour = request.param.partition("-")
     return Caller(DirectSender(transports[transport]), colour)
 
 
-@pytest.fixture(params=["default-sync", "default-async", "httpx-sync", "httpx-async"])
+@pytest.fixture(params=["default-sync", "threads-sync", "default-async", "httpx-sync", "httpx-async"])
 def caller_with(request: pytest.FixtureRequest) -> Iterator[Callable[[TransportOptions], Caller]]:
     """Make callers whose transports have options."""
     name, _, colour = request.param.partition("-")
     made: list[Transport] = []
 
     def make(options: TransportOptions) -> Caller:
-        made.append(DefaultTransport(options) if name == "default" else HttpxTransport(options))
+        made.append(_TRANSPORTS[name](options))
         return Caller(DirectSender(made[-1]), colour)
 
     yield make

@@ -170,10 +170,11 @@ def test_calls_in_a_row_share_a_connection(
 
 
 # pyreqwest learns of a dropped connection in its own thread: used at that very moment, it fails.
+@pytest.mark.parametrize("name", ["default", "httpx"])
 def test_a_connection_the_provider_dropped_is_not_used_again(
-    transports: dict[str, Any], provider: StandInProvider, make_call: MakeCall
+    transports: dict[str, Any], name: str, provider: StandInProvider, make_call: MakeCall
 ) -> None:
-    sender = DirectSender(transports["httpx"])
+    sender = DirectSender(transports[name])
     for _ in range(3):
         assert sender.send(make_call(provider.base_url)).finish_reason == "stop"
         provider.drop_connections()

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 CODE = """
-import asyncio, sys
+import asyncio, sys, threading
 from mesh_plugins import senders
 from mesh_plugins.testing.memory import MemoryMesh
 from mesh_plugins.testing.provider import StandInProvider
@@ -30,13 +30,18 @@ for name in ("send", "asend", "stream", "astream"):
 with StandInProvider() as provider:
     mesh = MemoryMesh(provider=provider)
     # As for a Mesh that was given no sender.
-    mesh._sender, mesh._speaks_in_threads, mesh._speaks_on_loops = None, False, False
+    mesh._sender = None
+    mesh._speaks_in_threads = mesh._speaks_interruptibly = mesh._speaks_on_loops = False
     ask = [{"role": "user", "content": "hello"}]
     if door.startswith("ChatMesh") or door.startswith("MeshEmbeddings"):
         from mesh_plugins.hosts.langchain import ChatMesh, MeshEmbeddings
     before = library in sys.modules
     match door:
         case "chat": mesh.chat("fast", ask)
+        case "chat in a thread":
+            thread = threading.Thread(target=mesh.chat, args=("fast", ask))
+            thread.start()
+            thread.join()
         case "stream": list(mesh.stream("fast", ask))
         case "embed": mesh.embed("fast", "hello")
         case "achat": asyncio.run(mesh.achat("fast", ask))
@@ -48,15 +53,17 @@ with StandInProvider() as provider:
 print(before, there)
 """
 THREADS, LOOPS = "pyreqwest.client", "mesh_plugins.http.aiohttp"
+MAIN = "mesh_plugins.http.interruptible"
 
 
 @pytest.mark.parametrize(
     ("library", "door"),
     [
-        (THREADS, "chat"),
-        (THREADS, "stream"),
-        (THREADS, "embed"),
-        (THREADS, "ChatMesh.invoke"),
+        (MAIN, "chat"),
+        (THREADS, "chat in a thread"),
+        (MAIN, "stream"),
+        (MAIN, "embed"),
+        (MAIN, "ChatMesh.invoke"),
         (LOOPS, "achat"),
         (LOOPS, "ChatMesh.ainvoke"),
         (LOOPS, "ChatMesh.astream"),

@@ -96,15 +96,11 @@ MAGIC: dict[str, tuple[dict[str, Any], str, str]] = {
     "error": ({"status": 400}, "", "one two"),
     "timeout": ({"latency_s": 30}, "timeout_s=0.3", "one two"),
     "denied": ({}, "", TOO_LONG),
-    "cancelled": ({"latency_s": 15}, "", "one two"),
+    "cancelled": ({"latency_s": 60}, "", "one two"),
 }
 
 
-#: A call that blocks hears of the stop button when the transport gives the interpreter back: with the answer.
-_SLOW = {"cancelled": [pytest.mark.full]}
-
-
-@pytest.mark.parametrize("outcome", [pytest.param(name, marks=_SLOW.get(name, [])) for name in MAGIC])
+@pytest.mark.parametrize("outcome", MAGIC)
 def test_a_cell_that_is_a_prompt_leaves_one_fact_however_it_ends(
     outcome: str, shell: InteractiveShell, provider: StandInProvider
 ) -> None:
@@ -124,6 +120,8 @@ def test_a_cell_that_is_a_prompt_leaves_one_fact_however_it_ends(
         running.clear()
         assert [fact.outcome for fact in mesh.facts] == [outcome]
         assert not mesh.memory.open_intents
+        if outcome == "cancelled":
+            assert provider.wait_for(lambda p: p.aborted == 1), "the button was heard with the answer"
     finally:
         set_shared_mesh(None)
         sender.close()
