@@ -225,7 +225,7 @@ class Delivery:
             return None, fact, None
         spent = None
         if b"window" in payload:  # most calls charge no budget, and their records do not say the word
-            spent = spending_of(settlement, None if fact is None else records.fact_id(fact))
+            spent = spending_of(settlement, None if fact is None else records.fact_id(fact) or None)
         return settlement if at >= self._answered else None, fact, spent
 
     def _cancel_of(self, at: int, record: Known) -> Cancel | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from mesh_store.model.ids import now_us
 from mesh_store.telemetry import records
@@ -94,5 +97,6 @@ def _age_of_oldest(ring: Ring) -> float:
     for frame in ring.frames(ring.tail, ring.head):
         fact, lost = (None, None) if frame.payload is None else records.facts_within(frame.payload)
         if encoded := fact or lost:
-            return max(0.0, (now_us() - records.decode_fact(encoded).started_at_us) / 1e6)
+            with contextlib.suppress(msgspec.MsgspecError):  # a plugin's doing; the collector puts it aside
+                return max(0.0, (now_us() - records.decode_fact(encoded).started_at_us) / 1e6)
     return 0.0

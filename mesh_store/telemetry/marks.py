@@ -18,7 +18,7 @@ class Mark(IntEnum):
         SERVER: fingerprint of the server that took it.
         CLOSED: every open intent before was shipped as ``lost``; set only by a drain.
         GONE_SINCE_US: wall clock since when the newest entry was seen missing, or 0.
-        DROPPED, DROPPED_SETTLEMENTS: how many facts and settlements were refused because the ring was full.
+        DROPPED, DROPPED_SETTLEMENTS: how many facts and settlements found no room, or could not be encoded.
         DROPPED_PICO_USD: what the calls of those facts cost.
         TOLD, TOLD_SETTLEMENTS, TOLD_MICRO_USD: how much of that everybody can read in Redis.
     """

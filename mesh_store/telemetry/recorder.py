@@ -186,6 +186,9 @@ class Recorder:
             try:
                 encoded = encode(record)
             except (TypeError, ValueError, OverflowError) as error:
+                if isinstance(done, Done):
+                    pipeline.writer.lose_fact(done.fact)
+                    done = Closed(done.settlement, done.closes)
                 encoded, written = self._remainder(done, error), None
             pipeline.writer.write(encoded, done, written)
             if pipeline.shipper.asleep:

@@ -259,8 +259,11 @@ def begins_or_ends(payload: bytes) -> tuple[str | None, Sequence[str]]:
 
 
 def fact_id(encoded: bytes | msgspec.Raw) -> str:
-    """Return the id of an encoded fact."""
-    return _head.decode(encoded).id
+    """Return the id of an encoded fact; "" where a plugin put there what can be none."""
+    try:
+        return _head.decode(encoded).id
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""
 
 
 def decode_fact(encoded: bytes | msgspec.Raw) -> Fact:

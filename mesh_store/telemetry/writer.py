@@ -20,6 +20,8 @@ from mesh_store.telemetry.ring import Mark, Ring, frame_size
 RESERVED_SHARE = 8
 #: One record takes at most one part in so many of the ring.
 LARGEST_SHARE = 8
+#: What a column of money holds, pico-USD.
+_MOST_PICO_USD = 2**63 - 1
 #: Records kept as they are at most: more than come between two looks of the shipper.
 FRESH_RECORDS = 1_024
 
@@ -37,7 +39,8 @@ class Counts:
     Attributes:
         emitted: records the ring took.
         dropped: records it refused.
-        dropped_facts: facts among them; an intent that finds no room loses nothing but itself.
+        dropped_facts: facts among them, and facts that cannot be encoded; an intent that finds no room loses
+            nothing but itself.
         dropped_pico_usd: what the calls of those facts cost.
         dropped_settlements: settlements, cancels and ends of leases that even the reserved part refused.
         reentered: records that went through the side queue.
@@ -183,9 +186,20 @@ class Writer:
         self.counts.dropped_settlements += 1
         self._ring.set_mark(Mark.DROPPED_SETTLEMENTS, self.counts.dropped_settlements)
 
+    def lose_fact(self, fact: Fact) -> None:
+        """Count a fact that nobody will hear of, and what its call cost."""
+        with self._lock:
+            self._lose(fact)
+
     def _lose(self, fact: Fact) -> None:
         ring, counts = self._ring, self.counts
         counts.dropped_facts += 1
-        counts.dropped_pico_usd += fact.cost_pico_usd or 0
+        counts.dropped_pico_usd += _cost(fact)
         ring.set_mark(Mark.DROPPED, counts.dropped_facts)
         ring.set_mark(Mark.DROPPED_PICO_USD, counts.dropped_pico_usd)
+
+
+def _cost(fact: Fact) -> int:
+    """Return what a call cost, pico-USD; 0 where a plugin put there what can be no cost."""
+    cost = fact.cost_pico_usd
+    return cost if isinstance(cost, int) and 0 <= cost <= _MOST_PICO_USD else 0

@@ -245,6 +245,21 @@ async def test_money_of_a_fact_that_postgres_refuses_counts_once_and_is_closed(
     assert not [name for name in valkey.client.hkeys(window) if name.startswith(b"r:")], "it is closed"
 
 
+async def test_money_of_a_fact_that_has_no_id_counts_once_and_holds_nothing_up(
+    kit: Any, shop: Shop, make_recorder: Callable[..., Recorder]
+) -> None:
+    """What a plugin may have done to it."""
+    await shop.collect()
+    recorder = make_recorder(settler=shop.limiter)
+    bought = shop.buy(5).reservation
+    recorder.done(Done(kit.fact(id=5, reservation_id=bought.id), Settlement(bought, (3 * USD,))))
+    recorder.done(ended(kit, shop.buy(1).reservation, 1))
+    assert recorder.flush(5)
+    assert (await shop.collect()).facts == 1
+    spent, _ = await shop.ledger() or (0, 0)
+    assert (spent, await shop.untold()) == (4 * USD, 3 * USD)
+
+
 async def test_money_that_postgres_would_refuse_is_kept_aside_and_holds_nothing_up(
     kit: Any, shop: Shop, valkey: Any
 ) -> None:

@@ -6,7 +6,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from mesh_store.model.facts import Cancel
+import pytest
+
+from mesh_store.model.facts import Cancel, Done
 from mesh_store.postgres.database import Database
 from mesh_store.postgres.usage import usage_report
 from mesh_store.telemetry.collector import Collector
@@ -107,3 +109,40 @@ async def test_a_fact_that_cannot_be_encoded_costs_itself_and_not_its_settlement
     assert recorder.flush(5)
     assert settled.settled == [(intent.reservation.id, (-6,))]
     assert recorder.health().failed == 1
+
+
+@pytest.mark.parametrize("settles", [True, False], ids=["with a settlement", "without"])
+async def test_what_cannot_be_encoded_is_told_among_the_losses_with_its_money(
+    kit: Any, make_recorder: Any, valkey: Any, settles: bool
+) -> None:
+    """Whatever a plugin did to a fact: not even its cost need be a number."""
+    recorder = make_recorder()
+    for spoilt in ({"session": "\ud800"}, {"cost_pico_usd": object()}, {"cost_pico_usd": 2**80}):
+        done = kit.call(**{"cost_pico_usd": 7_000_000} | spoilt)[1]
+        recorder.done(done if settles else Done(done.fact, None, None))
+    assert recorder.flush(5)
+    health = recorder.health()
+    assert (health.dropped_facts, health.dropped_pico_usd, health.failed) == (3, 7_000_000, 3)
+
+    def told() -> bool:
+        lost = {
+            name.decode(): int(count) for name, count in valkey.client.hgetall("mesh:telemetry:lost").items()
+        }
+        return {name: count for name, count in lost.items() if count} == {"facts": 3, "micro_usd": 7}
+
+    kit.eventually(told, "everybody can know what was lost")
+
+
+@pytest.mark.parametrize("spoilt", [{"id": 5}, {"started_at_us": "now"}, {"cost_pico_usd": "much"}], ids=str)
+async def test_a_fact_of_wrong_types_is_put_aside_and_holds_up_no_other(
+    kit: Any, make_recorder: Any, settled: Any, valkey: Any, database_url: str, spoilt: dict[str, Any]
+) -> None:
+    recorder = make_recorder()
+    intent, done = kit.call(**spoilt)
+    recorder.done(done)
+    assert recorder.health().oldest_age_s >= 0
+    _, whole = kit.call()
+    recorder.done(whole)
+    assert recorder.flush(5)
+    assert (intent.reservation.id, (-6,)) in settled.settled
+    assert recorder.health().send_errors == 0
