@@ -1,7 +1,8 @@
 """Whether pyreqwest may be used in this process.
 
 Its Tokio runtime does not survive a fork: in the child an inherited client hangs for ever and a new
-one raises. A child forked *before* the runtime started may use it like any process.
+one raises, or hangs too when the fork came while the runtime was starting. A child forked *before* the
+runtime began to start may use it like any process.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ _started = False
 _lost = False
 
 
-def runtime_started() -> None:
-    """Note that this process has a runtime."""
+def runtime_starts() -> None:
+    """Note that this process is about to have a runtime."""
     global _started
     _started = True
 

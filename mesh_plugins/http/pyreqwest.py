@@ -84,12 +84,12 @@ class PyreqwestTransport:
     def _made(self, idle_s: float | None) -> SyncClient | None:
         with self._lock:
             if idle_s not in self._clients:
+                forks.runtime_starts()
                 try:
                     self._clients[idle_s] = _configured(self._options, idle_s)
                 except RuntimeError:
                     forks.note_lost_runtime()
                     return None
-                forks.runtime_started()
             return self._clients[idle_s]
 
     def _elsewhere(self) -> SyncTransport:

@@ -179,13 +179,40 @@ with multiprocessing.get_context("fork").Pool(2) as pool:
     assert pool.map(work, ["a", "b", "c"]) == ["stand-in m: a", "stand-in m: b", "stand-in m: c"]
 expected = 4
 """,
+    "while a thread makes the first client": """
+import signal, threading, time
+from mesh_plugins.http import pyreqwest
+parent, making, configured = os.getpid(), threading.Event(), pyreqwest._configured
+def slowly(*options):
+    if os.getpid() != parent:
+        signal.pause()  # as the half made runtime would
+    making.set()
+    time.sleep(0.3)
+    return configured(*options)
+pyreqwest._configured = slowly
+sender = DirectSender()
+def in_a_thread(said):
+    thread = threading.Thread(target=sender.send, args=(call(said),))
+    thread.start()
+    return thread
+meanwhile = in_a_thread("parent")
+making.wait(20)
+ended(child(lambda: in_a_thread("child").join()))
+meanwhile.join()
+expected = 2
+""",
 }
+#: What the main thread waits with, and what any other does.
+TRANSPORTS = {"heard": "", "unheard": "from mesh_plugins.http import wards; wards.hears = lambda: False"}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork there")
+@pytest.mark.parametrize("signals", TRANSPORTS)
 @pytest.mark.parametrize("when", FORKS)
-def test_a_child_forked_calls_without_hanging_or_repeating(when: str, provider: StandInProvider) -> None:
-    script = f"{SCRIPT}\n{FORKS[when]}\nprint(expected)"
+def test_a_child_forked_calls_without_hanging_or_repeating(
+    when: str, signals: str, provider: StandInProvider
+) -> None:
+    script = f"{SCRIPT}\n{TRANSPORTS[signals]}\n{FORKS[when]}\nprint(expected)"
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script, provider.base_url]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=240)
     assert ran.returncode == 0, ran.stderr
