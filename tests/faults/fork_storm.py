@@ -21,8 +21,6 @@ from mesh_plugins.mesh import Mesh
 ASK = [{"role": "user", "content": "hi"}]
 #: Calls of each child, and children alive at once at most.
 CALLS, AT_ONCE = 3, 6
-#: Between two calls of a thread, seconds: a ring that overflows is another test's.
-PAUSE_S = 0.01
 
 
 class Caller:
@@ -52,15 +50,12 @@ class Caller:
     def in_a_thread(self) -> None:
         while not self.over:
             self.call()
-            time.sleep(PAUSE_S)
             self.stream()
-            time.sleep(PAUSE_S)
 
     def on_a_loop(self) -> None:
         async def through() -> None:
             while not self.over:
                 await asyncio.gather(*[self.acall() for _ in range(3)])
-                await asyncio.sleep(PAUSE_S)
 
         asyncio.run(through())
 

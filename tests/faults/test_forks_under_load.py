@@ -21,7 +21,7 @@ PATIENCE_S = 90
 
 
 @pytest.mark.parametrize("leases", ["on", "off"])
-@pytest.mark.parametrize("children", [15, pytest.param(200, marks=pytest.mark.full)])
+@pytest.mark.parametrize("children", [15, pytest.param(600, marks=pytest.mark.full)])
 @pytest.mark.timeout(1200)
 def test_no_child_hangs_and_each_call_is_one_fact(
     make_priced: Callable[..., Priced], children: int, leases: str
