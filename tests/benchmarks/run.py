@@ -33,7 +33,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 from suite import report  # noqa: E402 - found beside this file
-from suite.about import about  # noqa: E402
+from suite.about import about, ours  # noqa: E402
 from suite.book import Book, Page  # noqa: E402
 from suite.environments import Environments  # noqa: E402
 from suite.machine import MARK, MOST_ATTEMPTS, Foreign  # noqa: E402
@@ -84,7 +84,7 @@ def main() -> int:
         only=options.contender,
     )
     quiet = options.attempts > 1 and not options.quick
-    book = Book(about=about(HERE, options.rounds, options.seconds, quiet=quiet))
+    book = Book(about=about(HERE, options.rounds, options.seconds, quiet=quiet), versions=ours())
     failed = []
     for family in options.families:
         failed += [] if measured(family, book, stage) else [family]

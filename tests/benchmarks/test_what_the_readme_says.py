@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.suite.about import OURS, about, ours
 from tests.benchmarks.suite.book import Book, Page
 from tests.benchmarks.suite.readme import RECORDED, joined, rewritten
 from tests.benchmarks.suite.report import markdown
@@ -65,3 +66,11 @@ def test_whoever_was_left_out_is_named(recorded: Book) -> None:
     told = markdown(page.book, {})
     assert "throttled-py limiter: could not be installed" in told
     assert "| Mesh: four limits | 10 /s |" in told
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_run_of_any_family_names_the_versions_it_measured(name: str) -> None:
+    book = Book(about=about(HERE, 1, 1.0, quiet=True), versions=ours())
+    told = markdown(book, {}).splitlines()[-1]
+    assert told.startswith("Versions: ")
+    assert f"{name} {ours()[name]}" in told

