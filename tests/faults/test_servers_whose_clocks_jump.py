@@ -23,6 +23,7 @@ from tests.faults.wound import Wound, needs_libfaketime, wound
 pytestmark = needs_libfaketime
 
 HOUR_S = 3_600
+DAY_S = 24 * HOUR_S
 BURST, RATE_S = 12, 2
 JUMPS = {"forward": HOUR_S, "back": -HOUR_S}
 ASK = [{"role": "user", "content": "hi"}]
@@ -178,3 +179,46 @@ def test_every_call_is_one_fact_and_every_cent_counts_once(
     )
     assert row["spent"] == spent > 0
     assert books.nothing_is_held(priced.world, 60)
+
+
+def test_a_slot_held_across_a_jump_forward_may_be_given_again_and_no_more(
+    make_world: Callable[..., World], clocks: Wound
+) -> None:
+    """A lease that ended by the server's clock looks like one whose holder died."""
+    world = make_world(limits=("1 concurrent",))
+    alias, held = world.alias(), world.mesh()
+    with held.stream(alias, ASK) as stream:
+        next(stream)
+        with pytest.raises(QuotaExceeded):
+            held.chat(alias, ASK)
+        clocks.valkey.put(HOUR_S)
+        other = world.mesh()  # who remembers no refusal
+        try:
+            with other.stream(alias, ASK) as second:
+                next(second)
+                with pytest.raises(QuotaExceeded):
+                    world.mesh().chat(alias, ASK)
+        except QuotaExceeded:
+            pass  # its holder renewed it first
+        assert list(stream), "who held it goes on"
+    assert held.flush(60)
+    assert other.flush(60)
+    assert books.nothing_is_held(world, 60)
+
+
+def test_a_day_jumped_into_has_a_budget_of_its_own_and_the_day_before_keeps_what_it_spent(
+    make_priced: Callable[..., Priced], clocks: Wound
+) -> None:
+    priced = make_priced(("$500/day",))
+    noon_s = 12 * HOUR_S - int(time.time()) % DAY_S
+
+    def left(off_s: int) -> Any:
+        clocks.valkey.put(noon_s + off_s)  # no midnight comes by itself
+        mesh = priced.world.mesh(leases=False)  # who has learned nothing: each reserves as much
+        [left] = mesh.chat(**priced.asked(priced.world.team)).mesh.remaining.values()
+        return left
+
+    first = left(0)
+    assert left(3 * DAY_S) == first
+    assert left(-3 * DAY_S) == first
+    assert left(0) < first

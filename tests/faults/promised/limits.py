@@ -41,6 +41,14 @@ LIMITS: Promises = {
             "a_rate_gives_one_burst_more_for_each_jump_and_denies_for_seconds"
         ),
         "faults/servers_whose_clocks_jump::every_call_is_one_fact_and_every_cent_counts_once",
+        (
+            "faults/servers_whose_clocks_jump::"
+            "a_slot_held_across_a_jump_forward_may_be_given_again_and_no_more"
+        ),
+        (
+            "faults/servers_whose_clocks_jump::"
+            "a_day_jumped_into_has_a_budget_of_its_own_and_the_day_before_keeps_what_it_spent"
+        ),
         "faults/servers_whose_clocks_jump::their_clocks_are_what_these_tests_set",
         "limits/the_clock_may_jump::a_day_forward_and_back_denies_for_seconds_not_for_a_day",
         "limits/the_clock_may_jump::a_jump_forward_gives_at_most_one_extra_burst",
@@ -122,6 +130,15 @@ LIMITS: Promises = {
         "core/planning_decides_before_anything_is_sent::send_the_aliass_cap_where_the_caller_gives_none",
         "limits/limits_are_counted_exactly::a_hard_limit_sustains_what_its_burst_leaves",
         "limits/settlement_happens_once::a_hard_limit_refunds_only_what_has_not_drained",
+    ),
+    "what is reserved follows what an alias' calls took": (
+        "core/estimates_follow_what_calls_took::before_anything_was_learned_it_is_1024_tokens_or_the_callers_cap",
+        "core/estimates_follow_what_calls_took::then_it_is_the_95th_percentile_of_what_the_alias_answered",
+        "core/estimates_follow_what_calls_took::one_long_answer_in_a_hundred_does_not_move_it",
+        "core/estimates_follow_what_calls_took::input_follows_the_tokens_that_a_byte_makes",
+        "core/estimates_follow_what_calls_took::each_alias_learns_for_itself",
+        "core/estimates_follow_what_calls_took::what_nobody_counted_and_what_failed_teach_nothing",
+        "core/estimates_follow_what_calls_took::what_was_learned_is_what_is_charged",
     ),
     "what a call took above its estimate is owed": (
         "limits/settlement_happens_once::more_than_the_estimate_goes_into_debt",
