@@ -10,13 +10,14 @@ from typing import Any
 
 from xdist.scheduler import LoadFileScheduling
 
-#: Seconds of processor, as measured, of files that take long for how many tests they have.
+#: Seconds, as measured, of files that take long for how many tests they have.
 SECONDS = {
+    "tests/notebooks/test_notebooks_run.py": 45,
+    "tests/hosts/litellm/test_the_proxy_is_governed.py": 40,
     "tests/faults/test_soak.py": 40,
     "tests/readme/test_the_readme_is_true.py": 25,
     "tests/cli/test_demo.py": 25,
     "tests/topologies/test_redis_seven.py": 15,
-    "tests/notebooks/test_notebooks_run.py": 15,
     "tests/hosts/litellm/test_ledger_of_endings.py": 15,
     "tests/cli/test_engines.py": 12,
     "tests/hosts/litellm/test_a_script_that_ends_at_once.py": 12,
