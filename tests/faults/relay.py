@@ -131,10 +131,13 @@ class Relay:
     async def _close(self) -> None:
         for server in self._servers:
             server.close()
-        await self._reset()
-        for task in self._pumps:
-            task.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
+        self.toxics.refuse = True  # who is only being accepted
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            await self._reset()
+            for task in self._pumps:
+                task.cancel()
+            await asyncio.wait(others, timeout=0.05)
+        await asyncio.sleep(0)  # what was aborted closes its socket in the next turn
 
     async def _reset(self) -> None:
         for writer in list(self._open):
