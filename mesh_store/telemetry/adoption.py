@@ -9,7 +9,7 @@ from pathlib import Path
 from mesh_store.model.ids import now_us
 from mesh_store.redis.stream import FactStream
 from mesh_store.telemetry.files import RingFile, orphans
-from mesh_store.telemetry.losses import tell_dropped
+from mesh_store.telemetry.losses import tell_lost
 from mesh_store.telemetry.orphan import OrphanDelivery
 from mesh_store.telemetry.settling import Away, Settlements
 from mesh_store.telemetry.watch import Watch
@@ -71,13 +71,13 @@ class Adoption:
             return None
         orphan = self._current
         assert orphan is not None
-        tell_dropped(self._stream, orphan.ring)
         orphan.settle()
         if orphan.ship(now, force=True):
             orphan.acknowledge(now_us())
             return 0.0
         orphan.look(now)
         orphan.acknowledge(now_us())
+        tell_lost(self._stream, orphan)
         if orphan.delivered or (not orphan.unshipped and now - self._since > keep_s):
             self._put_back()
             return 0.0

@@ -66,7 +66,7 @@ class Delivery:
         self.damaged = 0
         self.facts = 0
         self.resends = 0
-        self.yielded = Yielded()
+        self.yielded = Yielded(ring)
         self._stream = stream
         self._watch = watch
         self._server = ring.mark(Mark.SERVER)

@@ -81,7 +81,10 @@ class RingFile:
 
     def close(self, *, remove: bool = False) -> None:
         """Give up the ring: keep the file for a drain (shortened where that is safe), or remove it."""
-        shortest = HEADER + self.ring.head if self.ring.head <= self.ring.capacity else None
+        ring = self.ring
+        # What never wrapped has nothing behind its head; of what is all delivered only the header counts.
+        shortest = HEADER + ring.head if ring.head <= ring.capacity else None
+        shortest = HEADER if ring.tail >= ring.head else shortest
         self.ring.close()
         if self._descriptor < 0 or self.path is None:
             return
@@ -89,7 +92,7 @@ class RingFile:
             if remove:
                 self.path.unlink()
             elif shortest is not None:
-                # Never wrapped: the rest was never written. A thousand short scripts must not pin 64 GiB.
+                # A thousand short scripts must not pin 64 GiB.
                 os.ftruncate(self._descriptor, max(shortest, HEADER + 8))
         self._close_descriptor()
 

@@ -21,6 +21,8 @@ class Mark(IntEnum):
         DROPPED, DROPPED_SETTLEMENTS: how many facts and settlements found no room, or could not be encoded.
         DROPPED_PICO_USD: what the calls of those facts cost.
         TOLD, TOLD_SETTLEMENTS, TOLD_MICRO_USD: how much of that everybody can read in Redis.
+        NOTE: where the ring's note is, how long, and its CRC; see `Ring.note`.
+        TOLD_UNCONFIRMED: how many of the facts whose stream was forgotten everybody can read in Redis.
     """
 
     HEAD = 0
@@ -39,3 +41,5 @@ class Mark(IntEnum):
     TOLD = 13
     TOLD_SETTLEMENTS = 14
     TOLD_MICRO_USD = 15
+    NOTE = 16
+    TOLD_UNCONFIRMED = 17

@@ -61,11 +61,13 @@ class OwnDelivery(Delivery):
         if ring.head - ring.tail < ring.capacity * YIELDS_FROM:
             return
         self.committed = self._ranges.reach(self.committed)
+        yielded = []
         while self._sent and ring.head - self.committed > ring.capacity * YIELDS_TO:
             sent = self._sent.popleft()
-            self.yielded.batches.append(sent)
+            yielded.append(sent)
             self._ranges.add(sent.start, sent.end)
             self.committed = self._ranges.reach(self.committed)
+        self.yielded.add(yielded)
         self._release()
 
     def _records(self, start: int, end: int) -> Iterator[Read]:

@@ -9,7 +9,7 @@ from mesh_store.redis.stream import FactStream
 from mesh_store.telemetry import files
 from mesh_store.telemetry.adoption import Adoption
 from mesh_store.telemetry.housing import Housing
-from mesh_store.telemetry.losses import Losses
+from mesh_store.telemetry.losses import Losses, is_told
 from mesh_store.telemetry.own import OwnDelivery
 from mesh_store.telemetry.settling import Settlements, Settler
 from mesh_store.telemetry.shipper import Shipper
@@ -46,4 +46,6 @@ class Pipeline:
         deadline = time.monotonic() + timeout_s
         self.shipper.flush(timeout_s)
         if self.shipper.stop(max(0.05, deadline - time.monotonic())):
-            self.file.close(remove=self.file.ring.tail >= self.file.ring.head)
+            ring, delivery = self.file.ring, self.delivery
+            arrived = ring.tail >= ring.head and not delivery.yielded.batches
+            self.file.close(remove=arrived and is_told(delivery))

@@ -30,6 +30,7 @@ from mesh_store.redis.client import connect
 from mesh_store.redis.lease_book import LeaseBook
 from mesh_store.redis.stream import FactStream
 from mesh_store.telemetry.health import Health, health_of
+from mesh_store.telemetry.legible import legible
 from mesh_store.telemetry.pipeline import Pipeline
 from mesh_store.telemetry.records import Closed, closed, encode
 from mesh_store.telemetry.settling import Settler
@@ -189,6 +190,9 @@ class Recorder:
                 if isinstance(done, Done):
                     pipeline.writer.lose_fact(done.fact)
                     done = Closed(done.settlement, done.closes)
+                elif isinstance(done, Intent):
+                    # The call goes on: should its process die, its money must not be free.
+                    done = Intent(legible(done.lost), done.reservation, done.deadline_us, done.also)
                 encoded, written = self._remainder(done, error), None
             pipeline.writer.write(encoded, done, written)
             if pipeline.shipper.asleep:
@@ -203,12 +207,17 @@ class Recorder:
             log.error(said, exc_info=error)
 
     def _remainder(self, done: Ending | None, error: Exception) -> bytes:
-        """Return, of a `Done` whose fact cannot be encoded (a plugin made it), at least the settlement."""
-        remainder = None if done is None or isinstance(done, Intent | Cancel) else closed(done)
+        """Return what can be written where a plugin made a fact that cannot be encoded.
+
+        Of a `Done` its settlement, of an `Intent` what its fact says legibly.
+        """
+        remainder = encode(done) if isinstance(done, Intent) else None
+        if isinstance(done, Closed | Done):
+            remainder = closed(done)
         if remainder is None:
             raise error
         self._failed += 1
-        log.error("a fact could not be encoded; its settlement was written without it", exc_info=error)
+        log.error("a fact could not be encoded; the rest of its record was written", exc_info=error)
         return remainder
 
     def _open(self) -> Pipeline:

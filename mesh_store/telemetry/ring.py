@@ -26,6 +26,8 @@ from mesh_store.telemetry.ring_identity import ALIGN, Identity, NotARing, read_i
 HEADER = 4096
 
 _MARKS_AT = 2048
+#: The header's two places for a note, and the bytes of each.
+_NOTES_AT, NOTE_SIZE = (2304, 3200), 896
 _FRAME = struct.Struct("<QII")
 _FRAME_SIZE = _FRAME.size
 _pack_into, _unpack_from = _FRAME.pack_into, _FRAME.unpack_from
@@ -124,6 +126,20 @@ class Ring:
     def set_mark(self, which: Mark, value: int) -> None:
         """Write a mark; it survives the process."""
         self._marks[which] = value & _WORD
+
+    def note(self, said: bytes) -> None:
+        """Keep up to `NOTE_SIZE` bytes in the header instead of the last note; never a part of them."""
+        which = 1 - (self._marks[Mark.NOTE] & 1)
+        at = _NOTES_AT[which]
+        self._memory[at : at + len(said)] = said
+        self._marks[Mark.NOTE] = crc32(said) << 16 | len(said) << 1 | which
+
+    def noted(self) -> bytes:
+        """Return the last note; nothing where there is none or it is damaged."""
+        word = self._marks[Mark.NOTE]
+        at = _NOTES_AT[word & 1]
+        said = self._memory[at : at + (word >> 1 & 0x7FFF)]
+        return said if crc32(said) == word >> 16 else b""
 
     def frames(self, start: int, end: int) -> Iterator[Frame]:
         """Yield the records from ``start`` up to ``end``; a damaged stretch is one frame without payload."""
@@ -260,4 +276,4 @@ def _seed(position: int, length: int) -> int:
     return crc32(b"", (position ^ length) & 0xFFFF_FFFF)
 
 
-__all__ = ["ALIGN", "HEADER", "Frame", "Identity", "Mark", "NotARing", "Ring", "frame_size"]
+__all__ = ["ALIGN", "HEADER", "NOTE_SIZE", "Frame", "Identity", "Mark", "NotARing", "Ring", "frame_size"]

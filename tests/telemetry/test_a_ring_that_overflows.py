@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import asyncpg
 import pytest
 import redis.exceptions
 
-from mesh_store.model.facts import Cancel
+from mesh_store.model.facts import Cancel, Done
 from mesh_store.telemetry import Recorder, drain
 from mesh_store.telemetry.collector import Collector
 
@@ -157,3 +159,69 @@ def test_a_cancel_finds_room_when_facts_have_taken_theirs(
     settled.failing = None
     assert recorder.flush(60)
     assert settled.cancelled == [reservation.id]
+
+
+def dies_having_yielded(kit: Any, home: Path, url: str, settled: Any) -> int:
+    """Fill a ring that yields in a process that is killed then; returns how many facts it shipped."""
+    says, hears = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover - it is killed
+        recorder = Recorder(home, url, ring_bytes=SMALL, settler=settled)
+        made = fill_many_times(kit, recorder)
+        os.write(hears, made.to_bytes(4, "little"))
+        signal.pause()
+    os.close(hears)
+    with os.fdopen(says, "rb") as heard:
+        made = int.from_bytes(heard.read(4), "little")
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return made
+
+
+def remaining(home: Path) -> list[Path]:
+    return list((home / "rings").glob("*.ring"))
+
+
+async def test_what_a_dead_process_had_yielded_is_counted_once_when_its_stream_is_forgotten(
+    kit: Any, valkey: Any, settled: Any, tmp_path: Path, database_url: str
+) -> None:
+    made = dies_having_yielded(kit, tmp_path, valkey.url, settled)
+    drain(tmp_path, valkey.url, settler=settled)
+    assert remaining(tmp_path), "the ring waits for the commit of what only the stream holds"
+    assert lost(valkey) == {}
+    valkey.kill()
+    valkey.start()
+    for _ in range(2):
+        drain(tmp_path, valkey.url, settler=settled)
+    unconfirmed = lost(valkey)["unconfirmed"]
+    assert unconfirmed > 0
+    assert await collected(database_url, valkey) == made - unconfirmed
+    drain(tmp_path, valkey.url, settler=settled)
+    assert lost(valkey) == {"unconfirmed": unconfirmed}
+    assert remaining(tmp_path) == []
+
+
+async def test_what_a_dead_process_had_yielded_is_no_loss_when_it_is_collected(
+    kit: Any, valkey: Any, settled: Any, tmp_path: Path, database_url: str
+) -> None:
+    made = dies_having_yielded(kit, tmp_path, valkey.url, settled)
+    assert await collected(database_url, valkey) == made
+    drain(tmp_path, valkey.url, settler=settled)
+    valkey.kill()
+    valkey.start()
+    drain(tmp_path, valkey.url, settler=settled)
+    assert (remaining(tmp_path), lost(valkey)) == ([], {})
+
+
+def test_losses_that_nobody_could_be_told_of_keep_the_ring(
+    kit: Any, make_recorder: Callable[..., Recorder], valkey: Any, settled: Any, tmp_path: Path
+) -> None:
+    recorder = make_recorder()
+    valkey.kill()
+    recorder.done(Done(kit.fact(session="\ud800"), None, None))
+    recorder.close(0.2)
+    assert remaining(tmp_path)
+    valkey.start()
+    drain(tmp_path, valkey.url, settler=settled)
+    assert lost(valkey)["facts"] == 1
+    assert remaining(tmp_path) == []

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from mesh_store.model.facts import Asked
 from mesh_store.telemetry import Recorder, drain
 from mesh_store.telemetry.collector import Collector
 
@@ -74,6 +75,38 @@ async def test_what_a_killed_process_took_arrives_once_after_a_drain(
     assert len(stored) == len(set(stored))
     assert report.delivered == 1
     assert list((tmp_path / "rings").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [{"session": "\ud800"}, {"cost_pico_usd": 2**80}, {"tags": {"a": object()}}],
+    ids=lambda each: next(iter(each)),
+)
+async def test_a_running_call_whose_fact_a_plugin_spoilt_is_lost_like_any_other(
+    kit: Any,
+    tmp_path: Path,
+    valkey: Any,
+    database_url: str,
+    postgres: Any,
+    settled: Any,
+    spoilt: dict[str, Any],
+) -> None:
+    """It was asked for under a budget: were its intent not written, its money would be given back."""
+    running, _ = kit.call(**spoilt)
+    child = os.fork()
+    if child == 0:
+        recorder = Recorder(tmp_path, "unix:///nowhere", settler=settled, ring_bytes=256 * 1024)
+        recorder.asked(Asked(running.reservation.id, running.reservation.charges))
+        recorder.intent(running)
+        os.kill(os.getpid(), signal.SIGKILL)
+    await asyncio.to_thread(os.waitpid, child, 0)
+    assert drain(tmp_path, valkey.url, settler=settled).lost == 1
+    await collect(database_url, valkey.url)
+    assert (settled.settled, settled.cancelled) == ([(running.reservation.id, (0,))], [])
+    row = await postgres.fetchrow("SELECT * FROM usage_events")
+    assert (str(row["id"]), row["outcome"], row["input_tokens"]) == (running.lost.id, "lost", 100)
+    assert row["session"] is None
+    assert row["tags"] == "{}"
 
 
 async def test_a_call_that_was_running_when_its_process_died_becomes_lost_and_is_settled_as_reserved(
