@@ -62,12 +62,37 @@ def revive(as_json: AsJson = False) -> None:
         typer.echo(f"{stored} facts are stored, {waiting} entries still wait for a newer version")
 
 
+@telemetry.command("recount")
+def recount(as_json: AsJson = False) -> None:
+    """Count the errors of sums anew from the calls that are kept; after an upgrade that counts others.
+
+    Sums whose calls were pruned stay as they are. Collectors wait meanwhile.
+    """
+    from mesh_plugins.cli.control import run_async
+
+    found = run_async(_recount())
+    if as_json:
+        print_json(found._asdict())
+    else:
+        typer.echo(
+            f"{found.corrected} sums are corrected, {found.left} stay: their calls are no longer all kept"
+        )
+
+
 @telemetry.command("dashboard")
 def dashboard(source: Annotated[Literal["prometheus", "postgres"], typer.Argument()]) -> None:
     """Print a Grafana dashboard, to import or to provision."""
     from mesh_store.telemetry.exporters import grafana
 
     print_json(grafana.prometheus() if source == "prometheus" else grafana.postgres())
+
+
+async def _recount() -> Any:
+    from mesh_plugins.cli.control import database, place
+    from mesh_store.postgres.usage_recount import recount as recount_usage
+
+    async with place() as found, database(found) as opened:
+        return await recount_usage(opened)
 
 
 async def _revive() -> tuple[int, int]:

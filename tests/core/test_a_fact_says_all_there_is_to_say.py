@@ -57,6 +57,20 @@ def test_nothing_is_left_out(make_world, traced):
     assert used == msgspec.structs.asdict(EVERYTHING)
     assert fact.settled_tokens == 1_200
     assert fact.settled_pico_usd == fact.cost_pico_usd
+    said = (fact.session, fact.end_user, fact.tags, fact.flags, fact.service)
+    assert said == ("s1", "u9", {"job": "nightly"}, ("odd",), "flex")
+    answered = (fact.finish_reason, fact.response_model, fact.response_id)
+    assert answered == ("stop", "small-2026", "resp-1")
+    lost = world.recorder.intents[0].lost
+    assert lost.output_tokens > 0
+    assert fact.estimate_tokens == lost.estimate_tokens == lost.input_tokens + lost.output_tokens
+    assert fact.estimate_pico_usd == lost.estimate_pico_usd == lost.cost_pico_usd
+    same = ("call_id", "attempt", "operation", "host", "stream", "team_id", "user_id", "key_id", "alias")
+    same += ("alias_id", "revision", "provider_id", "provider", "request_model", "rate_card", "session")
+    same += ("end_user", "tags", "trace_id", "span_id", "reservation_id", "version")
+    assert [getattr(lost, name) for name in same] == [getattr(fact, name) for name in same]
+    ids = (fact.id, fact.call_id, fact.team_id, fact.key_id, fact.alias_id, fact.provider_id, fact.alias)
+    assert len({*ids, fact.provider, fact.request_model, fact.rate_card, fact.reservation_id}) == 11
 
 
 def test_a_refused_call_names_its_span_too(make_world, traced):

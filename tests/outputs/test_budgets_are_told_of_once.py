@@ -10,7 +10,9 @@ import pytest
 from mesh_store.model.facts import Settlement
 from mesh_store.model.ids import now_us
 from mesh_store.model.limits import Charge, Limit, Reservation
+from mesh_store.postgres.usage_budgets import Budget, BudgetState, Spent
 from mesh_store.telemetry import spending
+from mesh_store.telemetry.exporters.alerts import Alert, due
 from mesh_store.telemetry.exporters.running import Exporter
 from tests.outputs.hearing import Sink, collect, export
 
@@ -45,6 +47,42 @@ def test_a_budget_is_told_once_at_each_threshold_and_again_when_nobody_took_it(p
     assert mine() == [(50, "5"), (100, "10")]
     (alert, *_) = [alert for alert in told if alert["limit_id"] == limit.id]
     assert (alert["whose"], alert["limit_usd"]) == (f"team {place.team}", "10")
+
+
+@pytest.mark.parametrize("cap", [10, 10**12, 3])
+def test_a_threshold_is_passed_at_it_and_not_a_pico_dollar_before(cap: int) -> None:
+    state = BudgetState(Budget("{t}:q:b", "t", DAY), "b1", "team t", cap)
+
+    def percent(spent: int) -> int:
+        alert = due(state, Spent(spent, 1), now_us())
+        return alert.percent if alert else 0
+
+    for threshold, before in ((50, 0), (80, 50), (100, 80)):
+        reached = -(-cap * threshold // 100)
+        assert percent(reached) >= threshold
+        assert percent(reached - 1) <= before
+    assert percent(cap * 3) == 100
+    assert percent(0) == 0
+
+
+def test_an_alert_says_what_was_spent_of_what_and_when() -> None:
+    state = BudgetState(Budget("{t}:q:b", "t", DAY), "b1", "team t", 20 * 10**12)
+    alert = due(state, Spent(10 * 10**12 + 5 * 10**11, 1), 86_400_000_000 * 3 + 7)
+    assert alert == Alert(
+        limit_id="b1",
+        whose="team t",
+        percent=50,
+        spent_usd="10.5",
+        limit_usd="20",
+        window_start_us=86_400_000_000 * 3,
+        window_end_us=86_400_000_000 * 4,
+    )
+
+
+def test_a_budget_of_nothing_is_not_passed_before_something_is_spent() -> None:
+    state = BudgetState(Budget("{t}:q:b", "t", DAY), "b1", "team t", 0)
+    assert due(state, Spent(0, 0), now_us()) is None
+    assert due(state, Spent(1, 1), now_us()) is not None
 
 
 def test_of_several_processes_that_watch_one_tells(place: Any, hook: Any) -> None:

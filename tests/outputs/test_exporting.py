@@ -63,6 +63,42 @@ def test_a_span_has_the_times_the_parent_and_the_names_of_the_call(place: Any) -
     assert "error.type" not in said
 
 
+def test_each_attribute_of_a_span_says_what_its_name_says(place: Any) -> None:
+    otel, when = Otel(), {"started_at_us": 1_700_000_000_000_001, "duration_us": 3}
+    told = {
+        "operation": ("gen_ai.operation.name", "embeddings"),
+        "provider": ("gen_ai.provider.name", "own-name"),
+        "request_model": ("gen_ai.request.model", "asked"),
+        "stream": ("gen_ai.request.stream", True),
+        "session": ("gen_ai.conversation.id", "s1"),
+        "response_id": ("gen_ai.response.id", "r1"),
+        "response_model": ("gen_ai.response.model", "answered"),
+        "ttft_us": ("gen_ai.response.time_to_first_chunk", 0.25),
+        "input_tokens": ("gen_ai.usage.input_tokens", 11),
+        "output_tokens": ("gen_ai.usage.output_tokens", 12),
+        "cache_read_tokens": ("gen_ai.usage.cache_read.input_tokens", 13),
+        "cache_write_tokens": ("gen_ai.usage.cache_creation.input_tokens", 14),
+        "reasoning_tokens": ("gen_ai.usage.reasoning.output_tokens", 15),
+        "error_type": ("error.type", "timeout"),
+        "status": ("http.response.status_code", 504),
+        "team_id": ("mesh.team.id", "t1"),
+        "user_id": ("mesh.user.id", "u1"),
+        "key_id": ("mesh.key.id", "k1"),
+        "alias": ("mesh.alias", "a1"),
+        "attempt": ("mesh.attempt", 2),
+        "call_id": ("mesh.call.id", "c1"),
+        "cost_pico_usd": ("mesh.cost.pico_usd", 16),
+        "rate_card": ("mesh.price.version", "p1"),
+        "outcome": ("mesh.outcome", "incomplete"),
+        "estimated": ("mesh.usage.estimated", True),
+    }
+    fields = {field: value for field, (_, value) in told.items()} | {"ttft_us": 250_000}
+    otel.sink.fact(place.fact(**fields, **when))
+    (span,) = otel.exporter.get_finished_spans()
+    assert dict(span.attributes or {}) == dict(told.values())
+    assert span.status.status_code.name == "ERROR"
+
+
 def test_metrics_carry_no_user_key_or_name_a_caller_made_up(place: Any) -> None:
     otel, prometheus = Otel(), Prometheus()
     odd = {"alias": "made-up-by-caller", "attempt": 0, "outcome": "denied", "provider": None}

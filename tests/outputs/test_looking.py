@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from mesh_plugins.cli.printing import csv_text
+from mesh_plugins.cli.report import month_span
 from mesh_plugins.cli.sparklines import sparkline
 from mesh_store.model.facts import Settlement
 from mesh_store.model.ids import now_us
@@ -99,7 +100,8 @@ def test_what_is_flushed_is_told_to_the_server_that_holds_the_budgets(place: Any
     facts.close()
 
 
-def test_tail_prints_a_call_when_it_ends_and_takes_nothing_away(place: Any) -> None:
+@pytest.mark.parametrize("only", [(), ("--errors",)], ids=["all", "errors"])
+def test_tail_prints_a_call_when_it_ends_and_takes_nothing_away(place: Any, only: tuple[str, ...]) -> None:
     command = [
         sys.executable,
         "-m",
@@ -110,20 +112,22 @@ def test_tail_prints_a_call_when_it_ends_and_takes_nothing_away(place: Any) -> N
         "--count",
         "2",
         "--json",
+        *only,
     ]
     running = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=place.environment
     )
     assert running.stderr is not None
     assert running.stderr.readline() == "waiting for calls\n"
-    place.send(place.fact(team_id="018f0000-0000-7000-8000-0000000000ff"), place.fact(), place.fact())
+    others, how = place.fact(team_id="018f0000-0000-7000-8000-0000000000ff"), "timeout" if only else "ok"
+    place.send(others, *([place.fact()] if only else []), place.fact(outcome=how), place.fact(outcome=how))
     out, complaints = running.communicate(timeout=240)
     assert (running.returncode, complaints) == (0, "")
     said = [json.loads(line) for line in out.splitlines()]
-    assert [(one["team"], one["alias"], one["input_tokens"]) for one in said] == [
-        (place.team, "fast", 1000)
+    assert [(one["team"], one["alias"], one["input_tokens"], one["outcome"]) for one in said] == [
+        (place.team, "fast", 1000, how)
     ] * 2
-    assert place.json("usage", "--team", place.team, "--flush")[0]["calls"] == 2
+    assert place.json("usage", "--team", place.team, "--flush")[0]["calls"] == 2 + bool(only)
 
 
 def test_a_month_is_reported_with_plots_and_asks_nobody_for_anything(place: Any) -> None:
@@ -145,6 +149,37 @@ def test_a_month_is_reported_with_plots_and_asks_nobody_for_anything(place: Any)
     empty = place("report", "month", "--team", place.team, "--month", "2020-02")
     assert "0 calls" in empty
     assert "<svg" not in empty
+
+
+def test_the_days_of_a_month_are_its_own_and_a_report_can_go_to_a_file(place: Any, tmp_path: Any) -> None:
+    today = datetime.now(UTC)
+    begins, ends = month_span(None)
+    assert begins <= datetime.now(UTC)
+    assert (begins.day, ends.day, begins.hour) == (1, 1, 0)
+    assert 28 <= (ends - begins).days <= 31
+    assert month_span("2024-02") == (datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC))
+    assert month_span("2024-12") == (datetime(2024, 12, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))
+    at = {"started_at_us": round(today.timestamp() * 1e6)}
+    place.send(place.fact(**at), place.fact(team_id="018f0000-0000-7000-8000-0000000000ff", **at))
+    place("usage", "--flush")
+    output = tmp_path / "month.csv"
+    month = ("report", "month", "--team", place.team, "--month", f"{today:%Y-%m}")
+    place(*month, "--format", "csv", "--output", str(output))
+    (row,) = csv.DictReader(io.StringIO(output.read_text("utf-8")))
+    assert list(row)[:6] == ["day", "user", "key", "alias", "provider", "model"]
+    assert (row["day"][:10], row["user"], row["key"]) == (f"{today:%Y-%m-%d}", "", "abcdefgh")
+    assert (row["alias"], row["provider"], row["model"]) == ("fast", "openai", "gpt-5-mini")
+    assert (row["calls"], row["input_tokens"], row["output_tokens"]) == ("1", "1000", "200")
+
+
+def test_sums_are_counted_anew_from_the_command_line(place: Any) -> None:
+    place.send(place.fact(outcome="timeout"))
+    place("usage", "--flush")
+    place.query("UPDATE usage_rollups SET errors = 0 WHERE team_id = $1", place.team_id)
+    assert place.json("usage", "--team", place.team)[0]["errors"] == 0
+    assert place.json("telemetry", "recount")["corrected"] == 5
+    assert place.json("usage", "--team", place.team)[0]["errors"] == 1
+    assert place("telemetry", "recount").startswith("0 sums are corrected")
 
 
 @pytest.mark.parametrize("words", ["2026-13", "soon", "2026"])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mesh_store.model.facts import Fact
 from mesh_store.model.ids import new_id, now_us
 from mesh_store.postgres.database import Database
-from mesh_store.postgres.usage import usage_report
+from mesh_store.postgres.usage import last_used, usage_report
 from mesh_store.postgres.usage_latency import percentile
 from mesh_store.postgres.usage_retention import prune
 from mesh_store.redis.stream import Batch
@@ -48,7 +48,11 @@ facts = st.lists(
             "input_tokens": st.integers(0, 5),
             "output_tokens": st.integers(0, 5),
             "cache_read_tokens": st.integers(0, 5),
+            "cache_write_tokens": st.integers(0, 5),
             "reasoning_tokens": st.integers(0, 5),
+            "audio_input_tokens": st.integers(0, 5),
+            "audio_output_tokens": st.integers(0, 5),
+            "flags": st.sampled_from(((), ("odd",), ("odd", "shadow_denied"))),
             "estimated": st.booleans(),
             "cost_pico_usd": st.one_of(st.none(), st.integers(0, 10**13)),
         }
@@ -152,7 +156,8 @@ class Books:
         row["lost"] += fact.outcome == "lost"
         row["estimated"] += fact.estimated
         row["unpriced"] += (fact.cost_pico_usd is None and took) - newly
-        for name in ("input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens"):
+        row["shadow_denied"] += fact.attempt <= 1 and "shadow_denied" in fact.flags
+        for name in TOKENS:
             row[name] += getattr(fact, name)
         row["cost_usd"] += (Decimal(fact.cost_pico_usd or 0) + difference) / 10**12
         if asked:
@@ -165,9 +170,13 @@ def bucket(us: int) -> int:
     return min(19, (us // 1000).bit_length())
 
 
+TOKENS = (
+    *("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", "reasoning_tokens"),
+    *("audio_input_tokens", "audio_output_tokens"),
+)
 COUNTED = (
     *("calls", "attempts", "denied", "errors", "cancelled", "lost", "estimated", "unpriced", "cost_usd"),
-    *("input_tokens", "output_tokens", "cache_read_tokens", "reasoning_tokens"),
+    *("shadow_denied", *TOKENS),
 )
 
 
@@ -185,6 +194,8 @@ async def check(books: Books, since: datetime | None, until: datetime | None, by
         assert {name: row[name] for name in COUNTED} == {name: sums[name] for name in COUNTED}
         for label, name, share in (
             ("latency_p50_ms", "latency", 0.5),
+            ("latency_p95_ms", "latency", 0.95),
+            ("ttft_p50_ms", "ttft", 0.5),
             ("latency_p99_ms", "latency", 0.99),
             ("ttft_p95_ms", "ttft", 0.95),
         ):
@@ -283,6 +294,40 @@ async def test_keys_and_users_are_told_apart_where_they_are_asked_for(
     now = datetime.fromtimestamp(books.now // 60_000_000 * 60, UTC)
     for since in (None, now - timedelta(hours=50), now - timedelta(hours=62)):
         await check(books, since, None, by)
+
+
+async def test_a_duration_at_a_bound_is_counted_above_it_in_every_grain(rolling_url: str) -> None:
+    given = {"late_us": 1, "attempt": 1, "outcome": "ok", "key_id": "abcdefgh", "alias": "fast"}
+    bounds = [1_000 * 2**power for power in range(19)]
+    times = [0, *bounds, *(bound - 1 for bound in bounds), 10**9]
+    sent = [given | {"duration_us": time, "ttft_us": time // 2} for time in times]
+    books = Books(rolling_url, [*sent, given | {"outcome": "denied"}, *sent])
+    await books.send([])
+    connection = await asyncpg.connect(rolling_url)
+    rows = await connection.fetch(
+        "SELECT latency, ttft FROM usage_rollups WHERE team_id = $1 ORDER BY grain", books.team
+    )
+    await connection.close()
+    expected = [[0] * 20, [0] * 20]
+    for time in times * 2:
+        expected[0][bucket(time)] += 1
+        expected[1][bucket(time // 2)] += 1
+    assert [[row["latency"], row["ttft"]] for row in rows] == [expected] * 5
+
+
+async def test_when_a_key_last_called_is_its_newest_call_in_whatever_order_they_arrive(
+    rolling_url: str,
+) -> None:
+    given = {"attempt": 1, "outcome": "ok", "key_id": f"last-{next(_numbers)}", "alias": "fast"}
+    newest = Books(rolling_url, [given | {"late_us": 1}])
+    older = Books(rolling_url, [given | {"late_us": 2_000_001}])
+    older.team = newest.team
+    older.facts = [msgspec.structs.replace(older.facts[0], team_id=newest.team)]
+    for books in (newest, older):
+        await books.send([])
+    async with Database(rolling_url) as database:
+        last = (await last_used(database, [given["key_id"]]))[given["key_id"]]
+    assert round(last.timestamp() * 1e6) == newest.facts[0].started_at_us
 
 
 @pytest.mark.parametrize("reader", ["usage_drawn", "usage_of_teams_drawn"])

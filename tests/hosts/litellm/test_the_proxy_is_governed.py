@@ -185,7 +185,12 @@ def test_however_a_call_through_the_proxy_ends_it_leaves_one_fact_and_holds_noth
     provider.script(latency_s=3, times=1)
     asyncio.run(_left_once_asked(provider, post | {"json": ask}))
 
-    outcomes = [fact["outcome"] for fact in proxy.facts(4)]
+    provider.script(latency_s=10, times=1)
+    late = proxy.chat(timeout=1)
+    assert late.status_code in (408, 504), late.text
+
+    outcomes = [fact["outcome"] for fact in proxy.facts(5)]
+    assert outcomes.pop() == "timeout"
     assert outcomes[:2] == ["ok", "error"]
     assert outcomes[2] in ("abandoned", "cancelled")
     # litellm's proxy may let a call go on whose client has left; it is a call all the same.
