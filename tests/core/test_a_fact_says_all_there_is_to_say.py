@@ -77,9 +77,12 @@ def test_a_refused_call_names_its_span_too(make_world, traced):
     traced(is_valid=True, trace_id=TRACE, span_id=SPAN)
     world = make_world()
     with pytest.raises(UnknownAlias):
-        world.call(alias="nobody")
+        world.call(alias="nobody", tags={"job": "nightly"}, session="s1", end_user="u9")
     (fact,) = world.recorder.facts
     assert (fact.outcome, fact.trace_id) == ("denied", f"{TRACE:032x}")
+    assert (fact.attempt, fact.status, fact.error_type) == (0, UnknownAlias("").status, "UnknownAlias")
+    assert (fact.session, fact.end_user, fact.tags) == ("s1", "u9", {"job": "nightly"})
+    assert (fact.alias, fact.alias_id, fact.provider_id) == ("nobody", None, None)
 
 
 def test_a_lost_call_names_its_span_and_settles_at_its_estimate(make_world, traced):

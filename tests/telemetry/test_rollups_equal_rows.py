@@ -257,6 +257,27 @@ EACH_OUTCOME = [
 ]
 
 
+#: Two attempts with a number of its own in each field, stored in two transactions.
+EACH_FIELD = [
+    {
+        "late_us": 1,
+        "duration_us": 5_000,
+        "ttft_us": 2_000,
+        "outcome": "ok",
+        "attempt": attempt,
+        "key_id": "abcdefgh",
+        "alias": "fast",
+        "estimated": True,
+        "flags": ("odd", "shadow_denied"),
+        "cost_pico_usd": 7,
+        **{name: 2**number for number, name in enumerate(TOKENS)},
+    }
+    for attempt in (1, 2)
+]
+
+
+@example(sent=EACH_OUTCOME, repeats=[1], adjusted={}, spans=[(None, None)], by=["provider", "model", "user"])
+@example(sent=EACH_FIELD, repeats=[], adjusted={}, spans=[(None, None)], by=[])
 @example(sent=EACH_OUTCOME, repeats=[], adjusted={}, spans=[(None, None)], by=[])
 @law(25)
 @given(**ARGUMENTS)
@@ -319,7 +340,7 @@ async def test_when_a_key_last_called_is_its_newest_call_in_whatever_order_they_
     rolling_url: str,
 ) -> None:
     given = {"attempt": 1, "outcome": "ok", "key_id": f"last-{next(_numbers)}", "alias": "fast"}
-    newest = Books(rolling_url, [given | {"late_us": 1}])
+    newest = Books(rolling_url, [given | {"late_us": late} for late in (1, 3, 2, 4)])
     older = Books(rolling_url, [given | {"late_us": 2_000_001}])
     older.team = newest.team
     older.facts = [msgspec.structs.replace(older.facts[0], team_id=newest.team)]
