@@ -256,5 +256,13 @@ def test_what_is_kept_is_shown_by_the_commands(make_world: Any, monkeypatch: pyt
     shown = run("samples", "--team", world.team)
     assert "Silvester" in shown
     assert MASK in shown
-    assert json.loads(run("samples", "--team", world.team, "--json"))[0]["alias"] == alias
+    (one,) = json.loads(run("samples", "--team", world.team, "--json"))
+    assert (one["alias"], one["key"], one["user"]) == (alias, world.key_id, None)
+    mesh.chat(alias, ASK)
+    assert mesh.flush(10)
+    keep(world)
+    both = json.loads(run("samples", "--team", world.team, "--json"))
+    assert [each["fact_id"] == one["fact_id"] for each in both] == [False, True]
+    another = make_world()
+    assert "Silvester" not in run("samples", "--team", another.team)
     assert "nothing is kept" in run("team", "content", world.team, "off")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.server
 import json
+import re
 import threading
 from typing import Any
 
@@ -97,6 +98,58 @@ def test_each_attribute_of_a_span_says_what_its_name_says(place: Any) -> None:
     (span,) = otel.exporter.get_finished_spans()
     assert dict(span.attributes or {}) == dict(told.values())
     assert span.status.status_code.name == "ERROR"
+
+
+def test_each_metric_measures_what_its_name_says(place: Any) -> None:
+    otel, prometheus = Otel(), Prometheus()
+    fact = place.fact(
+        alias_id="a1",
+        duration_us=4_000_000,
+        ttft_us=250_000,
+        input_tokens=11,
+        output_tokens=12,
+        cache_read_tokens=3,
+        cache_write_tokens=4,
+        reasoning_tokens=5,
+        cost_pico_usd=2_500_000_000_000,
+    )
+    otel.sink.fact(fact)
+    prometheus.fact(fact)
+    points = otel.points
+    assert [point.sum for point in points["gen_ai.client.operation.duration"]] == [4.0]
+    assert [point.sum for point in points["gen_ai.client.operation.time_to_first_chunk"]] == [0.25]
+    assert [point.value for point in points["mesh.client.cost"]] == [2.5]
+    tokens = {
+        dict(point.attributes)["gen_ai.token.type"]: point.sum
+        for point in points["gen_ai.client.token.usage"]
+    }
+    assert tokens == {"input": 11, "output": 12}
+    said = {}
+    for line in exposed(prometheus).splitlines():
+        name, _, value = line.rpartition(" ")
+        kind = re.search(r'type="(\w+)"', name)
+        said[(name.partition("{")[0], kind and kind[1])] = value
+    kinds = {"input": 11, "output": 12, "cache_read": 3, "cache_write": 4, "reasoning": 5}
+    for kind, count in kinds.items():
+        assert float(said["mesh_tokens_total", kind]) == count
+    assert float(said["mesh_cost_usd_total", None]) == 2.5
+    sums = {name: float(value) for (name, _), value in said.items() if name.endswith("_sum")}
+    assert sorted(sums.values()) == [0.25, 4.0]
+    assert {name for name, value in sums.items() if value == 0.25} == {
+        name for name in sums if "first" in name
+    }
+
+
+def test_losses_that_are_told_again_are_not_counted_again() -> None:
+    prometheus = Prometheus()
+    for count in (3, 3, 5, 2):
+        prometheus.health(0, {"facts": count})
+    (line,) = [
+        line
+        for line in exposed(prometheus).splitlines()
+        if line.startswith("mesh_") and 'type="facts"' in line and "_created" not in line
+    ]
+    assert line.endswith(" 5.0")
 
 
 def test_metrics_carry_no_user_key_or_name_a_caller_made_up(place: Any) -> None:

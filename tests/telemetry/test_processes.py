@@ -77,6 +77,25 @@ async def test_what_a_killed_process_took_arrives_once_after_a_drain(
     assert list((tmp_path / "rings").iterdir()) == []
 
 
+def test_the_interpreter_ends_soon_although_no_server_can_be_reached(tmp_path: Path) -> None:
+    """It waits half a second for what is still on its way; the rest waits in the ring."""
+    done = run_python(
+        """
+        import sys, time
+        from mesh_store.model.facts import Done
+        from mesh_store.telemetry import Recorder
+        from tests.telemetry.producer import fact
+        recorder = Recorder(sys.argv[1], "unix:///nowhere", ring_bytes=256 * 1024)
+        recorder.done(Done(fact("c", "ok"), None, None))
+        print(time.time())
+        """,
+        str(tmp_path),
+    )
+    took = time.time() - float(done.stdout)
+    assert took < 8, done.stderr
+    assert len(list((tmp_path / "rings").glob("*.ring"))) == 1
+
+
 @pytest.mark.parametrize(
     "spoilt",
     [{"session": "\ud800"}, {"cost_pico_usd": 2**80}, {"tags": {"a": object()}}],

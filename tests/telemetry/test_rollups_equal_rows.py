@@ -150,6 +150,7 @@ class Books:
         asked, took = fact.outcome != "denied", fact.input_tokens + fact.output_tokens > 0
         row["calls"] += asked and fact.attempt <= 1
         row["attempts"] += asked
+        row["duration_us"] += fact.duration_us
         row["denied"] += not asked
         row["errors"] += fact.outcome in ("error", "incomplete", "timeout")
         row["cancelled"] += fact.outcome in ("cancelled", "abandoned")
@@ -189,8 +190,13 @@ async def check(books: Books, since: datetime | None, until: datetime | None, by
     assert {tuple(row[name] for name in by) for row in found} == set(expected)
     moments = [[row[name] for name in by if name in ("minute", "hour", "day")] for row in found]
     assert moments == sorted(moments)
+    if not any(moments):
+        dearest = [(row["cost_usd"], row["calls"]) for row in found]
+        assert dearest == sorted(dearest, reverse=True)
     for row in found:
         sums = expected[tuple(row[name] for name in by)]
+        mean = sums["duration_us"] / sums["attempts"] / 1000 if sums["attempts"] else None
+        assert row["mean_latency_ms"] == (None if mean is None else round(mean, 3))
         assert {name: row[name] for name in COUNTED} == {name: sums[name] for name in COUNTED}
         for label, name, share in (
             ("latency_p50_ms", "latency", 0.5),
@@ -431,6 +437,8 @@ async def test_where_minutes_are_gone_a_span_begins_with_its_day(fresh_url: str)
 
         assert (await calls(noon, None), await calls(None, noon)) == (2, 1)
         later = (day + timedelta(days=1)).date()
+        await prune(database, day.date(), later, later)  # sums are kept as long as what they are sums of
+        assert (await calls(noon, None), await calls(None, noon)) == (2, 1)
         await prune(database, later, later, later)
         assert (await calls(noon, None), await calls(None, noon)) == (3, 0)
         assert await calls(day + timedelta(hours=36, minutes=30), None) == 1

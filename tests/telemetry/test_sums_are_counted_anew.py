@@ -69,6 +69,23 @@ async def test_errors_are_counted_as_they_would_be_now_and_nothing_else_changes(
         assert await recount(database) == (0, 0)
 
 
+async def test_sums_of_which_one_fact_is_gone_stay_as_they_are(
+    fresh_url: str, fresh: asyncpg.Connection, kit: Any
+) -> None:
+    _, last = await used(fresh_url, kit)
+    await fresh.execute(FORGET)
+    wrong = await fresh.fetch(SUMS)
+    one = "(SELECT id FROM usage_events WHERE outcome = 'error' AND started_at >= $1 LIMIT 1)"
+    await fresh.execute(f"DELETE FROM usage_events WHERE id = {one}", last)
+    async with Database(fresh_url) as database:
+        left = (await recount(database)).left
+    assert left == 5, "its minute, hour and day, and its team's hour and day"
+    found = await fresh.fetch(SUMS)
+    grains = [w["grain"] for w, f in zip(wrong, found, strict=True) if w != f]
+    assert grains.count("day") == 7
+    assert grains.count("team day") == 3
+
+
 async def test_sums_whose_facts_are_gone_stay_as_they_are(
     fresh_url: str, fresh: asyncpg.Connection, kit: Any
 ) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import mmap
+from typing import Any
 
 import pytest
 
 from mesh_store.redis.stream import EntryId
+from mesh_store.telemetry.files import RingFile
 from mesh_store.telemetry.marks import Mark
+from mesh_store.telemetry.orphan import OrphanDelivery
 from mesh_store.telemetry.ring import HEADER, Ring
+from mesh_store.telemetry.settling import Settlements
+from mesh_store.telemetry.watch import Watch
 from mesh_store.telemetry.yielding import NOTED, Sent, Yielded
 
 MEMORY = HEADER + 64 * 1024
@@ -43,6 +48,16 @@ def test_however_many_are_awaited_the_note_holds_them_all(count: int, gap: int) 
     found.confirm(ranges(sent))
     assert not found.batches
     assert not Yielded(memory).batches
+
+
+def test_a_ring_whose_rest_is_in_postgres_waits_for_what_it_had_yielded(settled: Any) -> None:
+    memory, stream = ring(), Any
+    Yielded(memory).add(batches(1))
+    orphan = OrphanDelivery(RingFile(memory, None, -1), Settlements(settled), stream, Watch(stream))  # type: ignore[arg-type]
+    assert memory.tail >= memory.head
+    assert not orphan.delivered
+    orphan.yielded.confirm(ranges(batches(1)))
+    assert orphan.delivered
 
 
 def test_what_is_given_up_is_remembered_and_given_up_once() -> None:
