@@ -123,6 +123,11 @@ class Course:
         if self._heard is not None:
             self._heard.hear(said)
 
+    @property
+    def listens(self) -> bool:
+        """True where samples are on, so that what the answer says is kept."""
+        return self._heard is not None
+
     def hear(self, said: Any) -> None:
         """Take what a host knows of the answer's text; kept only where samples are on."""
         if self._heard is not None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from mesh_plugins.core.call import CallRequest, Plan, ProviderCall, Receipt, Reservation
@@ -22,7 +22,7 @@ from mesh_plugins.core.course import Course
 from mesh_plugins.core.denials import Denials
 from mesh_plugins.core.fact_of import denied_fact
 from mesh_plugins.core.hooks import Hooks
-from mesh_plugins.core.plan import plan_call
+from mesh_plugins.core.planned import Planner
 from mesh_plugins.core.ports import (
     AsyncLimiterPort,
     ConfigPort,
@@ -64,12 +64,16 @@ class Engine:
     denials: Denials
     secrets: Secrets
     samples: SamplePort | None = None
+    planner: Planner = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.planner = Planner(self.hooks, self.health.cooling)
 
     def plan(self, request: CallRequest) -> Plan:
         """Plan a call against the newest snapshot; a refusal is written down before it is raised."""
         snapshot = self.config.snapshot()
         try:
-            return plan_call(request, snapshot, self.hooks, self.health.cooling)
+            return self.planner.plan(request, snapshot)
         except Denied as error:
             self.refused(request, snapshot.revision, error)
             raise

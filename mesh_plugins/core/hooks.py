@@ -36,6 +36,11 @@ class Hook:
         self.failures = 0
         self._callers = tuple((plugin, call, _picking(names)) for plugin, call, names in implementations)
 
+    @property
+    def sole(self) -> Callable[..., Any] | None:
+        """The implementation, where there is exactly one."""
+        return self._callers[0][1] if len(self._callers) == 1 else None
+
     def first(self, **arguments: Any) -> Any:
         """Return the first answer that is not None, or None."""
         for plugin, function, pick in self._callers:

@@ -62,7 +62,7 @@ class PayloadSize:
     def estimate(self, tokens_per_byte: float) -> int:
         """The likely input tokens at a learned ratio."""
         text = int(self.text_bytes * tokens_per_byte)
-        images = sum([likely_tokens(image) for image in self.images])
+        images = sum([likely_tokens(image) for image in self.images]) if self.images else 0
         return text + self.items * 4 + images + self.file_tokens + 1
 
 

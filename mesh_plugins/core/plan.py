@@ -55,18 +55,32 @@ def plan_call(
     if alias is None:
         raise _unknown(request, snapshot)
     hooks.authorize.every(request=request, alias=alias, snapshot=snapshot)
-    targets = _ordered(request, alias, snapshot, hooks, cooling)
+    targets = ordered(request, alias, snapshot, hooks, cooling)
     rules: dict[str, LimitRule] = {}
     largest, money, needs = _needs(request, alias, targets, snapshot, hooks, rules)
+    return plan_of(request, snapshot, alias, targets, largest, money, rules.values(), needs)
+
+
+def plan_of(
+    request: CallRequest,
+    snapshot: Snapshot,
+    alias: Alias,
+    targets: tuple[Target, ...],
+    estimate: Usage,
+    pico_usd: int | None,
+    rules: Iterable[LimitRule],
+    needs: Sequence[Mapping[str, Charge]],
+) -> Plan:
+    """Put a plan together from what each target takes; see `Plan`."""
     return Plan(
         request=request,
         snapshot=snapshot,
         alias=alias,
         targets=targets,
-        estimate=largest,
-        estimate_pico_usd=money,
-        rules=tuple(rules.values()),
-        charges=_charges(rules.values(), needs),
+        estimate=estimate,
+        estimate_pico_usd=pico_usd,
+        rules=tuple(rules),
+        charges=_charges(rules, needs),
         needs=tuple(needs),
         timeout_us=min(request.timeout_us or alias.timeout_us, alias.timeout_us),
     )
@@ -145,8 +159,8 @@ def _joined(
 def _charges(rules: Iterable[LimitRule], needs: Sequence[Mapping[str, Charge]]) -> tuple[Charge, ...]:
     """Return what is reserved, one charge per rule and in their order."""
     first = needs[0]
-    if all(each == first for each in needs[1:]):  # as mostly
-        return tuple([first[rule.id] for rule in rules])
+    if all(each is first or each == first for each in needs):  # as mostly
+        return tuple(first.values())  # whose limits are all there are, in their order
     return tuple([_reserved(rule, needs) for rule in rules])
 
 
@@ -166,13 +180,18 @@ def _reserved(rule: LimitRule, needs: Sequence[Mapping[str, Charge]]) -> Charge:
     return msgspec.structs.replace(taken[0], amount=0, enforce=False)
 
 
-def _ordered(
+def ordered(
     request: CallRequest,
     alias: Alias,
     snapshot: Snapshot,
     hooks: Hooks,
     cooling: Callable[[str], bool],
 ) -> tuple[Target, ...]:
+    """Return the targets a call tries, in order; those that fail at present come last.
+
+    Raises:
+        ConfigError: the alias has none.
+    """
     targets = hooks.order_targets.first(request=request, targets=alias.targets, snapshot=snapshot)
     ordered = snapshot.targets_of(
         tuple(alias.targets if targets is None else targets), request.principal.team

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mesh_plugins.core.call import CallRequest
+from mesh_plugins.core.planned import foreseen
 from mesh_plugins.core.words import fit
 from mesh_plugins.markers import hookimpl
 from mesh_store.model.errors import AccessDenied
@@ -13,6 +14,7 @@ from mesh_store.model.snapshot import Alias, Snapshot
 class Access:
     """Refuses what the configuration does not grant."""
 
+    @foreseen
     @hookimpl(trylast=True)
     def mesh_authorize(self, request: CallRequest, alias: Alias, snapshot: Snapshot) -> None:
         """Refuse a team without a grant, a key that does not list the alias, and a wrong operation."""

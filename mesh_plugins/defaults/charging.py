@@ -13,6 +13,8 @@ from msgspec.structs import replace
 
 from mesh_plugins.core.call import CallRequest, Quote
 from mesh_plugins.core.parameters import output_cap
+from mesh_plugins.core.planned import foreseen
+from mesh_plugins.core.soft import soft_amounts
 from mesh_plugins.markers import hookimpl
 from mesh_store.model.errors import ConfigError
 from mesh_store.model.labels import (
@@ -44,6 +46,7 @@ class Charging:
         #: Of the newest snapshot, by key, alias and target; with the entry it holds for.
         self._kept: tuple[Snapshot | None, dict[tuple[str, str, str], tuple[KeyEntry, _Bound]]] = (None, {})
 
+    @foreseen
     @hookimpl(trylast=True)
     def mesh_charges(
         self,
@@ -57,7 +60,8 @@ class Charging:
         """Return one charge per limit that binds this call on this target."""
         if request.end_user is None and not request.tags:
             bound = self._bound(request, alias, target, snapshot)
-            soft = _Soft(estimate, price)
+            of_money = any(rule.dimension == "usd" and not rule.limit.hard for rule, _ in bound)
+            soft = soft_amounts(estimate, price(estimate) if of_money else None)
             return [
                 (
                     rule,
@@ -92,21 +96,6 @@ class Charging:
             found = principal, tuple((rule, charge_key(rule, principal.team)) for rule in rules)
             kept[principal.id, alias.id, target.id] = found
         return found[1]
-
-
-class _Soft(dict[str, int]):
-    """What limits that are not hard take of a call, by dimension; a price is asked for when it is needed."""
-
-    __slots__ = ("_estimate", "_price")
-
-    def __init__(self, estimate: Usage, price: Quote) -> None:
-        self._estimate, self._price = estimate, price
-        sent, said = estimate.input_tokens, estimate.output_tokens
-        self.update(requests=1, concurrency=1, input_tokens=sent, output_tokens=said, tokens=sent + said)
-
-    def __missing__(self, dimension: str) -> int:
-        amount = self[dimension] = self._price(self._estimate) or 0
-        return amount
 
 
 def _binding(request: CallRequest, alias: Alias, target: Target, snapshot: Snapshot) -> list[LimitRule]:

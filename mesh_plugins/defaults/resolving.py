@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mesh_plugins.core.call import CallRequest
+from mesh_plugins.core.planned import foreseen
 from mesh_plugins.markers import hookimpl
 from mesh_store.model.snapshot import Alias, Snapshot
 
@@ -10,6 +11,7 @@ from mesh_store.model.snapshot import Alias, Snapshot
 class Resolving:
     """Looks the alias up in the snapshot."""
 
+    @foreseen
     @hookimpl(trylast=True)
     def mesh_resolve(self, request: CallRequest, snapshot: Snapshot) -> Alias | None:
         """Return the alias the caller's team means, or None when it is unknown."""

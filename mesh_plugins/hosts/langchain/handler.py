@@ -88,16 +88,18 @@ class MeshCallbackHandler(BaseCallbackHandler):
             self._running[run_id] = course
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        """Note when the first token came."""
+        """Note when the first token came; whether a call is a stream is not known before."""
         course = self._running.get(run_id)
         if course is not None:
+            course.reservation.plan.request.stream = True
             course.chunk()
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
         """Settle at what the model says it used; an answer from LangChain's cache costs nothing."""
         course = self._taken(run_id)
         if course is not None:
-            course.hear(_text(response))
+            if course.listens:
+                course.hear(_text(response))
             course.succeeded(_reply(response, course))
 
     def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import gc
 import itertools
+from uuid import uuid4
 
 import anthropic
 import pytest
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
 from langchain_core.caches import InMemoryCache
-from langchain_core.messages import HumanMessage
+from langchain_core.messages import AIMessage, HumanMessage
+from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
 
 from mesh_plugins import QuotaExceeded
+from mesh_plugins.core.context import governed
 from mesh_plugins.hosts.langchain import ChatMesh, MeshCallbackHandler, MeshMiddleware, MeshRateLimiter
 from mesh_store.model.limits import Limit
 from mesh_store.model.snapshot import LimitRule, Subject
@@ -163,6 +166,7 @@ class TestHandler:
             break
         gc.collect()
         assert [(f.outcome, f.estimated) for f in mesh.facts] == [("abandoned", True)]
+        assert mesh.facts[0].output_tokens > 0
         assert not mesh.memory.open_intents
 
     def test_an_answer_from_langchains_cache_costs_nothing(self, mesh, others):
@@ -175,6 +179,46 @@ class TestHandler:
         handler = MeshCallbackHandler(mesh=mesh)
         ChatMesh(model="fast", mesh=mesh).invoke("hi", config={"callbacks": [handler]})
         assert len(mesh.facts) == 1
+
+    def test_a_call_that_is_governed_already_is_left_alone(self, mesh, others):
+        with governed():
+            others(callbacks=[MeshCallbackHandler("fast", mesh=mesh)]).invoke("hi")
+        others(model="mesh/fast", callbacks=[MeshCallbackHandler("fast", mesh=mesh)]).invoke("hi")
+        assert not mesh.facts
+
+    @pytest.mark.parametrize("cap", [{"max_tokens": 7}, {"max_completion_tokens": 7}])
+    def test_what_a_call_may_generate_bounds_what_it_reserves(self, mesh, others, cap):
+        others(callbacks=[MeshCallbackHandler("fast", mesh=mesh)], **cap).invoke("hi")
+        others(callbacks=[MeshCallbackHandler("fast", mesh=mesh)]).invoke("hi")
+        capped, free = (fact.estimate_tokens for fact in mesh.facts)
+        assert capped < 100 < free
+
+    def test_a_fact_says_what_answered_and_how_it_ended(self, mesh, others):
+        answer = others(callbacks=[MeshCallbackHandler("fast", mesh=mesh)]).invoke("hi").response_metadata
+        [fact] = mesh.facts
+        assert (fact.response_model, fact.finish_reason) == (answer["model_name"], "stop")
+
+    def test_of_several_answers_none_is_believed_where_one_cannot_be_true(self, mesh):
+        def answer(written):
+            usage = {"input_tokens": 3, "output_tokens": written, "total_tokens": 3 + written}
+            return ChatGeneration(message=AIMessage("many words", usage_metadata=usage))
+
+        handler, run = MeshCallbackHandler("fast", mesh=mesh), uuid4()
+        handler.on_chat_model_start({}, [[HumanMessage("hi")]], run_id=run)
+        handler.on_llm_end(LLMResult(generations=[[answer(1)], [answer(0)]]), run_id=run)
+        [fact] = mesh.facts
+        assert (fact.estimated, fact.flags, fact.output_tokens) == (True, ("usage_suspect",), 5)
+
+    def test_a_stream_is_called_one(self, mesh, others):
+        model = others(callbacks=[MeshCallbackHandler("fast", mesh=mesh)])
+        model.invoke("hi")
+        list(model.stream("hi"))
+        asyncio.run(through("astream", model))
+        assert [(fact.stream, fact.ttft_us is not None) for fact in mesh.facts] == [
+            (False, False),
+            (True, True),
+            (True, True),
+        ]
 
     def test_the_models_own_name_is_the_alias_when_none_is_given(self, mesh, others):
         others(model="fast").invoke("hi", config={"callbacks": [MeshCallbackHandler(mesh=mesh)]})
