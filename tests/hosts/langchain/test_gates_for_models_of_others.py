@@ -8,6 +8,7 @@ import itertools
 from uuid import uuid4
 
 import anthropic
+import msgspec
 import pytest
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
@@ -20,6 +21,8 @@ from langchain_openai import ChatOpenAI
 from mesh_plugins import QuotaExceeded
 from mesh_plugins.core.context import governed
 from mesh_plugins.hosts.langchain import ChatMesh, MeshCallbackHandler, MeshMiddleware, MeshRateLimiter
+from mesh_plugins.hosts.langchain.usage import message_usage
+from mesh_store.model import keys
 from mesh_store.model.limits import Limit
 from mesh_store.model.snapshot import LimitRule, Subject
 
@@ -210,6 +213,13 @@ class TestHandler:
         [fact] = mesh.facts
         assert (fact.estimated, fact.flags, fact.output_tokens) == (True, ("usage_suspect",), 5)
 
+    def test_its_key_says_who_calls_and_its_tags_are_in_the_facts(self, mesh, others):
+        other, entry = keys.mint(), next(iter(mesh.config.entries.values()))
+        mesh.config.entries[other.digest] = msgspec.structs.replace(entry, id=other.id)
+        handler = MeshCallbackHandler("fast", mesh=mesh, key=other.text, tags={"job": "nightly"})
+        others(callbacks=[handler]).invoke("hi")
+        assert [(fact.key_id, fact.tags) for fact in mesh.facts] == [(other.id, {"job": "nightly"})]
+
     def test_a_stream_is_called_one(self, mesh, others):
         model = others(callbacks=[MeshCallbackHandler("fast", mesh=mesh)])
         model.invoke("hi")
@@ -224,6 +234,48 @@ class TestHandler:
     def test_the_models_own_name_is_the_alias_when_none_is_given(self, mesh, others):
         others(model="fast").invoke("hi", config={"callbacks": [MeshCallbackHandler(mesh=mesh)]})
         assert mesh.facts[0].alias == "fast"
+
+
+def said(sent, generated, into=(), out=(), **metadata):
+    """A message with these counts, and with text."""
+    usage = {"input_tokens": sent, "output_tokens": generated, "total_tokens": sent + generated}
+    details = {"input_token_details": dict(into), "output_token_details": dict(out)}
+    return AIMessage("text", usage_metadata=usage | details, response_metadata=metadata)
+
+
+class TestWhatAMessageSaysItUsed:
+    def test_what_was_written_for_minutes_and_for_an_hour_adds_up(self):
+        into = {"ephemeral_5m_input_tokens": 4, "ephemeral_1h_input_tokens": 3}
+        usage, _ = message_usage(said(10, 2, into))
+        assert (usage.cache_write_tokens, usage.cache_write_1h_tokens) == (7, 3)
+
+    def test_counts_under_the_name_of_a_service_are_found(self):
+        usage, _ = message_usage(
+            said(10, 5, {"flex_cache_read": 6}, {"flex_reasoning": 4}, service_tier="flex")
+        )
+        assert (usage.cache_read_tokens, usage.reasoning_tokens, usage.service) == (6, 4, "flex")
+
+    @pytest.mark.parametrize(
+        ("sent", "generated", "into", "out"),
+        [
+            (10, 5, {"cache_creation": 2, "ephemeral_1h_input_tokens": 3}, {}),
+            (10, 5, {"cache_read": 6, "cache_creation": 5}, {}),
+            (10, 5, {"audio": 11}, {}),
+            (10, 5, {"image": 11}, {}),
+            (10, 5, {}, {"reasoning": 6}),
+            (10, 5, {}, {"audio": 6}),
+            (10, 5, {"cache_read": -1}, {}),
+            (10, 0, {}, {}),
+        ],
+    )
+    def test_what_cannot_be_true_is_not_believed(self, sent, generated, into, out):
+        assert message_usage(said(sent, generated, into, out)) == (None, ("usage_suspect",))
+
+    def test_parts_as_large_as_their_wholes_are_believed(self):
+        into = {"cache_read": 4, "cache_creation": 6, "ephemeral_1h_input_tokens": 6}
+        usage, doubts = message_usage(said(10, 5, into, {"reasoning": 5}))
+        assert usage is not None
+        assert not doubts
 
 
 class TestRateLimiter:

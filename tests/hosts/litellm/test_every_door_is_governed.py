@@ -99,6 +99,18 @@ def test_labels_of_the_caller_come_into_the_fact(litellm: Any, world: Any, messa
     assert (fact.tags, fact.session, fact.end_user, fact.team_id) == ({"a": "", "b": ""}, "s-1", "u-1", "t1")
 
 
+def test_litellms_other_words_for_labels_and_deadlines_are_understood(
+    litellm: Any, world: Any, messages: Any
+) -> None:
+    litellm.completion("mesh/fast", messages, tags=["a"], litellm_session_id="s-2")
+    assert (world.recorder.fact.tags, world.recorder.fact.session) == ({"a": ""}, "s-2")
+
+    for name in ("timeout", "request_timeout"):
+        with pytest.raises(litellm.BadRequestError, match="above 0"):
+            litellm.completion("mesh/fast", messages, **{name: -1})
+    assert world.provider.count == 1
+
+
 def test_usage_of_a_cache_hit_is_nothing(
     litellm: Any, world: Any, messages: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

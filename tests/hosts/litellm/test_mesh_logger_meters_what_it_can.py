@@ -49,6 +49,44 @@ async def test_calls_that_name_their_model_leave_facts(
     assert meter.recorder.settlements == 6
 
 
+async def test_what_the_caller_says_of_a_call_is_in_its_fact(
+    litellm: Any, meter: Any, own: Any, messages: Any
+) -> None:
+    said = {"metadata": {"tags": ["nightly"], "session_id": "s-1"}, "user": "ann"}
+    await litellm.acompletion(model="openai/named", messages=messages, **own, **said)
+    assert await asyncio.to_thread(meter.recorder.wait_for, 1)
+    stream = await litellm.acompletion(
+        model="openai/named", messages=messages, stream=True, stream_options={"include_usage": True}, **own
+    )
+    [chunk async for chunk in stream]
+    assert await asyncio.to_thread(meter.recorder.wait_for, 2)
+
+    whole, streamed = meter.recorder.facts
+    assert (whole.tags, whole.session, whole.end_user) == ({"nightly": ""}, "s-1", "ann")
+    assert (whole.stream, streamed.stream) == (False, True)
+
+
+async def test_responses_are_counted_as_they_count_themselves(litellm: Any, meter: Any, own: Any) -> None:
+    answer = await litellm.aresponses(model="openai/named", input="hello there", **own)
+    assert await asyncio.to_thread(meter.recorder.wait_for, 1)
+
+    fact = meter.recorder.fact
+    assert (fact.operation, fact.estimated) == ("responses", False)
+    assert (fact.input_tokens, fact.output_tokens) == (answer.usage.input_tokens, answer.usage.output_tokens)
+
+
+async def test_an_answer_that_comes_too_late_is_a_timeout(
+    litellm: Any, meter: Any, own: Any, messages: Any
+) -> None:
+    meter.provider.script("named", latency_s=5)
+
+    with pytest.raises(litellm.Timeout):
+        await litellm.acompletion(model="openai/named", messages=messages, timeout=0.2, num_retries=0, **own)
+
+    assert await asyncio.to_thread(meter.recorder.wait_for, 1)
+    assert meter.recorder.fact.outcome == "timeout"
+
+
 async def test_models_without_an_alias_are_left_alone(
     litellm: Any, meter: Any, own: Any, messages: Any
 ) -> None:

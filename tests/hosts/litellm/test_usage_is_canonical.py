@@ -83,3 +83,6 @@ def test_the_larger_of_two_reports_holds() -> None:
     assert larger(Usage(10, 1), Usage(0, 7, 4)) == Usage(10, 7, 4)
     assert larger(None, Usage(1, 2)) == Usage(1, 2)
     assert larger(None, None) is None
+    first, last = Usage(10, 1, service="auto"), Usage(10, 7, service="flex")
+    assert larger(first, last) == last
+    assert larger(first, Usage(10, 7)) == Usage(10, 7, service="auto")
