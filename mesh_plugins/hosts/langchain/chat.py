@@ -214,7 +214,6 @@ class ChatMesh(BaseChatModel):
     ) -> dict[str, Any]:
         given = self._parameters(stop, kwargs)
         given.pop("stream", None)
-        given.pop("ls_structured_output_format", None)
         options: dict[str, Any] = {name: given.pop(name) for name in _OPTIONS if name in given}
         if self.timeout is not None:
             options.setdefault("timeout_s", self.timeout)

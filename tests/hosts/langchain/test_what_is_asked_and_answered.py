@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from langchain_core.callbacks import get_usage_metadata_callback
+from langchain_core.callbacks import BaseCallbackHandler, get_usage_metadata_callback
 from langchain_core.load import dumpd, load
 from langchain_core.messages import HumanMessage
 from langchain_core.tools import tool
@@ -122,6 +122,31 @@ class TestOnTheWire:
         assert bodies[0]["stop"] == ["X"]
         assert bodies == [bodies[0]] * 4
 
+    def test_callbacks_are_told_what_is_asked_for(self, mesh):
+        told = []
+
+        class Listening(BaseCallbackHandler):
+            def on_chat_model_start(self, *_, **said):
+                told.append((said["invocation_params"], said["metadata"]))
+
+        model = ChatMesh(model="fast", mesh=mesh, temperature=0.5, callbacks=[Listening()])
+        model.invoke("hi", stop=["X"])
+        [(parameters, metadata)] = told
+        assert (parameters["model"], parameters["temperature"], parameters["stop"]) == ("fast", 0.5, ["X"])
+        assert (metadata["ls_provider"], metadata["ls_model_name"], metadata["ls_stop"]) == (
+            "mesh",
+            "fast",
+            ["X"],
+        )
+
+    async def test_a_stream_says_what_it_took_in_both_colours(self, model, mesh):
+        for chunks in (list(model.stream("hi")), await _chunks(model.astream("hi"))):
+            whole = chunks[0]
+            for chunk in chunks[1:]:
+                whole += chunk
+            told = [(fact.call_id, fact.input_tokens) for fact in mesh.facts]
+            assert (whole.response_metadata["mesh"]["call_id"], whole.usage_metadata["input_tokens"]) in told
+
     def test_key_tags_session_and_end_user_reach_the_facts(self, mesh):
         other = keys.mint()
         entry = next(iter(mesh.config.entries.values()))
@@ -216,3 +241,7 @@ class TestWrittenDown:
         assert (sent(provider)["seed"], sent(provider)["stop"], sent(provider)["max_tokens"]) == (3, ["x"], 7)
         embeddings = MeshEmbeddings(model="fast", dimensions=3)
         assert MeshEmbeddings(**embeddings.model_dump()) == embeddings
+
+
+async def _chunks(stream: Any) -> list[Any]:
+    return [chunk async for chunk in stream]

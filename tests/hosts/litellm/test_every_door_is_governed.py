@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import httpx
 import pytest
 
 from mesh_store.model.errors import QuotaExceeded
@@ -109,6 +110,20 @@ def test_litellms_other_words_for_labels_and_deadlines_are_understood(
         with pytest.raises(litellm.BadRequestError, match="above 0"):
             litellm.completion("mesh/fast", messages, **{name: -1})
     assert world.provider.count == 1
+
+
+@pytest.mark.parametrize(
+    ("phases", "seconds"), [({"timeout": 5, "read": 9}, 9), ({"timeout": None}, None), ({"timeout": 3}, 3)]
+)
+def test_a_timeout_by_phases_is_a_deadline_as_long_as_the_longest(
+    litellm: Any, phases: Any, seconds: Any
+) -> None:
+    from mesh_plugins.hosts.litellm.doors import DOORS
+    from mesh_plugins.hosts.litellm.parameters import sort
+
+    (door,) = (door for door in DOORS if door.name == "completion")
+    asked = sort(door, litellm.completion, (), {"timeout": httpx.Timeout(**phases)})
+    assert asked.options["timeout_s"] == seconds
 
 
 def test_usage_of_a_cache_hit_is_nothing(

@@ -87,6 +87,37 @@ async def test_an_answer_that_comes_too_late_is_a_timeout(
     assert meter.recorder.fact.outcome == "timeout"
 
 
+async def test_a_retry_under_the_same_id_ends_the_attempt_before(unhosted_world: Any, messages: Any) -> None:
+    from mesh_plugins.hosts.litellm import MeshLogger
+
+    logger = MeshLogger(unhosted_world.runtime)
+    call = {"model": "openai/named", "messages": messages, "litellm_call_id": "c-1"}
+    for _ in range(2):
+        await logger.async_pre_call_deployment_hook(dict(call), "acompletion")
+
+    assert unhosted_world.recorder.fact.outcome == "abandoned"
+
+
+async def test_a_key_is_looked_up_without_holding_up_the_event_loop(
+    unhosted_world: Any, messages: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mesh_plugins.hosts.litellm import MeshLogger
+
+    config, known = unhosted_world.config, unhosted_world.config.lookup
+    waited: list[str] = []
+
+    async def alookup(digest: bytes) -> Any:
+        waited.append("on the loop")
+        return known(digest)
+
+    monkeypatch.setattr(config, "alookup", alookup)
+    monkeypatch.setattr(config, "lookup", lambda digest: waited.append("in its way") or known(digest))
+    call = {"model": "openai/named", "messages": messages, "litellm_call_id": "c-1"}
+    await MeshLogger(unhosted_world.runtime).async_pre_call_deployment_hook(call, "acompletion")
+
+    assert waited[0] == "on the loop"
+
+
 async def test_models_without_an_alias_are_left_alone(
     litellm: Any, meter: Any, own: Any, messages: Any
 ) -> None:
