@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mesh_store.model.snapshot import Alias, KeyEntry, LimitRule, Snapshot, SnapshotDocument, Subject
 
 #: Calls planned at most; each takes some 50 microseconds.
-_MOST_PLANS = 20_000
+MOST_PLANS = 20_000
 _FIX = "raise its burst or amount, set max_output_tokens on the alias, or have callers pass max_tokens"
 
 
@@ -33,7 +33,19 @@ class Unfit(NamedTuple):
         return f"{self.subject}: {self.limit!r} {self.why}"
 
 
-def unfit(document: SnapshotDocument, keys: Sequence[KeyEntry] = ()) -> list[Unfit]:
+class Looked(NamedTuple):
+    """What looking at limits found.
+
+    Attributes:
+        unfit: those into which an ordinary call never fits.
+        passed_over: how many were not looked at, because looking at all of them would take too long.
+    """
+
+    unfit: list[Unfit]
+    passed_over: int
+
+
+def look(document: SnapshotDocument, keys: Sequence[KeyEntry] = ()) -> Looked:
     """Return each limit into which a call of few words without ``max_tokens`` never fits.
 
     Args:
@@ -46,29 +58,43 @@ def unfit(document: SnapshotDocument, keys: Sequence[KeyEntry] = ()) -> list[Unf
 
     snapshot, hooks, plans = Snapshot(document), load((), (), builtin=builtin_plugins()), 0
     found: list[Unfit] = []
+    passed_over = 0
     for rule, callers in _rules(snapshot, keys):
         # An amount of 0 is meant to refuse.
         if not rule.enforce or rule.limit.kind not in ("rate", "window") or rule.limit.amount == 0:
             continue
         most = rule.limit.burst if rule.limit.kind == "rate" else rule.limit.amount
+        counted = None
         for caller, alias in _bound(document, rule, callers):
+            if plans == MOST_PLANS:
+                passed_over += 1
+                break
+            if alias is counted:  # whoever else calls it takes as much
+                continue
             plans += 1
-            if plans > _MOST_PLANS:
-                return found
-            if (needed := _needed(rule, caller, alias, snapshot, hooks)) > most:
+            needed = _needed(rule, caller, alias, snapshot, hooks)
+            if needed > most:
                 found.append(Unfit(rule.text, rule.label, _why(rule, alias, most, needed), _FIX))
                 break
-    return found
+            counted = alias if needed else None
+    return Looked(found, passed_over)
 
 
-def _rules(snapshot: Snapshot, keys: Sequence[KeyEntry]) -> Iterator[tuple[LimitRule, Iterable[KeyEntry]]]:
+def passed_over(seen: Looked) -> str:
+    """Return the sentence about those that were not looked at."""
+    return f"{seen.passed_over:,} limits were not looked at: all of them would take too long"
+
+
+def _rules(snapshot: Snapshot, keys: Sequence[KeyEntry]) -> Iterator[tuple[LimitRule, Sequence[KeyEntry]]]:
     """Yield every limit with whose calls it may bind."""
     from mesh_store.model.snapshot import KeyEntry
 
-    def some(whose: Subject) -> Iterator[KeyEntry]:
-        for team in snapshot.document.teams:
-            if whose.team in (None, team.id):
-                yield KeyEntry(id=whose.key or "", team=team.id, user=whose.user)
+    def some(whose: Subject) -> list[KeyEntry]:
+        return [
+            KeyEntry(id=whose.key or "", team=team.id, user=whose.user)
+            for team in snapshot.document.teams
+            if whose.team in (None, team.id)
+        ]
 
     for rule in snapshot.document.limits:
         yield rule, some(rule.subject)
@@ -78,12 +104,15 @@ def _rules(snapshot: Snapshot, keys: Sequence[KeyEntry]) -> Iterator[tuple[Limit
 
 
 def _bound(
-    document: SnapshotDocument, rule: LimitRule, callers: Iterable[KeyEntry]
+    document: SnapshotDocument, rule: LimitRule, callers: Sequence[KeyEntry]
 ) -> Iterator[tuple[KeyEntry, Alias]]:
-    """Yield whose calls of what a limit may bind; planning says whether it does."""
-    for caller in callers:
-        for alias in document.aliases:
-            if rule.subject.alias in (None, alias.id) and alias.team in (None, caller.team):
+    """Yield whose calls of what a limit may bind, alias by alias; planning says whether it does."""
+    for alias in document.aliases:
+        if rule.subject.alias not in (None, alias.id):
+            continue
+        for caller in callers:
+            granted = alias.grants is None or caller.team in alias.grants
+            if granted and alias.team in (None, caller.team):
                 yield caller, alias
 
 

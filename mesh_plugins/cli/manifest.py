@@ -17,7 +17,7 @@ from mesh_plugins.cli.printing import print_json
 from mesh_store.model.errors import Rejected
 
 if TYPE_CHECKING:
-    from mesh_plugins.cli.fitting import Unfit
+    from mesh_plugins.cli.fitting import Looked
     from mesh_store.admin.manifest import Plan
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The manifest; - is standard input.")]
@@ -155,8 +155,10 @@ def _ask(foreseen: Plan) -> None:
 
 def _show(made: Plan, *, as_json: bool, done: bool = False) -> None:
     if as_json:
-        warnings = None if made.after is None else [each._asdict() for each in _unfit(made)]
-        print_json(made.as_json() | {"warnings": warnings})
+        seen = _looked(made)
+        warnings = None if seen is None else [each._asdict() for each in seen.unfit]
+        passed_over = None if seen is None else seen.passed_over
+        print_json(made.as_json() | {"warnings": warnings, "limits_passed_over": passed_over})
         return
     tell(made)
     typer.echo(summary(made, done=done))
@@ -165,13 +167,19 @@ def _show(made: Plan, *, as_json: bool, done: bool = False) -> None:
 
 def _warn(made: Plan) -> None:
     """Tell on standard error which limits no ordinary call fits into afterwards."""
-    if made.after is None:
+    from mesh_plugins.cli.fitting import passed_over
+
+    seen = _looked(made)
+    if seen is None:
         typer.echo("mesh: whether calls fit into limits was not looked at: only who may write can", err=True)
-    for each in _unfit(made):
+        return
+    for each in seen.unfit:
         typer.echo(f"mesh: warning: {each}: {each.fix}", err=True)
+    if seen.passed_over:
+        typer.echo(f"mesh: {passed_over(seen)}", err=True)
 
 
-def _unfit(made: Plan) -> list[Unfit]:
-    from mesh_plugins.cli.fitting import unfit
+def _looked(made: Plan) -> Looked | None:
+    from mesh_plugins.cli.fitting import look
 
-    return [] if made.after is None else unfit(made.after.document, made.after.keys)
+    return None if made.after is None else look(made.after.document, made.after.keys)

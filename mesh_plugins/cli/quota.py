@@ -61,7 +61,8 @@ async def _headroom(whose: str, end_user: str | None, tags: Mapping[str, str]) -
     from mesh_plugins.defaults.charging import charge_key
     from mesh_store.model.limits import Charge
     from mesh_store.model.snapshot import KeyEntry, Snapshot
-    from mesh_store.postgres.compile import compile_snapshot, limits_of_key
+    from mesh_store.postgres.compile import compile_snapshot
+    from mesh_store.postgres.key_limits import limits_of_key
     from mesh_store.redis import AsyncLimiter, connect_async
 
     async with place() as found, admin() as repo:

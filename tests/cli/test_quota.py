@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from mesh_plugins.cli.quota import _drawn, _duration
+
 
 def test_a_team_sees_its_limits_and_a_key_its_own_as_well(operated: Any) -> None:
     operated("team", "create", "quota-a")
@@ -59,3 +63,71 @@ def test_what_was_taken_is_missing(operated: Any) -> None:
 
 def test_nobody_of_that_name_is_refused(operated: Any) -> None:
     assert "no team and no key" in operated.refused("quota", "show", "nobody")
+
+
+def test_limits_on_aliases_show_for_those_who_may_use_them(operated: Any) -> None:
+    for team in ("quota-d", "quota-e"):
+        operated("team", "create", team)
+    operated("provider", "create", "quota-p", "--kind", "openai", "--base-url", "http://127.0.0.1:9/v1")
+    for alias, grants in (("quota-x", "quota-d"), ("quota-y", "quota-e")):
+        operated("alias", "create", alias, "--target", "quota-p/m", "--grant", grants)
+        operated("limit", "create", "8 requests/hour", "--alias", alias)
+    operated("alias", "create", "quota-z", "--target", "quota-p/m")
+    operated("limit", "create", "8 requests/hour", "--alias", "quota-z")
+
+    assert _subjects(operated, "quota-d") == {"alias quota-x", "alias quota-z"}
+    assert _subjects(operated, "quota-e") == {"alias quota-y", "alias quota-z"}
+    confined = operated.json("key", "create", "--team", "quota-d", "--alias", "quota-z")
+    assert _subjects(operated, confined["id"]) == {"alias quota-z"}
+
+
+def test_limits_on_users_show_for_their_keys_alone(operated: Any) -> None:
+    operated("team", "create", "quota-f")
+    for user in ("quota-anna", "quota-ben"):
+        operated("user", "create", user)
+        operated("team", "add", "quota-f", user)
+        operated("limit", "create", "8 requests/hour", "--user", user)
+    of_anna = operated.json("key", "create", "--team", "quota-f", "--user", "quota-anna")
+    of_nobody = operated.json("key", "create", "--team", "quota-f")
+    assert _subjects(operated, of_anna["id"], "user") == {"user quota-anna"}
+    assert _subjects(operated, of_nobody["id"], "user") == set()
+
+
+def test_an_end_user_with_a_limit_of_its_own_has_it_instead_of_everybodys(operated: Any) -> None:
+    operated("team", "create", "quota-g")
+    operated("limit", "create", "8 requests/hour", "--team", "quota-g", "--end-user", "*")
+    operated("limit", "create", "9 requests/hour", "--team", "quota-g", "--end-user", "vip")
+    operated("limit", "create", "7 requests/hour", "--team", "quota-g", "--tag", "job=*")
+
+    def shown(*options: str) -> set[str]:
+        rows = operated.json("quota", "show", "quota-g", *options)
+        return {row["limit"][0] for row in rows if "quota-g" in row["subject"]}
+
+    assert shown() == set()
+    assert shown("--end-user", "somebody") == {"8"}
+    assert shown("--end-user", "vip") == {"9"}
+    assert shown("--tag", "job=nightly") == {"7"}
+    assert shown("--tag", "other=nightly") == set()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0, "now"), (0.25, "0.2 s"), (61, "1 min 1 s"), (7_325, "2 h 2 min"), (90_061, "1 d 1 h")],
+)
+def test_how_long_until_it_is_full_again_is_said_in_two_units(seconds: float, said: str) -> None:
+    assert _duration(seconds) == said
+
+
+def test_a_budget_whose_past_is_not_in_redis_yet_says_so(operated: Any) -> None:
+    operated("team", "create", "quota-h")
+    operated("limit", "create", "$20/month", "--team", "quota-h")
+    [row] = [row for row in operated.json("quota", "show", "quota-h") if row["dimension"] == "usd"]
+    assert row["counted"], "a limit made just now has no past"
+    assert "not counted yet" not in _drawn(row)["note"]
+    assert "not counted yet: is `mesh collect` running?" in _drawn(row | {"counted": False})["note"]
+
+
+def _subjects(operated: Any, whose: str, kind: str = "alias") -> set[str]:
+    """Whose the limits of a kind are that show for somebody."""
+    found = {row["subject"] for row in operated.json("quota", "show", whose)}
+    return {each for each in found if each.startswith(kind)}

@@ -121,3 +121,98 @@ def test_what_was_stored_can_be_replayed_too(operated: Any, tmp_path: Path) -> N
     said = operated.json("quota", "simulate", str(tmp_path / "mesh.yaml"), "--since", "7d")
     assert said["calls"] == said["admitted"] + said["refused"] + sum(said["not_decided"].values())
     assert "name a trace" in operated.refused("quota", "simulate", str(tmp_path / "mesh.yaml"))
+
+
+def test_stored_calls_are_those_of_the_team_and_the_time_that_were_asked_for(
+    make_world: Any, tmp_path: Path
+) -> None:
+    world, other = make_world(), make_world()
+    for each in (world, other):
+        alias, mesh = each.alias(), each.mesh()
+        for _ in range(2):
+            mesh.chat(alias, [{"role": "user", "content": "hi"}], max_tokens=5)
+        assert mesh.flush(60)
+        each.collect()
+    (tmp_path / "mesh.yaml").write_text(MANIFEST)
+
+    def said(*options: str) -> Any:
+        command = ["quota", "simulate", str(tmp_path / "mesh.yaml"), "--json", *options]
+        result = CliRunner().invoke(build(command[0]), command, env=world.environ)
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout)
+
+    assert said("--since", "1h", "--team", world.team)["calls"] == 2
+    assert said("--since", "1h")["calls"] >= 4
+    assert said("--since", "2h", "--until", "1h", "--team", world.team)["calls"] == 0
+
+
+def test_a_trace_can_be_narrowed_to_a_team(told: Any, tmp_path: Path) -> None:
+    rows = calls(3) + [row | {"team": "sales"} for row in calls(2)]
+    said = told(jsonl(tmp_path / "t.jsonl", rows), "--json", "--team", "sales")
+    assert (said["calls"], sum(said["not_decided"].values())) == (2, 2)
+
+
+APART = """
+version: 1
+teams: [{name: research, members: [anna]}]
+users: [{name: anna}]
+providers: [{name: openai, kind: openai}]
+aliases: [{name: fast, targets: [{provider: openai, model: gpt-4.1-mini}]}]
+limits:
+- {team: research, end_user: "*", limit: "2 requests/min"}
+- {team: research, tag: "job=*", limit: "3 requests/min"}
+- {user: anna, limit: "4 requests/min"}
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "admitted"),
+    [
+        ({}, 6),
+        ({"end_user": "u"}, 2),
+        ({"tags": {"job": "nightly"}}, 3),
+        ({"user": "anna"}, 4),
+        ({"user": "anna", "end_user": "u", "tags": {"job": "x"}}, 2),
+    ],
+    ids=str,
+)
+def test_who_calls_and_for_whom_is_read_from_the_trace(
+    told: Any, tmp_path: Path, said: dict[str, Any], admitted: int
+) -> None:
+    rows = [row | said for row in calls(6)]
+    assert told(jsonl(tmp_path / "t.jsonl", rows), "--json", manifest=APART)["admitted"] == admitted
+
+
+def test_end_users_and_tags_of_a_trace_are_told_apart(told: Any, tmp_path: Path) -> None:
+    rows = [row | {"end_user": f"u{n % 3}"} for n, row in enumerate(calls(6))]
+    assert told(jsonl(tmp_path / "t.jsonl", rows), "--json", manifest=APART)["admitted"] == 6
+
+
+def test_a_slot_is_held_for_as_long_as_the_call_took(told: Any, tmp_path: Path) -> None:
+    manifest = MANIFEST.replace('"10 requests/min"', '"1 concurrent"')
+    rows = [row | {"duration_s": 2.5} for row in calls(6)]  # one a second
+    said = told(jsonl(tmp_path / "t.jsonl", rows), "--json", manifest=manifest)
+    assert (said["admitted"], said["refused"]) == (2, 4), "the first, and the fourth when it has ended"
+
+
+def test_a_limit_in_shadow_mode_refuses_nobody_and_says_whom_it_would(told: Any, tmp_path: Path) -> None:
+    manifest = MANIFEST.replace('"10 requests/min"', '{limit: "10 requests/min", enforce: false}')
+    trace = jsonl(tmp_path / "t.jsonl", calls(15))
+    said = told(trace, "--json", manifest=manifest)
+    assert (said["admitted"], said["refused"], said["would_refuse"]) == (15, 0, 3)
+    [rate] = [row for row in said["limits"] if row["dimension"] == "requests"]
+    assert (rate["refused"], rate["refused_by_caller"]) == (3, {"team research": 3})
+    assert "3 (shadow)" in told(trace, manifest=manifest)
+
+
+def test_a_target_without_room_is_passed_over_as_by_a_caller(told: Any, tmp_path: Path) -> None:
+    manifest = """
+version: 1
+teams: [{name: research}]
+providers: [{name: openai, kind: openai}, {name: spare, kind: openai, base_url: "http://spare.invalid/v1"}]
+aliases:
+- {name: fast, targets: [{provider: openai, model: gpt-4.1-mini}, {provider: spare, model: m, tier: 2}]}
+limits: [{provider: openai, limit: "2 requests/min"}]
+"""
+    said = told(jsonl(tmp_path / "t.jsonl", calls(6)), "--json", manifest=manifest)
+    assert (said["admitted"], said["refused"]) == (6, 0)

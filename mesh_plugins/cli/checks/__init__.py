@@ -45,7 +45,7 @@ async def examine(*, providers: bool = False) -> list[Finding]:
                 fix = "run `mesh serve` or `mesh collect`"
                 look, believed = configuration.published, _believed(found)
                 findings += await asked("configuration", fix, look, database, redis, believed)
-                findings += await asked("limits", fix, limits, redis)
+                findings += await asked("limits", fix, limits, redis, database)
             if "Redis" in usable:
                 findings += await asked("collector", "check MESH_TELEMETRY_REDIS_URL", facts.stream, stream)
             if "Postgres" in usable:

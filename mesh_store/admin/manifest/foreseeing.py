@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from mesh_store.model.snapshot import KeyEntry, SnapshotDocument
-from mesh_store.postgres.compile import compile_unsealed, key_limits
+from mesh_store.postgres.compile import compile_unsealed
+from mesh_store.postgres.key_limits import key_limits
 from mesh_store.postgres.repository import Repository
 
 

@@ -44,3 +44,13 @@ LEFT JOIN providers tp ON tp.id = tg.provider_id
 WHERE l.key_id = ANY($1::text[]) AND l.archived_at IS NULL
   AND COALESCE(t.archived_at, u.archived_at, a.archived_at, p.archived_at, tg.archived_at) IS NULL
 ORDER BY l.id
+
+-- name: limited
+-- Inputs: $1 how many at most. Outputs: live keys that have limits of their own, changed last first.
+-- Complexity: backwards over keys(keys_revision), one look-up for each key.
+SELECT k.id, k.team_id::text, k.user_id::text, k.aliases
+FROM keys k
+WHERE k.revoked_at IS NULL AND COALESCE(k.expires_at > now(), true)
+  AND EXISTS (SELECT FROM limits l WHERE l.key_id = k.id AND l.archived_at IS NULL)
+ORDER BY k.keys_revision DESC, k.id
+LIMIT $1
