@@ -22,7 +22,8 @@ import redis.sentinel
 from redis.backoff import NoBackoff
 
 from mesh_store.model.errors import ConfigError
-from mesh_store.redis.servers import sentinel, tls
+from mesh_store.redis.packing import Packer
+from mesh_store.redis.servers import interrupted, sentinel, tls
 from mesh_store.redis.servers.address import Address, Host, parse_address
 from mesh_store.redis.servers.cluster import CHANGED, Cluster
 from mesh_store.redis.servers.cluster_async import AsyncCluster
@@ -54,7 +55,8 @@ def connect(
         ConfigError: the URL, or a certificate it names, does not fit.
     """
     retry = redis.retry.Retry(NoBackoff(), 0)
-    client: redis.Redis = _made(_THREADS, url, _rules(deadline, connect_deadline), {"retry": retry} | options)
+    further = {"retry": retry, "command_packer": Packer()} | options
+    client: redis.Redis = _made(_THREADS, url, _rules(deadline, connect_deadline), further)
     return client
 
 
@@ -150,10 +152,10 @@ class _Kit(NamedTuple):
 
 _THREADS = _Kit(
     redis.Redis, redis.ConnectionPool,
-    redis.Connection, tls.TlsConnection, redis.UnixDomainSocketConnection,
+    interrupted.LeavableTcp, interrupted.LeavableTls, interrupted.LeavableUnix,
     Cluster, sentinel.Sentinels,
     redis.sentinel.SentinelConnectionPool,
-    redis.sentinel.SentinelManagedConnection, sentinel.TlsPrimaryConnection,
+    interrupted.LeavablePrimary, interrupted.LeavableTlsPrimary,
 )  # fmt: skip
 _LOOP = _Kit(
     redis.asyncio.Redis, redis.asyncio.ConnectionPool,

@@ -34,8 +34,8 @@ T = TypeVar("T")
 _RAW: dict[str, Any] = {NEVER_DECODE: []}
 
 
-def _tail(call: Call) -> tuple[Any, ...]:
-    return (len(call.keys), *call.keys, *call.arguments)
+def _tail(call: Call) -> tuple[bytes | str, ...]:
+    return (str(len(call.keys)), *call.keys, *call.arguments)
 
 
 class Driver:
@@ -133,7 +133,7 @@ class Driver:
         """False where somebody put an ``execute_command`` of their own into the client, to see commands."""
         return self._line is not None and "execute_command" not in vars(self._client)
 
-    def _run(self, *command: Any) -> object:
+    def _run(self, *command: bytes | str) -> object:
         if self._line is not None and self._is_ours:
             return self._line.run(*command)
         client: Any = self._client
@@ -208,7 +208,7 @@ class AsyncDriver:
         except NoScriptError:
             return await self._run("EVAL", call.script.source, *tail)
 
-    def _run(self, *command: Any) -> Awaitable[object]:
+    def _run(self, *command: bytes | str) -> Awaitable[object]:
         client = self._client
         if self._line and "execute_command" not in vars(client):
             return self._line.run(*command)

@@ -6,7 +6,8 @@ nothing. Nothing waits on purpose: a lone request goes at once. One call carryin
 four limits costs the server an eighth of 64 calls, and the client far less than that.
 
 With `AsyncJoiner` a caller that is cancelled touches nobody else.
-`Joiner` lets one of the waiting threads call for all, then hands over to the next.
+`Joiner` lets one of the waiting threads call for all, then hands over to the next. The main thread calls
+for itself: what a signal's handler raises may leave it between any two steps, and nobody shall wait for it.
 """
 
 from __future__ import annotations
@@ -74,6 +75,8 @@ class Joiner:
 
     def ask(self, ask: Ask, now_us: int) -> Result:
         """Return the answer to one request, which may have travelled with others."""
+        if threading.get_ident() == threading.main_thread().ident:
+            return self._decide([ask], now_us)[0]
         if self._pid != os.getpid():
             # A forked child: the threads that would serve its lanes exist in the parent only.
             self._start_afresh()

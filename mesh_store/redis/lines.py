@@ -20,11 +20,11 @@ from typing import Any
 
 import redis
 import redis.asyncio
-from hiredis import pack_command
 from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
 from redis.connection import ConnectionPool
 from redis.exceptions import ResponseError
 
+from mesh_store.redis.packing import packed
 from mesh_store.redis.patience import Unhurried
 
 #: How many connections a line keeps; the pool must have many times as many.
@@ -70,11 +70,14 @@ class Line:
         line: Line = _lines.get(pool) or _lines.setdefault(pool, cls(pool))
         return line
 
-    def run(self, *command: Any) -> object:
-        """Send a command and return its reply, not decoded; raises what the client would."""
+    def run(self, *command: bytes | str) -> object:
+        """Send a command and return its reply, not decoded; raises what the client would.
+
+        Numbers are text already: see `packing`.
+        """
         connection = self._take()
         try:
-            connection.send_packed_command((pack_command(command),), check_health=False)
+            connection.send_packed_command((packed(command),), check_health=False)
             reply: object = connection.read_response(disable_decoding=True)
         except ResponseError:
             self._keep(connection)
@@ -86,7 +89,7 @@ class Line:
         self._keep(connection)
         return reply
 
-    def run_all(self, commands: Sequence[Sequence[Any]]) -> list[object]:
+    def run_all(self, commands: Sequence[Sequence[bytes | str]]) -> list[object]:
         """Send commands together and return their replies; one that was refused has its error in its place.
 
         Each wait for a reply gives the interpreter away, and in a busy process it takes long to come back.
@@ -96,7 +99,7 @@ class Line:
         replies: list[object] = []
         try:
             connection.send_packed_command(
-                (b"".join([pack_command(tuple(command)) for command in commands]),), check_health=False
+                (b"".join([packed(command) for command in commands]),), check_health=False
             )
             for _ in commands:
                 try:
@@ -155,7 +158,7 @@ class AsyncLine:
         line: AsyncLine = _lines.get(pool) or _lines.setdefault(pool, cls(pool))
         return line
 
-    async def run(self, *command: Any) -> object:
+    async def run(self, *command: bytes | str) -> object:
         """Send a command and return its reply, not decoded; raises what the client would."""
         connection = await self._take()
         # One deadline for both ways: redis-py's own makes a task to write, and two more turns of the loop,
@@ -165,7 +168,7 @@ class AsyncLine:
         refused: ResponseError | None = None
         try:
             async with Unhurried(deadline):
-                await connection.send_packed_command((pack_command(command),), check_health=False)
+                await connection.send_packed_command((packed(command),), check_health=False)
                 reply = await connection.read_response(disable_decoding=True)
         except ResponseError as error:
             refused = error

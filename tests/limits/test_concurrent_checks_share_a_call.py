@@ -240,7 +240,32 @@ def test_a_thread_whose_caller_vanished_asks_for_itself(monkeypatch: pytest.Monk
     with ThreadPoolExecutor(2) as pool:
         first = pool.submit(joiner.ask, ask("a"), 0)
         gate.entered.wait(60)
-        assert joiner.ask(ask("b"), 0).status == 1  # type: ignore[union-attr]
+        assert pool.submit(joiner.ask, ask("b"), 0).result(10).status == 1
         gate.open.set()
         assert first.result(10).status == 1  # type: ignore[union-attr]
-    assert joiner.ask(ask("c"), 0).status == 1  # type: ignore[union-attr]
+        assert pool.submit(joiner.ask, ask("c"), 0).result(10).status == 1
+
+
+def test_the_main_thread_neither_waits_for_others_nor_lets_others_wait_for_it() -> None:
+    assert threading.current_thread() is threading.main_thread()
+    gate, waited, asked = Gate(interrupt_first=False), [], threading.Event()
+    joiner = Joiner(gate.decide)  # type: ignore[arg-type]
+
+    def opens_when_somebody_waits() -> None:
+        while not asked.is_set() and not waited:
+            if any(joiner._lanes.values()):
+                waited.append(True)
+                gate.open.set()
+            time.sleep(0.001)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(joiner.ask, ask("a"), 0)
+        gate.entered.wait(60)
+        joiner._decide = lambda asks, now_us: [Answer(ask, [1, 0, 0, 0, 0, 0]) for ask in asks]
+        watching = pool.submit(opens_when_somebody_waits)
+        assert joiner.ask(ask("b"), 0).status == 1  # type: ignore[union-attr]
+        asked.set()
+        watching.result(60)
+        gate.open.set()
+        assert first.result(60).status == 1  # type: ignore[union-attr]
+    assert waited == []

@@ -114,19 +114,27 @@ def _place(request: pytest.FixtureRequest, url: str) -> Any:
     return request.getfixturevalue("cluster" if "cluster" in url else "sentinels")
 
 
+@pytest.mark.parametrize("colour", ["sync", "async"])
 async def test_a_primary_that_was_demoted_is_left_in_the_same_decision(
-    servers: Servers, other: Process, tag: str
+    servers: Servers, other: Process, tag: str, colour: str
 ) -> None:
     successor = replicate(other, servers)
     name = Forwarder(other.port)  # a name in the network that follows the primary
-    with connect(f"redis://127.0.0.1:{name.near}", deadline=PATIENCE) as client:
-        limiter = Limiter(client)
-        assert limiter.reserve([charge(tag)]).admitted
-        passed_on(other, successor)
-        successor.client.execute_command("REPLICAOF NO ONE")
-        other.client.replicaof("127.0.0.1", successor.port)
-        name.port = successor.port
-        assert limiter.reserve([charge(tag)]).remaining == (8,)
+    url = f"redis://127.0.0.1:{name.near}"
+    with connect(url, deadline=PATIENCE) as client:
+        async with connect_async(url, deadline=PATIENCE) as aclient:
+
+            async def left() -> Any:
+                if colour == "sync":
+                    return Limiter(client).reserve([charge(tag)]).remaining
+                return (await AsyncLimiter(aclient).reserve([charge(tag)])).remaining
+
+            assert await left() == (9,)
+            passed_on(other, successor)
+            successor.client.execute_command("REPLICAOF NO ONE")
+            other.client.replicaof("127.0.0.1", successor.port)
+            name.port = successor.port
+            assert await left() == (8,)
     name.close()
     successor.kill()
 

@@ -18,13 +18,9 @@ from redis import exceptions as redis_errors
 
 from mesh_store.redis.servers.address import Host
 from mesh_store.redis.servers.mistakes import Misconfigured
-from mesh_store.redis.servers.tls import AsyncTlsConnection, TlsConnection
+from mesh_store.redis.servers.tls import AsyncTlsConnection
 
 _AWAY = (redis_errors.ConnectionError, redis_errors.TimeoutError)
-
-
-class TlsPrimaryConnection(redis.sentinel.SentinelManagedConnection, TlsConnection):
-    """A connection to the primary over TLS."""
 
 
 class AsyncTlsPrimaryConnection(redis.asyncio.sentinel.SentinelManagedConnection, AsyncTlsConnection):
@@ -48,7 +44,7 @@ class Sentinels(redis.sentinel.Sentinel):
                 heard.failed(error)
                 continue
             finally:
-                sentinel.connection_pool.disconnect()
+                sentinel.connection_pool.disconnect(inuse_connections=False)  # others may be asking
             if primary is not None:
                 self.sentinels[0], self.sentinels[at] = sentinel, self.sentinels[0]
                 return primary
@@ -74,7 +70,7 @@ class AsyncSentinels(redis.asyncio.sentinel.Sentinel):
                 heard.failed(error)
                 continue
             finally:
-                await sentinel.connection_pool.disconnect()
+                await sentinel.connection_pool.disconnect(inuse_connections=False)
             if primary is not None:
                 self.sentinels[0], self.sentinels[at] = sentinel, self.sentinels[0]
                 return primary
