@@ -61,6 +61,14 @@ def _providers(provider: StandInProvider) -> tuple[Provider, ...]:
         ),
         Provider(id="p4", name="open", kind="openai", base_url=provider.base_url),
         Provider(
+            id="p8",
+            name="silent",
+            kind="openai",
+            base_url=provider.base_url,
+            options={"stream_usage": False},
+        ),
+        Provider(id="p9", name="anywhere", kind="litellm", secret="env:MESH_TEST_SECRET"),
+        Provider(
             id="p5",
             name="identified",
             kind="anthropic",
@@ -100,6 +108,8 @@ def _aliases() -> tuple[Alias, ...]:
         _alias(10, "identified", Target(id="x11", provider="p5", model="claude-stand-in")),
         _alias(11, "azure", Target(id="x12", provider="p6", model="small")),
         _alias(12, "azure-identified", Target(id="x13", provider="p7", model="small")),
+        _alias(13, "silent", Target(id="x14", provider="p8", model="small")),
+        _alias(14, "anywhere", Target(id="x15", provider="p9", model="openai/tiny")),
     )
 
 

@@ -84,6 +84,26 @@ def test_a_fork_in_the_middle_of_a_stream_leaves_it_to_the_parent(
     assert provider.count == 5
 
 
+def _asked(alias: str, theirs: Any) -> None:
+    import litellm
+
+    litellm.completion(f"mesh/{alias}", [{"role": "user", "content": "hello"}])
+    theirs.send(["asked"])
+
+
+@pytest.mark.parametrize("alias", ["fast", "claude"])
+def test_a_child_uses_no_connection_of_its_parents(
+    alias: str, mesh: MemoryMesh, provider: StandInProvider, litellm: Any, messages: Any
+) -> None:
+    litellm.completion(f"mesh/{alias}", messages)
+    before = provider.connections
+
+    assert _heard(multiprocessing.get_context("fork"), _asked, alias) == [["asked"]]
+    assert provider.connections == before + 1
+    litellm.completion(f"mesh/{alias}", messages)
+    assert provider.connections == before + 1
+
+
 def test_a_bare_fork_is_governed_too(mesh: MemoryMesh, provider: StandInProvider) -> None:
     children.played(mesh)
     mine, theirs = multiprocessing.Pipe(duplex=False)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+from contextvars import copy_context
 from typing import Any
 
 import httpx
 import pytest
 
-from mesh_store.model.errors import QuotaExceeded
+from mesh_store.model.errors import InvalidKey, QuotaExceeded
 
 
 async def test_a_call_reaches_the_provider_once_and_leaves_one_fact(
@@ -148,3 +149,20 @@ async def test_a_name_that_litellm_took_apart_is_governed(litellm: Any, world: A
 
     assert [fact.outcome for fact in world.recorder.facts] == ["ok"]
     assert "_litellms_own" not in world.sent.json
+
+
+def test_behind_a_proxy_its_requests_key_goes_over_whatever_the_request_says(
+    litellm: Any, world: Any, messages: Any, key: str, revoked_key: str
+) -> None:
+    from mesh_plugins.hosts.litellm import callers
+
+    def ask(served: str, **said: Any) -> Any:
+        callers.serve(served)
+        return litellm.completion("mesh/fast", messages, **said)
+
+    for said in ({}, {"metadata": {"mesh_key": key}}, {"api_key": key}):
+        with pytest.raises(InvalidKey):
+            copy_context().run(ask, revoked_key, **said)
+    assert world.provider.count == 0
+    copy_context().run(ask, key, metadata={"mesh_key": revoked_key})
+    assert world.provider.count == 1

@@ -71,7 +71,7 @@ async def test_responses_are_counted_as_they_count_themselves(litellm: Any, mete
     assert await asyncio.to_thread(meter.recorder.wait_for, 1)
 
     fact = meter.recorder.fact
-    assert (fact.operation, fact.estimated) == ("responses", False)
+    assert (fact.operation, fact.estimated, fact.finish_reason) == ("responses", False, "completed")
     assert (fact.input_tokens, fact.output_tokens) == (answer.usage.input_tokens, answer.usage.output_tokens)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -109,3 +110,35 @@ def test_other_traffic_of_the_process_is_followed_as_ever(litellm: Any, crossroa
     with httpx.Client(follow_redirects=True) as client:
         assert client.post(crossroads.url, json={}).status_code == 200
     assert crossroads.followed == ["/stolen"]
+
+
+def test_what_a_message_names_is_fetched_as_ever(litellm: Any, crossroads: Crossroads) -> None:
+    from mesh_plugins.hosts.litellm.attempts import attempt
+
+    async def fetch() -> int:
+        async with httpx.AsyncClient(follow_redirects=True) as client:
+            return (await client.get(crossroads.url)).status_code
+
+    crossroads.followed.clear()
+    with attempt(30.0), httpx.Client(follow_redirects=True) as client:
+        assert client.get(crossroads.url).status_code == 200
+        assert asyncio.run(fetch()) == 200
+    assert crossroads.followed == ["/stolen", "/stolen"]
+
+
+async def test_clients_that_hold_our_credential_follow_nothing_whoever_uses_them(
+    litellm: Any, crossroads: Crossroads
+) -> None:
+    from mesh_plugins.hosts.litellm.clients import http_client, openai_client
+
+    crossroads.followed.clear()
+    asked: dict[str, Any] = {"model": "m", "messages": ASK}
+    with pytest.raises(litellm.exceptions.openai.APIStatusError, match="307"):
+        openai_client(crossroads.url, "sk", {}, is_async=False).chat.completions.create(**asked)
+    with pytest.raises(litellm.exceptions.openai.APIStatusError, match="307"):
+        await openai_client(crossroads.url, "sk", {}, is_async=True).chat.completions.create(**asked)
+    with pytest.raises(httpx.HTTPStatusError, match="307"):
+        http_client(is_async=False).post(crossroads.url, json={})
+    with pytest.raises(httpx.HTTPStatusError, match="307"):
+        await http_client(is_async=True).post(crossroads.url, json={})
+    assert crossroads.followed == []

@@ -187,3 +187,27 @@ def test_messages_that_litellm_returned_can_be_sent_again(litellm: Any, world: A
     assert world.provider.requests[-1].json["messages"][1]["content"] == said.content
     first, second = world.recorder.facts
     assert second.estimate_tokens > first.estimate_tokens
+
+
+async def test_a_provider_that_knows_no_usage_in_streams_is_not_asked_for_it(
+    litellm: Any, world: Any, messages: Any
+) -> None:
+    assert list(litellm.completion("mesh/silent", messages, stream=True))
+    stream = await litellm.acompletion("mesh/silent", messages, stream=True)
+    assert [chunk async for chunk in stream]
+
+    assert ["stream_options" in sent.json for sent in world.provider.requests] == [False, False]
+    assert [fact.outcome for fact in world.recorder.facts] == ["ok", "ok"]
+
+
+async def test_litellms_own_address_is_no_way_out_for_a_providers_credential(
+    litellm: Any, world: Any, messages: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(litellm, "api_base", world.provider.base_url)
+
+    with pytest.raises(ConfigError, match=r"litellm\.api_base"):
+        litellm.completion("mesh/anywhere", messages)
+    with pytest.raises(ConfigError, match=r"litellm\.api_base"):
+        await litellm.acompletion("mesh/anywhere", messages)
+
+    assert world.provider.count == 0
