@@ -16,6 +16,7 @@ from mesh_store.model.facts import Fact
 from mesh_store.model.ids import now_us
 from mesh_store.postgres import usage_budgets, usage_partitions, usage_write
 from mesh_store.postgres.copying import hear_last_words
+from mesh_store.postgres.migrate import newest_revision
 from mesh_store.postgres.usage_budgets import ApartWindow, Budget, Spent
 from mesh_store.postgres.usage_write import REFUSALS, Dead
 from mesh_store.redis.stream import Batch
@@ -180,12 +181,26 @@ class FactStore:
             if not facts:
                 raise
             if len(facts) == 1:
+                await self._know_the_schema(error)
                 dead.append(Dead("refused", f"{type(error).__name__}: {error}", ring, _encode(facts[0])))
                 forsaken.append(facts[0].id)
                 return 0
         middle = len(facts) // 2
         before = await self._write(facts[:middle], dead, ring, forsaken)
         return before + await self._write(facts[middle:], dead, ring, forsaken)
+
+    async def _know_the_schema(self, refusal: Exception) -> None:
+        """Let facts wait where the schema is another version's: its own collector can store them.
+
+        Raises:
+            DatabaseUnavailable: `mesh migrate` ran, and this process was not restarted since.
+        """
+        schema = await self._connection.fetchval("SELECT version_num FROM alembic_version")
+        if schema != (ours := newest_revision()):
+            raise DatabaseUnavailable(
+                f"facts wait in Redis: the schema is at {schema}, this collector is {ours}'s, and Postgres "
+                f"refused a fact ({type(refusal).__name__}); restart it with the version that migrated"
+            ) from refusal
 
     async def _horizon(self) -> Horizon:
         now = now_us()
