@@ -12,7 +12,7 @@ from mesh_plugins.markers import hookimpl
 from mesh_store.model.errors import AccessDenied, PluginError, UnknownAlias
 from mesh_store.model.facts import Done
 from mesh_store.model.limits import Charge
-from tests.core.conftest import ANSWER
+from tests.core.ports import ANSWER
 
 
 def test_a_plugin_may_refuse(make_world):

@@ -114,7 +114,7 @@ def test_an_answer_nobody_heard_ends_it(shop: Any, asked: bool) -> None:
 def test_what_a_fallback_asks_on_top_is_written_down_and_ended_too(
     shop: Any, fail: Any, refused: bool
 ) -> None:
-    from tests.core.conftest import ANSWER
+    from tests.core.ports import ANSWER
 
     world = shop([fail(), ANSWER])
     reserve = world.limiter.reserve

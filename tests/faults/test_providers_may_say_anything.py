@@ -21,7 +21,8 @@ from mesh_plugins.testing.standin.responses import responses
 from mesh_plugins.testing.standin.script import PLAIN
 from mesh_store.model.snapshot import Provider
 from mesh_store.telemetry.records import decode, encode
-from tests.core.conftest import KEY, AsyncLimiter, Config, Limiter, Recorder, Sender, World, document
+from tests.core.conftest import KEY, Config, World, document
+from tests.core.ports import AsyncLimiter, Limiter, Recorder, Sender
 from tests.faults.hostile import STATUSES, TYPES, VALUES, WAITS, SaysThis, cut, encoded, twisted
 
 ASKED = [{"role": "user", "content": "say something"}]
