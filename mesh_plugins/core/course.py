@@ -24,7 +24,7 @@ from mesh_plugins.core.reserve import DRAIN_US, intent_of
 from mesh_plugins.core.retries import Health, RetryBudget, Step, next_step, transient
 from mesh_plugins.core.settle import estimated_usage, failed_attempt, settled, taken_by
 from mesh_store.model.errors import ProviderError, QuotaExceeded
-from mesh_store.model.facts import FactOutcome
+from mesh_store.model.facts import Done, FactOutcome, Settlement
 from mesh_store.model.forking import process
 from mesh_store.model.ids import now_us
 from mesh_store.model.usage import Usage
@@ -44,6 +44,7 @@ class Course:
         "_budget",
         "_call",
         "_cause",
+        "_ending",
         "_first_chunk_ns",
         "_health",
         "_heard",
@@ -73,6 +74,7 @@ class Course:
     ) -> None:
         self.reservation = reservation
         self.receipt: Receipt | None = None
+        self._ending: tuple[Receipt, Done, list[Settlement]] | None = None
         self._hooks, self._recorder, self._health, self._budget = hooks, recorder, health, budget
         self._attempts: list[Attempt] = []
         self._target = self._repeats = 0
@@ -216,14 +218,23 @@ class Course:
         with self._ours():
             if self.receipt is not None:
                 return self.receipt
-            ended = Outcome(self.reservation, (*self._attempts, self._attempt(outcome, reply, error)))
-            self.receipt, done, further = settled(ended, self._hooks)
+            if self._ending is None:
+                ended = Outcome(self.reservation, (*self._attempts, self._attempt(outcome, reply, error)))
+                self._ending = settled(ended, self._hooks)
+            # A signal may come in between: what is written down again is the same, and counts once.
+            receipt, done, further = self._ending
             for settlement in further:
                 self._recorder.settle(settlement)
             self._recorder.done(done)
+            self.receipt = receipt
             if self._heard is not None and self._samples is not None:
                 self._samples.offer(self._heard.sample(self.receipt.fact))
             return self.receipt
+
+    def __del__(self) -> None:
+        # Left by a signal's handler before anybody was to end it; what is not all there took nothing.
+        if getattr(self, "receipt", self) is None:
+            self._finish("cancelled", None, None)
 
     def _ours(self) -> threading.Lock:
         """Return the lock; in a forked child a free one, and whatever ends there is not written down."""

@@ -102,9 +102,8 @@ class Engine:
         self.recorder.done(Done(self.hooks.fact.fold("fact", fact, receipt=None), closes=asked))
 
     def start(self, reservation: Reservation) -> Course:
-        """Put the intent into the ring and start the course of a granted call."""
-        self.recorder.intent(intent_of(reservation, self.hooks))
-        return Course(
+        """Start the course of a granted call and put its intent into the ring."""
+        course = Course(
             reservation,
             hooks=self.hooks,
             recorder=self.recorder,
@@ -112,12 +111,16 @@ class Engine:
             budget=self.budget,
             samples=self.samples,
         )
+        # The course is first: a signal's handler may raise in between, and it settles when it is dropped.
+        self.recorder.intent(intent_of(reservation, self.hooks))
+        return course
 
 
-def reserve(engine: Engine, limiter: LimiterPort, plan: Plan) -> Reservation:
-    """Take all charges of a plan, or raise what refused it."""
+def admit(engine: Engine, limiter: LimiterPort, request: CallRequest) -> Course:
+    """Plan a call, take all its charges and start its course, or raise what refused it."""
+    plan = engine.plan(request)
     if not plan.charges:
-        return granted(plan, None)
+        return engine.start(granted(plan, None))
     asking = engine.asking(plan)
     with asking:
         decision = limiter.reserve(**asking.arguments)
@@ -128,13 +131,16 @@ def reserve(engine: Engine, limiter: LimiterPort, plan: Plan) -> Reservation:
             decision = limiter.reserve(**asking.arguments)
         if decision.wait_us:
             time.sleep(decision.wait_us / 1e6)
-        return asking.answered(decision)
+        course = engine.start(asking.answered(decision))
+        asking.done = True
+        return course
 
 
-async def areserve(engine: Engine, limiter: AsyncLimiterPort, plan: Plan) -> Reservation:
-    """Like `reserve`, on the caller's event loop."""
+async def aadmit(engine: Engine, limiter: AsyncLimiterPort, request: CallRequest) -> Course:
+    """Like `admit`, on the caller's event loop."""
+    plan = engine.plan(request)
     if not plan.charges:
-        return granted(plan, None)
+        return engine.start(granted(plan, None))
     asking = engine.asking(plan)
     with asking:
         decision = await limiter.reserve(**asking.arguments)
@@ -146,7 +152,9 @@ async def areserve(engine: Engine, limiter: AsyncLimiterPort, plan: Plan) -> Res
             decision = await limiter.reserve(**asking.arguments)
         if decision.wait_us:
             await asyncio.sleep(decision.wait_us / 1e6)
-        return asking.answered(decision)
+        course = engine.start(asking.answered(decision))
+        asking.done = True
+        return course
 
 
 def extend(engine: Engine, limiter: LimiterPort, course: Course, cause: Exception) -> None:
@@ -171,7 +179,7 @@ async def aextend(engine: Engine, limiter: AsyncLimiterPort, course: Course, cau
 
 def call(engine: Engine, limiter: LimiterPort, request: CallRequest, sender: Sender) -> Governed:
     """Make one governed call and wait for its whole answer."""
-    course = engine.start(reserve(engine, limiter, engine.plan(request)))
+    course = admit(engine, limiter, request)
     with _settling(course), governed():
         while True:
             attempt = course.begin()
@@ -187,7 +195,7 @@ def call(engine: Engine, limiter: LimiterPort, request: CallRequest, sender: Sen
 
 async def acall(engine: Engine, limiter: AsyncLimiterPort, request: CallRequest, sender: Sender) -> Governed:
     """Like `call`, on the caller's event loop."""
-    course = engine.start(await areserve(engine, limiter, engine.plan(request)))
+    course = await aadmit(engine, limiter, request)
     with _settling(course), governed():
         while True:
             attempt = course.begin()
@@ -203,7 +211,7 @@ async def acall(engine: Engine, limiter: AsyncLimiterPort, request: CallRequest,
 
 def stream(engine: Engine, limiter: LimiterPort, request: CallRequest, sender: Sender) -> GovernedStream:
     """Start one governed stream; it may fall back only before its first chunk."""
-    course = engine.start(reserve(engine, limiter, engine.plan(request)))
+    course = admit(engine, limiter, request)
     with _settling(course), governed():
         while True:
             attempt = course.begin()
@@ -221,7 +229,7 @@ async def astream(
     engine: Engine, limiter: AsyncLimiterPort, request: CallRequest, sender: Sender
 ) -> AsyncGovernedStream:
     """Like `stream`, on the caller's event loop."""
-    course = engine.start(await areserve(engine, limiter, engine.plan(request)))
+    course = await aadmit(engine, limiter, request)
     with _settling(course), governed():
         while True:
             attempt = course.begin()
@@ -237,7 +245,7 @@ async def astream(
 
 def meter(engine: Engine, limiter: LimiterPort, request: CallRequest) -> Course:
     """Admit a call that somebody else sends; whoever asked must end the course."""
-    course = engine.start(reserve(engine, limiter, engine.plan(request)))
+    course = admit(engine, limiter, request)
     with _settling(course):
         course.sending(course.begin())
     return course
@@ -245,7 +253,7 @@ def meter(engine: Engine, limiter: LimiterPort, request: CallRequest) -> Course:
 
 async def ameter(engine: Engine, limiter: AsyncLimiterPort, request: CallRequest) -> Course:
     """Like `meter`, on the caller's event loop."""
-    course = engine.start(await areserve(engine, limiter, engine.plan(request)))
+    course = await aadmit(engine, limiter, request)
     with _settling(course):
         course.sending(course.begin())
     return course

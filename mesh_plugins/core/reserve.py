@@ -151,10 +151,10 @@ class Asking:
 
     Attributes:
         arguments: what the limiter is asked.
+        done: somebody else answers for the charges, or there are none.
     """
 
     __slots__ = (
-        "_answered",
         "_asked",
         "_denials",
         "_plan",
@@ -163,6 +163,7 @@ class Asking:
         "_until_ns",
         "_whole",
         "arguments",
+        "done",
     )
 
     def __init__(
@@ -174,7 +175,7 @@ class Asking:
     ) -> None:
         self._recorder, self._denials, self._plan, self._refused = recorder, denials, plan, refused
         self._whole = plan
-        self._answered = False
+        self.done = False
         self._asked: str | None = None
         self._until_ns = time.monotonic_ns() + plan.request.max_wait_us * 1_000
         # Where another target may have room at once, nothing is booked on the first.
@@ -236,7 +237,7 @@ class Asking:
         Raises:
             QuotaExceeded: the plan was refused.
         """
-        self._answered = True
+        self.done = not decision.admitted
         if decision.admitted:
             held = decision.reservation
             if self._asked and (held is None or held.id != self._asked):
@@ -255,7 +256,7 @@ class Asking:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None:
             return
-        if not self._answered and getattr(error, "asked", True):
+        if not self.done and getattr(error, "asked", True):
             self._recorder.cancel(Cancel(self.arguments["reservation_id"], self._plan.charges))
         if isinstance(error, MeshError):
             self._refused(self._plan.request, self._plan.snapshot.revision, error, self._plan, self._asked)

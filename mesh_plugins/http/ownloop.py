@@ -3,6 +3,9 @@
 Python runs signal handlers in the main thread, between two steps of Python. A native library that waits
 holds them up until it has its answer: Ctrl-C, a notebook's stop button and a worker's soft time limit come
 too late. A loop waits in Python; whatever a handler raises leaves it at once, and the connection is cut.
+
+What a handler raises in the middle of a callback is at the mercy of who is interrupted there: aiohttp takes
+it for the server's fault, or keeps it. Ctrl-C is therefore not raised inside the loop, but stops it.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ import asyncio
 import contextlib
 import os
 import selectors
+import signal
 import socket
 import threading
 import weakref
@@ -118,9 +122,12 @@ class OwnLoop:
         self._task = task
         if ward is not None:
             ward.enter(self)
+        interrupts = self._hear_interrupts()
         try:
             self._loop.run_forever()  # what a handler of a signal raises while the loop waits comes out here
         finally:
+            if interrupts:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             if ward is not None:
                 ward.leave(self)
         if self._raised is not None:
@@ -131,12 +138,28 @@ class OwnLoop:
             raise _Failed(error)
         return task.result()
 
+    def _hear_interrupts(self) -> bool:
+        """Let Ctrl-C stop the loop: it would raise `KeyboardInterrupt` in the middle of whatever runs."""
+        if threading.current_thread() is not threading.main_thread():
+            return False
+        if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+            return False
+        signal.signal(signal.SIGINT, self._interrupted)
+        return True
+
+    def _interrupted(self, *_: object) -> None:
+        self._raised = self._raised or KeyboardInterrupt()
+        self._loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        if not self.ended:
+            self._loop.stop()
+
     async def _stopping(self, doing: Coroutine[Any, Any, _T]) -> _T:
         try:
             return await doing
         finally:
-            if not self.ended:
-                self._loop.stop()  # a turn of the loop earlier than `run_until_complete` would
+            self._stop()  # a turn of the loop earlier than `run_until_complete` would
 
     def _driven_elsewhere(self, doing: Coroutine[Any, Any, _T]) -> _T:
         """Drive it in a thread, because a loop runs in this one already, as it does in a notebook."""

@@ -7,6 +7,7 @@ nothing reserved, and the connection closed.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp.client_proto import ResponseHandler
 
 from mesh_plugins.http import interruptible
 from mesh_plugins.http.aiohttp import AiohttpTransport
@@ -245,3 +247,24 @@ def test_ctrl_c_ends_the_first_call_of_a_script() -> None:
     script.send_signal(signal.SIGINT)
     said, complained = script.communicate(timeout=50)
     assert (said.strip(), complained) == ("['cancelled'] {} True", "")
+
+
+def test_ctrl_c_is_heard_although_what_it_interrupts_would_keep_it_to_itself(
+    mesh: MemoryMesh, provider: StandInProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiohttp takes whatever is raised while it parses an answer for the server's fault."""
+    received = ResponseHandler.data_received
+
+    def interrupted(self: Any, data: bytes) -> None:
+        with contextlib.suppress(BaseException):
+            signal.raise_signal(signal.SIGINT)
+        received(self, data)
+
+    monkeypatch.setattr(ResponseHandler, "data_received", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mesh.chat("fast", ASK)
+    monkeypatch.undo()
+    assert [fact.outcome for fact in mesh.facts] == ["cancelled"]
+    assert not mesh.memory.open_intents
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert mesh.chat("fast", ASK).choices[0].finish_reason == "stop", "the next call is unharmed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -19,8 +20,8 @@ PATIENCE_S = 60
 HOUR = 3_600_000_000
 
 
-class Rung(BaseException):
-    """What the handler raises; no `Exception`, which others swallow."""
+class Rung(KeyboardInterrupt):
+    """What the handler raises; asyncio and others keep exceptions of most other kinds to themselves."""
 
 
 class Caller:
@@ -89,11 +90,13 @@ def _heard() -> Iterator[None]:
     def ring(*_: object) -> None:
         raise Rung
 
-    before = signal.signal(signal.SIGALRM, ring)
+    before, hook = signal.signal(signal.SIGALRM, ring), sys.unraisablehook
+    sys.unraisablehook = lambda unraisable: None  # a socket that is left while it is made warns
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = hook
         signal.signal(signal.SIGALRM, before)
 
 
