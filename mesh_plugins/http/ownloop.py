@@ -31,8 +31,8 @@ _PATIENCE_S = 5.0
 _TURNS = 3
 #: How often who waits looks up: a signal that came just before it began to wait does not end the waiting.
 _LOOK_S = 0.1
-#: What asyncio says of an error that it would otherwise only log.
-_SWALLOWED = ("Exception in callback", "Fatal error")
+#: What asyncio says of an error that it would otherwise only log: in a callback, while it reads or writes.
+_SWALLOWED = ("Exception in callback", "Fatal ")
 
 
 # poll(2) keeps nothing in the kernel that a forked child would share with its parent, as epoll does.

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp.client_proto import ResponseHandler
@@ -206,6 +207,32 @@ def test_who_reads_after_the_deadline_is_told_whatever_has_arrived() -> None:
             assert stream.read() == b"more"
         stream.close()
     home.close()
+
+
+class _Interrupted:
+    """A socket on which a handler raises while something is sent."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def send(self, data: bytes) -> int:
+        raise Heard
+
+
+def test_what_a_handler_raises_in_the_middle_of_sending_comes_out(provider: StandInProvider) -> None:
+    async def sending() -> None:
+        there = urlsplit(provider.base_url)
+        _, writer = await asyncio.open_connection(there.hostname, there.port)
+        transport: Any = writer.transport
+        transport._sock = _Interrupted(transport._sock)
+        writer.write(b"POST")
+        await asyncio.sleep(5)
+
+    with pytest.raises(Heard):
+        OwnLoop(AiohttpTransport().aclose).run(sending())
 
 
 def _attempt(mesh: MemoryMesh, provider: StandInProvider) -> Any:
