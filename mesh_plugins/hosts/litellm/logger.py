@@ -12,6 +12,8 @@ cancelled, timed out, abandoned stream     no event: settled at the estimate onc
 ``no-log=True``                            the same
 script that ends at once                   litellm drops its last events: settled at the estimate
 litellm's Router                           a refusal puts the deployment into cooldown
+no key, or one that is not accepted        models that an alias of any team is named like: as a refusal;
+                                           all other models are left alone
 =========================================  ==============================================================
 
 It is a meter, not a fence: where limits must hold, use ``mesh/`` models and `install`.
@@ -21,7 +23,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -36,7 +38,7 @@ from mesh_plugins.hosts.litellm.errors import hosted
 from mesh_plugins.hosts.litellm.failures import provider_failure
 from mesh_plugins.hosts.litellm.reading import ChatReader, Reader, ResponsesReader
 from mesh_plugins.shared import shared_mesh
-from mesh_store.model.errors import MeshError
+from mesh_store.model.errors import ConfigUnavailable, InvalidKey, MeshError
 from mesh_store.model.forking import forkable_lock
 from mesh_store.model.snapshot import Operation
 
@@ -80,14 +82,17 @@ class MeshLogger(CustomLogger):  # type: ignore[misc]
         operation = _OPERATIONS.get(str(getattr(call_type, "value", call_type)))
         if operation is None or is_governed():
             return
+        names = [*_written(kwargs.get("model"))]
         try:
             mesh = self._runtime()
             # Looks the key up, so that nothing below waits for Redis on the caller's event loop.
             await mesh.arequest(operation, "", {}, key=self._key)
-            asked = self._asked(operation, _written(kwargs.get("model")), kwargs)
+            asked = self._asked(operation, names, kwargs)
             if asked is not None:
                 self._opened(kwargs, await mesh.ameter(asked))
         except MeshError as error:
+            if self._is_nobodys(names, error):
+                return
             raise _unretried(hosted(error, str(kwargs.get("model")))) from error
 
     def log_pre_api_call(self, model: str, messages: Any, kwargs: dict[str, Any]) -> None:
@@ -97,12 +102,14 @@ class MeshLogger(CustomLogger):  # type: ignore[misc]
             return
         told = kwargs.get("litellm_params") or {}
         payload = {**(kwargs.get("optional_params") or {}), "messages": messages}
-        names = _written(model, told.get("custom_llm_provider") or kwargs.get("custom_llm_provider"))
+        names = [*_written(model, told.get("custom_llm_provider") or kwargs.get("custom_llm_provider"))]
         try:
             asked = self._asked(operation, names, payload | {"metadata": told.get("metadata")})
             if asked is not None:
                 self._opened(kwargs, self._runtime().meter(asked))
         except MeshError as error:
+            if self._is_nobodys(names, error):
+                return
             _log.warning("a call that litellm gives no way to stop goes out although: %s", error)
 
     def log_success_event(
@@ -141,7 +148,7 @@ class MeshLogger(CustomLogger):  # type: ignore[misc]
         self.log_failure_event(kwargs, response_obj, start_time, end_time)
 
     def _asked(
-        self, operation: Operation, names: Iterator[str], told: Mapping[str, Any]
+        self, operation: Operation, names: Sequence[str], told: Mapping[str, Any]
     ) -> CallRequest | None:
         """Return the request a call stands for, or None when no alias is named like its model."""
         mesh = self._runtime()
@@ -162,6 +169,17 @@ class MeshLogger(CustomLogger):  # type: ignore[misc]
             if mesh.config.snapshot().alias(name, request.principal.team) is not None:
                 return request
         return None
+
+    def _is_nobodys(self, names: Sequence[str], error: MeshError) -> bool:
+        """Tell whether it is known, though not who calls, that no team has an alias named like the model."""
+        if not isinstance(error, InvalidKey | ConfigUnavailable):
+            return False
+        try:
+            snapshot = self._runtime().config.snapshot()
+        except ConfigUnavailable:
+            return False
+        teams = snapshot.document.teams
+        return not any(snapshot.alias(name, team.id) for team in teams for name in names)
 
     def _runtime(self) -> Runtime:
         return self._mesh or shared_mesh()

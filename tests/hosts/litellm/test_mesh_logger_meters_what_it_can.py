@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from mesh_store.model.errors import QuotaExceeded
+from mesh_store.model.errors import InvalidKey, QuotaExceeded
 
 
 @pytest.fixture
@@ -126,6 +126,32 @@ async def test_models_without_an_alias_are_left_alone(
 
     assert meter.recorder.facts == []
     assert meter.limiter.asked == 0
+
+
+@pytest.mark.parametrize("caller", ["no key", "revoked"])
+async def test_whoever_calls_models_without_an_alias_are_left_alone(
+    caller: str,
+    litellm: Any,
+    meter: Any,
+    own: Any,
+    messages: Any,
+    revoked_key: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(meter.runtime, "_key", revoked_key if caller == "revoked" else None)
+
+    await litellm.acompletion(model="openai/nobodys", messages=messages, **own)
+    litellm.completion("openai/nobodys", messages, **own)
+    assert meter.provider.count == 2
+    assert "no way to stop" not in caplog.text
+
+    with pytest.raises(InvalidKey):
+        await litellm.acompletion(model="openai/named", messages=messages, **own)
+    assert meter.provider.count == 2
+    litellm.completion("openai/named", messages, **own)
+    assert "no way to stop" in caplog.text
+    assert meter.recorder.facts == []
 
 
 @pytest.mark.parametrize("retries", [{}, {"num_retries": 2}], ids=["plain", "num_retries"])
