@@ -7,6 +7,7 @@ can before the engines it ships to may go.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,8 @@ LEASE_DEADLINE_S = 1.0
 
 #: Seconds that samples may take of a process' end.
 SAMPLES_S = 0.3
+#: What each part that is closed may wait when the time is up, seconds: threads end by themselves.
+LEAST_S = 0.05
 
 OnSnapshot = Callable[[Snapshot | None, Snapshot], None]
 OnSample = Callable[[Sample, Fact], Sample | None]
@@ -159,13 +162,18 @@ class Connections:
         self.presence.start()
 
     def close(self, timeout_s: float) -> None:
-        """Ship what can be shipped in time and let go of everything."""
+        """Ship what can be shipped in time and let go of everything; all of it shares the time."""
+        until = time.monotonic() + timeout_s
+
+        def left() -> float:
+            return max(LEAST_S, until - time.monotonic())
+
         if self._keeper is not None:
-            self._keeper.close()
-        self.recorder.close(timeout_s)
-        self.sampler.close(min(timeout_s, SAMPLES_S))
-        self.subscriber.close()
-        self.presence.close()
+            self._keeper.close(min(left(), LEASE_DEADLINE_S))
+        self.recorder.close(left())
+        self.sampler.close(min(left(), SAMPLES_S))
+        self.subscriber.close(left())
+        self.presence.close(left())
         if self.engines is not None:
             self.engines.close()
 

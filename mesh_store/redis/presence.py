@@ -74,11 +74,11 @@ class Presence:
         if self._thread.ident is None and not self._stop.is_set():
             self._thread.start()
 
-    def close(self) -> None:
-        """Stop, and be counted no longer."""
+    def close(self, timeout_s: float = 2 * _DEADLINE_S) -> None:
+        """Stop, and be counted no longer; whoever cannot say so in time is forgotten after a while."""
         self._stop.set()
         if self._thread.ident is not None:
-            self._thread.join(_DEADLINE_S * 2)
+            self._thread.join(timeout_s)
 
     def beat(self) -> None:
         """Say that this process lives and hear how many do; raises what the limiter raises."""

@@ -169,10 +169,12 @@ class Subscriber:
             disk=self._last_good.said,
         )
 
-    def close(self) -> None:
-        """Stop following, after a last write to disk."""
+    def close(self, timeout_s: float = READ_DEADLINE) -> None:
+        """Stop following, after a last write to disk; a thread that waits for Redis ends by itself."""
         self._closed = True
-        self._follower.stop(READ_DEADLINE)
+        self._follower.stop(timeout_s)
+        if self._follower.thread.is_alive():
+            self._last_good.save(self._follower.confirmed_at, at_once=True)
         self.keys.close()
 
     def _has(self, revision: int) -> bool:

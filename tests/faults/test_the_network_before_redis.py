@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -135,3 +136,17 @@ def test_bytes_that_were_altered_on_the_way_are_an_error_of_ours(
                 redis.delete(*redis.keys(f"{{{team}}}:*"))
             healed(mesh, priced)
             mesh.close(1.0)
+
+
+def test_who_closes_waits_no_longer_than_was_said(priced: Priced) -> None:
+    """What is not shipped then stays in the ring, for whoever drains it: see tests/telemetry."""
+    with Relay.to_redis(priced.world.engines.redis_url, seed=SEED) as relay:
+        mesh = priced.world.mesh(redis_url=relay.redis_url)
+        mesh.chat(**priced.asked(f"{priced.world.team}-before"))
+        relay.toxics = Toxics(black_hole_down=True)
+        with contextlib.suppress(MeshError):
+            mesh.chat(**priced.asked(f"{priced.world.team}-during"))
+        began = time.monotonic()
+        mesh.close(0.5)
+        took = time.monotonic() - began
+    assert took < PATIENCE_S, "each part waited for itself"

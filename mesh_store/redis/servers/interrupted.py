@@ -55,8 +55,8 @@ class Leavable(redis.connection.AbstractConnection):
         return reply
 
     def can_read(self, timeout: float = 0) -> bool:
-        """Tell whether something waits to be read, or will: the pool does not hand out such a connection."""
-        return self._unread or bool(super().can_read(timeout))
+        """Tell whether something waits to be read, or will, for whom does not wait for it: the pool."""
+        return (self._unread and not timeout) or bool(super().can_read(timeout))
 
 
 class LeavableTcp(Leavable, redis.Connection):
