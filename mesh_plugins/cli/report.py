@@ -35,7 +35,7 @@ def month(
     """Report what a team used in a calendar month, re-pricing included."""
     from mesh_plugins.cli.control import run_async
 
-    since, until = month_span(which)
+    since, until = month_span(which, datetime.now(UTC))
     if form == "csv":
         by: tuple[tuple[str, ...], ...] = (_ROWS,)
     else:
@@ -57,8 +57,12 @@ def month(
         typer.echo(f"{output} is written")
 
 
-def month_span(text: str | None) -> tuple[datetime, datetime]:
+def month_span(text: str | None, now: datetime) -> tuple[datetime, datetime]:
     """Return the first moment of a month and of the next.
+
+    Args:
+        text: the month as YYYY-MM; None means the one of ``now``.
+        now: the time in UTC.
 
     Raises:
         Rejected: it is not a month.
@@ -66,7 +70,7 @@ def month_span(text: str | None) -> tuple[datetime, datetime]:
     from mesh_store.model.errors import Rejected
 
     try:
-        first = datetime.now(UTC) if text is None else datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC)
+        first = now if text is None else datetime.strptime(text, "%Y-%m").replace(tzinfo=UTC)
         first = first.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         return first, (first + timedelta(days=32)).replace(day=1)
     except (ValueError, OverflowError):

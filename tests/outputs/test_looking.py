@@ -131,10 +131,14 @@ def test_tail_prints_a_call_when_it_ends_and_takes_nothing_away(place: Any, only
 
 
 def test_a_month_is_reported_with_plots_and_asks_nobody_for_anything(place: Any) -> None:
-    place.send(*[place.fact() for _ in range(3)], place.fact(request_model="<b>odd</b>", cost_pico_usd=None))
+    now = datetime.now(UTC)
+    at = {"started_at_us": round(now.timestamp() * 1e6)}
+    odd = place.fact(request_model="<b>odd</b>", cost_pico_usd=None, **at)
+    place.send(*[place.fact(**at) for _ in range(3)], odd)
     place("usage", "--flush")
-    html = place("report", "month", "--team", place.team)
-    assert f"<h1>{place.team}, {datetime.now(UTC):%B %Y}</h1>" in html
+    month = ("report", "month", "--team", place.team, "--month", f"{now:%Y-%m}")
+    html = place(*month)
+    assert f"<h1>{place.team}, {now:%B %Y}</h1>" in html
     assert "4 calls, 0 errors, $0.0020." in html
     assert html.count("<svg") == 2
     assert "1 calls used a model without a price" in html
@@ -142,23 +146,29 @@ def test_a_month_is_reported_with_plots_and_asks_nobody_for_anything(place: Any)
     assert "<script" not in html
     loaded = re.findall(r"""(?:src|href)=["']?(https?://[^"'> ]+)|@import|url\((?!#)""", html)
     assert loaded == []
-    rows = list(
-        csv.DictReader(io.StringIO(place("report", "month", "--team", place.team, "--format", "csv")))
-    )
+    rows = list(csv.DictReader(io.StringIO(place(*month, "--format", "csv"))))
     assert sum(int(row["calls"]) for row in rows) == 4
     empty = place("report", "month", "--team", place.team, "--month", "2020-02")
     assert "0 calls" in empty
     assert "<svg" not in empty
 
 
+def first(year: int, month: int) -> datetime:
+    return datetime(year, month, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(("year", "month"), [(2024, 2), (2025, 2), (2025, 4), (2025, 12)])
+def test_without_a_month_it_is_this_one_from_its_first_moment_to_its_last(year: int, month: int) -> None:
+    span = first(year, month), first(year + month // 12, month % 12 + 1)
+    assert month_span(None, span[0]) == span
+    assert month_span(None, span[1] - timedelta(microseconds=1)) == span
+    assert month_span(None, span[1])[0] == span[1]
+
+
 def test_the_days_of_a_month_are_its_own_and_a_report_can_go_to_a_file(place: Any, tmp_path: Any) -> None:
     today = datetime.now(UTC)
-    begins, ends = month_span(None)
-    assert begins <= datetime.now(UTC)
-    assert (begins.day, ends.day, begins.hour) == (1, 1, 0)
-    assert 28 <= (ends - begins).days <= 31
-    assert month_span("2024-02") == (datetime(2024, 2, 1, tzinfo=UTC), datetime(2024, 3, 1, tzinfo=UTC))
-    assert month_span("2024-12") == (datetime(2024, 12, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))
+    assert month_span("2024-02", today) == (first(2024, 2), first(2024, 3))
+    assert month_span("2024-12", today) == (first(2024, 12), first(2025, 1))
     at = {"started_at_us": round(today.timestamp() * 1e6)}
     place.send(place.fact(**at), place.fact(team_id="018f0000-0000-7000-8000-0000000000ff", **at))
     place("usage", "--flush")
@@ -207,6 +217,20 @@ def test_pruning_drops_whole_days_and_keeps_the_sums_of_days(place: Any) -> None
     place.send(place.fact(id=identifier, started_at_us=round(old.timestamp() * 1e6)))
     place("usage", "--flush")
     assert sum(row["calls"] for row in place.json("usage", "--team", place.team, "--by", "day")) == 2
+
+
+def test_re_pricing_from_the_command_line_ends_where_it_is_told(place: Any) -> None:
+    name = f"{place.team}-p"
+    place("provider", "create", name, "--base-url", "http://127.0.0.1:9/v1")
+    provider_id = place.admin(lambda admin: admin.get_provider(name)).id
+    facts = {"provider_id": provider_id, "provider": name, "request_model": "m", "cost_pico_usd": None}
+    place.send(place.fact(**facts), place.fact(**facts, started_at_us=now_us() - 3 * HOUR_US))
+    place("usage", "--flush")
+    place("price", "set", name, "m", "--input", "1", "--output", "2", "--from", "2d")
+    only = ("price", "reprice", "--since", "1d", "--provider", name)
+    assert place.json(*only, "--until", "1h")["looked_at"] == 1
+    assert place.json("usage", "--team", place.team)[0]["unpriced"] == 1
+    assert place.json(*only)["adjusted"] == 1
 
 
 def test_prices_are_set_shown_and_applied_backwards_from_the_command_line(place: Any) -> None:

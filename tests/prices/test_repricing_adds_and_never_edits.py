@@ -94,6 +94,17 @@ async def test_only_what_is_asked_for_is_touched(repo: Repository, database: Dat
     assert await facts.adjustments() == []
 
 
+async def test_the_first_moment_counts_and_the_last_does_not(
+    repo: Repository, database: Database, facts: Any
+) -> None:
+    ends = NOW - timedelta(hours=1)
+    before = await facts.write(at=ends - timedelta(microseconds=1))
+    await facts.write(at=ends)
+    await set_price(repo)
+    assert (await reprice(database, ends - timedelta(microseconds=1), ends, actor="ops")).looked_at == 1
+    assert [str(row["fact_id"]) for row in await facts.adjustments()] == [before]
+
+
 async def test_services_and_hours_of_cache_are_priced_from_the_row(
     repo: Repository, database: Database, facts: Any
 ) -> None:
