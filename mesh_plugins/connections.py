@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 #: Seconds the keeper of leases waits for an answer; no call waits for it.
 LEASE_DEADLINE_S = 1.0
 
+#: Seconds of a close without a timeout: of facts while some arrive, of what does not move, so that a process
+#: ends within one with Redis away, and of these for facts of which none arrive.
+CLOSE_S, AWAY_S, STILL_S = 2.0, 0.8, 0.4
 #: Seconds that samples may take of a process' end.
 SAMPLES_S = 0.3
 #: What each part that is closed may wait when the time is up, seconds: threads end by themselves.
@@ -161,16 +164,24 @@ class Connections:
         self.subscriber.start()
         self.presence.start()
 
-    def close(self, timeout_s: float) -> None:
-        """Ship what can be shipped in time and let go of everything; all of it shares the time."""
-        until = time.monotonic() + timeout_s
+    def close(self, timeout_s: float | None = None) -> None:
+        """Ship what can be shipped in time and let go of everything; all of it shares the time.
+
+        Args:
+            timeout_s: seconds; None waits for facts as long as some arrive, and less than one in all with
+                Redis away.
+        """
+        until = time.monotonic() + (AWAY_S if timeout_s is None else timeout_s)
 
         def left() -> float:
             return max(LEAST_S, until - time.monotonic())
 
         if self._keeper is not None:
-            self._keeper.close(min(left(), LEASE_DEADLINE_S))
-        self.recorder.close(left())
+            self._keeper.close(min(left(), LEASE_DEADLINE_S if timeout_s is not None else SAMPLES_S))
+        if timeout_s is None:
+            self.recorder.close(CLOSE_S, STILL_S)
+        else:
+            self.recorder.close(left())
         self.sampler.close(min(left(), SAMPLES_S))
         self.subscriber.close(left())
         self.presence.close(left())

@@ -126,11 +126,15 @@ class Mesh(DirectCaller):
         """Like `flush`, without blocking the event loop."""
         return await asyncio.to_thread(self.flush, timeout, collected=collected)
 
-    def close(self, timeout: float = 2.0) -> None:
-        """Ship what can be shipped within ``timeout`` seconds, then let go; may be called twice."""
+    def close(self, timeout: float | None = None) -> None:
+        """Ship what can be shipped within ``timeout`` seconds, then let go; may be called twice.
+
+        Without a timeout it waits two seconds at most, and less than one with Redis away; what is not
+        shipped stays in the ring's file for the next process.
+        """
         self._held.close(timeout)
 
-    async def aclose(self, timeout: float = 2.0) -> None:  # noqa: ASYNC109 - seconds to ship, not to be cancelled
+    async def aclose(self, timeout: float | None = None) -> None:  # noqa: ASYNC109 - seconds to ship, not to be cancelled
         """Like `close`, without blocking the event loop."""
         await asyncio.to_thread(self.close, timeout)
 

@@ -41,11 +41,30 @@ class Pipeline:
         if ship:
             self.shipper.start()
 
-    def close(self, timeout_s: float) -> None:
-        """Ship what can be shipped in time and end the thread; a file with a rest waits for a drain."""
+    def close(self, timeout_s: float, still_s: float | None = None) -> None:
+        """Ship what can be shipped in time and end the thread; a file with a rest waits for a drain.
+
+        Args:
+            timeout_s: seconds to wait at most.
+            still_s: give up after so many in which nothing is settled or shipped; None waits all the same.
+        """
+        still_s = timeout_s if still_s is None else min(still_s, timeout_s)
         deadline = time.monotonic() + timeout_s
-        self.shipper.flush(timeout_s)
-        if self.shipper.stop(max(0.05, deadline - time.monotonic())):
+        arrived = self._flush(deadline, still_s)
+        left = min(still_s, deadline - time.monotonic()) if arrived else 0.0
+        if self.shipper.stop(max(0.05, left)):
             ring, delivery = self.file.ring, self.delivery
             arrived = ring.tail >= ring.head and not delivery.yielded.batches
             self.file.close(remove=arrived and is_told(delivery))
+
+    def _flush(self, deadline: float, still_s: float) -> bool:
+        """Wait until everything is shipped, as long as some of it is within each ``still_s``."""
+        seen = None
+        while (moved := (self.delivery.settled, self.delivery.shipped)) != seen:
+            seen = moved
+            left = deadline - time.monotonic()
+            if self.shipper.flush(min(still_s, left)):
+                return True
+            if left <= still_s:
+                return False
+        return False

@@ -152,8 +152,13 @@ class Recorder:
         pipeline = self._pipeline
         return pipeline is None or pipeline.shipper.flush_settlements(timeout_s)
 
-    def close(self, timeout_s: float = EXIT_S) -> None:
-        """Ship what can be shipped in time and end the thread; the rest waits in the file for a drain."""
+    def close(self, timeout_s: float = EXIT_S, still_s: float | None = None) -> None:
+        """Ship what can be shipped in time and end the thread; the rest waits in the file for a drain.
+
+        Args:
+            timeout_s: seconds to wait at most.
+            still_s: give up after so many in which nothing is settled or shipped; None waits all the same.
+        """
         if self._leases is not None:
             self._leases.end_all()
         with self._opening:
@@ -161,7 +166,7 @@ class Recorder:
             self._closed = True
         if pipeline is not None:
             self._last_health = health_of(pipeline, self._failed)
-            pipeline.close(timeout_s)
+            pipeline.close(timeout_s, still_s)
 
     def health(self) -> Health:
         """Return counters, after `close` those of its moment; not meant for the path of a call."""
