@@ -231,6 +231,10 @@ class Cluster:
         eventually(lambda: len(self.primaries()) == self._count, timeout=60)
         eventually(lambda: all(self._in_step(node) for node in self.nodes), timeout=60)
 
+    def settled_without(self, killed: Process) -> None:
+        """Wait until every server that is up says that others hold a killed one's slots."""
+        eventually(lambda: all(killed.port not in self._owners(node) for node in self.nodes_up()))
+
     def heal(self) -> None:
         """Start whatever was killed."""
         for node in self.nodes:
@@ -265,6 +269,10 @@ class Cluster:
                 if first <= slot <= last and int(owner[1]) == node.port:
                     return node
         return None
+
+    @staticmethod
+    def _owners(node: Process) -> set[int]:
+        return {int(owner[1]) for _, _, owner, *_ in node.client.execute_command("CLUSTER SLOTS")}
 
     @staticmethod
     def _knows(node: Process) -> int:

@@ -216,6 +216,7 @@ async def test_who_holds_what_is_asked_again_after_a_pipeline_met_a_dead_server(
     with pytest.raises(redis.RedisError):
         await client.pipelined(("GET", key))
     eventually(lambda: client.client._slots.shall_ask())
+    cluster.settled_without(holder)
     assert await client.pipelined(("GET", key)) == [b"1"]
 
 

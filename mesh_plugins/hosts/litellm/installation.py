@@ -114,7 +114,7 @@ class Installation:
         self.direct: Sender | None = None
         self._mesh: Runtime | None = None
         self._lock = forkable_lock()
-        from mesh_plugins.hosts.litellm import ungoverned
+        from mesh_plugins.hosts.litellm import cooling, ungoverned
 
         self._wrapped: list[tuple[ModuleType, str, Callable[..., Any], Callable[..., Any]]] = []
         for module in modules:
@@ -128,6 +128,8 @@ class Installation:
         for module, name, original in ungoverned.functions():
             wrapper = refusals.setdefault(original, ungoverned.refusing(self, name, original))
             self._put(module, name, original, wrapper)
+        for module, name, original in cooling.hearing():
+            self._put(module, name, original, cooling.unharmed(self, original))
 
     @property
     def mesh(self) -> Runtime:

@@ -186,4 +186,7 @@ def _named(call: ProviderCall, secret: dict[str, str]) -> dict[str, str]:
     """Return a secret of several values under litellm's names; a token exchanged for our identity has one."""
     if secret.keys() != {"token"}:
         return secret
-    return {"azure_ad_token" if call.provider.options.get("azure") else "api_key": secret["token"]}
+    if not call.provider.options.get("azure"):
+        return {"api_key": secret["token"]}
+    # Without a key litellm takes one of the process, and openai 3 refuses both; this is its word for none.
+    return {"azure_ad_token": secret["token"], "api_key": "<missing API key>"}

@@ -34,4 +34,19 @@ CALLERS: Promises = {
         "hosts/langchain/ledger_of_endings::ending_leaves_one_fact_and_nothing_reserved",
         "hosts/langchain/cancelled_anywhere::at_every_await_one_after_the_other",
     ),
+    "Ctrl-C between any two steps ends a call once, and nothing is kept that nobody uses": (
+        "faults/signals_at_every_moment::each_call_has_one_ending_and_the_books_agree",
+        "core/interrupted_between_two_steps::before_its_intent_is_written_the_charges_are_given_back",
+        "core/interrupted_between_two_steps::once_its_intent_is_written_it_is_ended",
+        "core/interrupted_between_two_steps::between_its_start_and_whoever_is_to_end_it",
+        "core/interrupted_between_two_steps::while_its_end_is_written",
+        (
+            "limits/signals_within_a_decision::"
+            "whenever_it_rings_every_unit_has_an_owner_and_every_answer_its_asker"
+        ),
+        (
+            "topologies/signals_within_a_decision::"
+            "whenever_it_rings_every_unit_has_an_owner_and_every_answer_its_asker"
+        ),
+    ),
 }

@@ -46,7 +46,7 @@ CONFIGURATION: Promises = {
         "faults/bytes_are_read_or_refused::a_key_with_any_other_character_is_none",
     ),
     "what is damaged or forged is refused, and the last good stays": (
-        "sync/never_backwards::a_damaged_snapshot_is_refused_and_the_last_good_one_stays",
+        "sync/damage_is_refused::a_damaged_snapshot_is_refused_and_the_last_good_one_stays",
         "sync/trust::what_another_publishes_is_refused_and_the_last_good_stays",
         "sync/trust::every_byte_of_an_envelope_counts",
         "sync/disk::a_damaged_copy_is_not_used",
@@ -94,7 +94,7 @@ CONFIGURATION: Promises = {
     "a delta leads to exactly the document it is for, or the document itself is loaded": (
         "sync/delta::a_delta_leads_to_exactly_the_other_document",
         "sync/delta::a_delta_of_another_base_is_refused",
-        "sync/never_backwards::a_damaged_delta_makes_the_client_load_the_document",
+        "sync/damage_is_refused::a_damaged_delta_makes_the_client_load_the_document",
         "sync/never_backwards::two_clients_that_read_the_same_redis_hold_equal_documents",
     ),
     "who listens for changes stops nobody, whatever it does": (

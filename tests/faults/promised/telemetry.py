@@ -102,6 +102,8 @@ TELEMETRY: Promises = {
     "who asks to flush is told whether everything is away, and a script ends in time": (
         "telemetry/processes::a_script_ends_within_a_second_while_redis_is_away_and_loses_nothing",
         "telemetry/processes::a_record_that_comes_after_close_waits_for_the_next_process",
+        "faults/the_network_before_redis::who_closes_waits_no_longer_than_was_said",
+        "faults/a_process_ends_soon::no_wait_of_a_close_outlasts_its_one_deadline",
         "outputs/content_samples::who_waits_for_samples_has_waited_for_the_last_one_too",
     ),
 }
