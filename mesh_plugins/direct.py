@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from mesh_plugins import batch
 from mesh_plugins.core.call import CallRequest
 from mesh_plugins.core.drivers import Governed
 from mesh_plugins.core.info import call_info
-from mesh_plugins.core.ports import Sender
+from mesh_plugins.core.ports import ConfigPort, Sender
 from mesh_plugins.core.runtime import Runtime
 from mesh_plugins.core.streams import AsyncGovernedStream, GovernedStream
 from mesh_plugins.http import wards
@@ -120,6 +121,30 @@ class DirectCaller(Runtime):
             progress=progress,
         )
 
+    def call(self, request: CallRequest, sender: Sender) -> Governed:
+        """Make one governed call; importing litellm, where its alias needs it, is none of its time."""
+        if (load := _missing(sender, request, self.config)) is not None:
+            load()
+        return super().call(request, sender)
+
+    async def acall(self, request: CallRequest, sender: Sender) -> Governed:
+        """Like `call`, on the caller's event loop."""
+        if (load := _missing(sender, request, self.config)) is not None:
+            await asyncio.to_thread(load)
+        return await super().acall(request, sender)
+
+    def stream_call(self, request: CallRequest, sender: Sender) -> GovernedStream:
+        """Start one governed stream, as `call` makes a call."""
+        if (load := _missing(sender, request, self.config)) is not None:
+            load()
+        return super().stream_call(request, sender)
+
+    async def astream_call(self, request: CallRequest, sender: Sender) -> AsyncGovernedStream:
+        """Like `stream_call`, on the caller's event loop."""
+        if (load := _missing(sender, request, self.config)) is not None:
+            await asyncio.to_thread(load)
+        return await super().astream_call(request, sender)
+
     @property
     def sender(self) -> Sender:
         """What speaks to the providers from threads; importing it is none of a provider's latency."""
@@ -173,6 +198,12 @@ class DirectCaller(Runtime):
     ) -> CallRequest:
         options = _options(params)
         return await self.arequest(operation, alias, {**payload, **params}, **options, **more)
+
+
+def _missing(sender: Any, request: CallRequest, config: ConfigPort) -> Callable[[], None] | None:
+    """Return what imports litellm, once, when a call may need it; senders of one kind lack nothing."""
+    lacks = getattr(sender, "lacks", None)
+    return sender.load if lacks is not None and lacks(request, config.snapshot()) else None
 
 
 def _options(params: dict[str, Any]) -> dict[str, Any]:
