@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.util
 import os
 import sys
 import time
@@ -63,6 +64,8 @@ def asked() -> argparse.Namespace:
     options.families = options.only.split(",")
     if unknown := set(options.families) - set(FAMILIES):
         parser.error(f"no family {', '.join(sorted(unknown))}; there are {', '.join(FAMILIES)}")
+    if importlib.util.find_spec("matplotlib") is None:
+        parser.error("plots need matplotlib: pip install --group bench")
     if options.quick:
         options.rounds, options.seconds = 2, 0.3
     return options
